@@ -1,0 +1,289 @@
+"""The Python interface: train a recipe, open a run, or play a game with networks of your own.
+
+    run = zs.train("digits")
+    run.sample(64).save("digits.png")
+
+    gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, steps=1000)
+    gan.sample(64)
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zerosum import build, config, run, training
+from zerosum.config import Config
+from zerosum.data import Data, checked, from_array
+from zerosum.errors import UsageError
+from zerosum.game import Term, ask
+from zerosum.losses import LOSSES, Loss
+from zerosum.metrics.density import mode_coverage
+from zerosum.penalties import Penalty
+from zerosum.run import RunFolder
+from zerosum.sampling import Sampler, Samples
+
+LOOKED_AT = 2500
+"""Samples from which mode coverage is computed, as in the published tables."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was begun: what its folder holds."""
+
+    folder: RunFolder
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def config(self) -> Config:
+        """All settings."""
+        return self.folder.read_config()
+
+    def readings(self) -> list[dict[str, Any]]:
+        """Every logged round, oldest first."""
+        return run.read(self.folder)
+
+    def sample(self, n: int, seed: int = 0) -> Samples:
+        """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same ones."""
+        return Sampler.load(self.path).draw(n, seed)
+
+    def modes(self, seed: int = 0) -> dict[str, Any] | None:
+        """For mixtures: modes found by 2,500 samples, of how many, and the share within 3 deviations of one.
+
+        None where the density of the data is not known.
+        """
+        if self.config.data.name.endswith(build.FILES):
+            return None
+        mixture = build.open_data(self.config).mixture
+        if mixture is None:
+            return None
+        samples = torch.from_numpy(self.sample(LOOKED_AT, seed).array)
+        found, share = mode_coverage(samples, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas))
+        return {"found": found, "of": len(mixture.means), "within_3_sigma": share, "samples": LOOKED_AT}
+
+
+def load(path: str | Path) -> Run:
+    """Open a run folder, or the run of that name under runs/.
+
+    Raises:
+        RunError: There is no such run.
+    """
+    return Run(run.open_folder(path))
+
+
+def settings_of(
+    recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None
+) -> Config:
+    """Resolved settings of a recipe; without one, of the recipe that suits the data.
+
+    Args:
+        recipe: A name, a .toml file, or None.
+        overrides: "section.key=value".
+        say: Told why a recipe was chosen.
+    """
+    if recipe is None:
+        wanted = config.load("digits", overrides)
+        recipe = "digits"
+        if wanted.data.name != "digits":
+            data = build.open_data(build.resolve(wanted))
+            recipe, why = build.suited(data)
+            say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
+            overrides = [f'name="{_plain(data.name)}"', *overrides]
+    return build.resolve(config.load(recipe, overrides))
+
+
+def _plain(name: str) -> str:
+    """A data set's name as a folder's."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in Path(name).stem)[:100] or "run"
+
+
+def train(
+    recipe: str | None = None,
+    *,
+    data: str | Path | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    set: Sequence[str] = (),  # noqa: A002  the option's name on the command line
+    say: Callable[[str], None] = print,
+) -> Run:
+    """Train a recipe, or take it up where it was left.
+
+    Args:
+        recipe: A name (`zerosum list recipes`) or a .toml file; without one, the recipe that suits the data.
+        data: A .npy, .npz or .csv file, or the name of a data set, instead of the recipe's.
+        steps: Rounds in all.
+        minutes: Wall-clock limit, summed over resumes.
+        seed: Everything random follows from it.
+        device: "cpu", "cuda" ...; the best there is if absent.
+        precision: "float32" or "float64".
+        out: The run folder; runs/NAME if absent.
+        fresh: Erase what is there and start over.
+        set: Further settings, "section.key=value".
+        say: Told in a sentence what a user should know.
+
+    Returns:
+        The run, finished.
+
+    Raises:
+        ZerosumError: See its tree for what can go wrong.
+    """
+    overrides = overrides_of(data, steps, minutes, seed, device, precision) + list(set)
+    settings = settings_of(recipe, overrides, say)
+    folder = run.choose_folder(settings, out)
+    deque(training.fit(settings, folder, fresh=fresh, say=say), maxlen=0)
+    return Run(folder)
+
+
+def overrides_of(
+    data: str | Path | None,
+    steps: int | None,
+    minutes: float | None,
+    seed: int | None,
+    device: str | None,
+    precision: str | None,
+) -> list[str]:
+    """The everyday options as overrides."""
+    named = {
+        "data.name": None if data is None else f'"{Path(data).as_posix()}"',
+        "train.steps": steps,
+        "train.minutes": None if minutes is None else float(minutes),
+        "train.seed": seed,
+        "train.device": None if device is None else f'"{device}"',
+        "train.precision": None if precision is None else f'"{precision}"',
+    }
+    return [f"{key}={value}" for key, value in named.items() if value is not None]
+
+
+class GAN:
+    """A game between two networks of your own, on an array of your own, in memory.
+
+    Args:
+        generator: z (n, latent) -> samples shaped like the data: images in [-1, 1] as (n, c, h, w), points (n, d).
+        discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end.
+        loss: A name (`zerosum list losses`) or a `Loss`.
+        penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `Round`.
+        latent: Numbers in one z.
+        set: Further settings as on the command line: "game.k=5", "optimisers.generator.rate=1e-4".
+
+    Raises:
+        ConfigError: A name or a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: str | Loss = "non-saturating",
+        *,
+        penalties: Iterable[str | tuple[str, float] | Penalty | Term] = (),
+        latent: int = 64,
+        set: Sequence[str] = (),  # noqa: A002
+    ) -> None:
+        name = loss if isinstance(loss, str) else next(iter(LOSSES))
+        overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
+        self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
+        rules = build.rules(self.config)
+        self.game = replace(
+            rules,
+            loss=rules.loss if isinstance(loss, str) else loss,
+            value=rules.value if isinstance(loss, str) else loss.discriminator,
+            penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
+            one_pass=False,  # your D may look at a batch as a whole
+        )
+        dtype = getattr(torch, self.config.train.precision)
+        device = torch.device(self.config.train.device or "cpu")
+        self.state = build.state_of(self.config, generator, discriminator, device, dtype)
+        self.readings: list[dict[str, Any]] = []
+        """A line every `train.log_every` rounds."""
+        self._data: Data | None = None
+
+    def fit(
+        self,
+        x: Any,
+        labels: Any = None,
+        *,
+        steps: int = 2000,
+        range: tuple[float, float] | None = None,  # noqa: A002
+        standardise: bool = True,
+    ) -> "GAN":
+        """Play `steps` rounds; a second call plays on.
+
+        Args:
+            x: Points (n,) or (n, d), or images (n, h, w), (n, h, w, c), (n, c, h, w): array or tensor.
+            labels: (n,) classes, kept with the data.
+            steps: Rounds to play now.
+            range: (black, white) of floating-point images.
+            standardise: Points: the networks see mean 0 and deviation 1.
+
+        Returns:
+            This object.
+
+        Raises:
+            DataError: The data cannot be trained on.
+            UsageError: The networks do not fit the data or each other.
+            Diverged: A cost or gradient is not finite.
+        """
+        data = checked(from_array(x, labels, range=range, held_out=0.0, standardise=standardise))
+        self._data = data
+        like = next(self.state.generator.parameters())
+        batches = build.feed(self.config, data, like.device, like.dtype)
+        self._try_on(batches(0)[0])
+        watch, log_every = training.Watch(), self.config.train.log_every
+        last = self.state.step + steps
+        for moment in training.rounds(self.state, self.game, batches, last):
+            watch.note(moment)
+            if moment.step % log_every == 0 or moment.step == last:
+                watch.look()
+                self.readings.append(training.describe(moment, self.game))
+        return self
+
+    def sample(self, n: int, seed: int = 0) -> Samples:
+        """Make n samples with the averaged generator.
+
+        Raises:
+            UsageError: Nothing was trained yet.
+        """
+        if self._data is None:
+            raise UsageError("this GAN has seen no data yet: call fit first")
+        return Sampler(self.state.average, self._data.form, self.game.latent).draw(n, seed)
+
+    @torch.no_grad()
+    def _try_on(self, x: torch.Tensor) -> None:
+        """See that both networks fit the data before the first round."""
+        n = len(x)
+        z = self.game.latent(n, 0, "try").to(x)
+        try:
+            fake = ask(build.copy_of(self.state.generator), z)
+            logits = ask(build.copy_of(self.state.discriminator), x)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"a network does not fit z {tuple(z.shape)} or x {tuple(x.shape)} (encoded data): {error}"
+            ) from None
+        if fake.shape != x.shape:
+            raise UsageError(f"the generator made {tuple(fake.shape)} from z {tuple(z.shape)}, expected {tuple(x.shape)}")
+        if logits.ndim == 0 or len(logits) != n:
+            raise UsageError(f"the discriminator gave {tuple(logits.shape)} for {n} samples, expected ({n},) logits")
+
+
+def _term(penalty: str | tuple[str, float] | Penalty | Term) -> Term:
+    if isinstance(penalty, Term):
+        return penalty
+    name, weight = penalty if isinstance(penalty, tuple) else (penalty, 1.0)
+    if isinstance(name, str):
+        return Term(name, build.lookup(build.PENALTIES, name, "penalty"), weight)
+    return Term(getattr(name, "__name__", "penalty"), name, weight)
+
+

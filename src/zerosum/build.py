@@ -1,0 +1,304 @@
+"""The only place where names become objects.
+
+A `Config` holds names and numbers; here each name is looked up in its table (or imported, if it is "module:callable"),
+each option is checked against the signature of what it is for, and the pieces are put together into a `Setup`.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from torch import Tensor, nn
+
+from zerosum import draws
+from zerosum.config import Choice, Config, Latent, PenaltyChoice, Tree, explain, with_train
+from zerosum.data import DATASETS, Data, checked, from_file
+from zerosum.data.order import rows_of
+from zerosum.data.record import Form
+from zerosum.errors import ConfigError, unknown
+from zerosum.game import Batches, Game, Player, State, Term
+from zerosum.losses import LOSSES, Loss
+from zerosum.nets import NETS
+from zerosum.optimisers import OPTIMISERS, factor
+from zerosum.penalties import PENALTIES
+
+RESIDENT = 2**30
+"""Bytes of training data that are kept in memory (on the device); more than that stays where it is, row by row."""
+
+FILES = (".npy", ".npz", ".csv")
+PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything a run needs, put together."""
+
+    config: Config
+    data: Data
+    state: State
+    game: Game
+    batches: Batches
+
+
+def assemble(config: Config, data: Data | None = None) -> Setup:
+    """Build players, rules and data from resolved settings.
+
+    Args:
+        config: Settings, see `resolve`.
+        data: The data set, if it is already open.
+
+    Raises:
+        ConfigError: A name or an option is wrong.
+        DataError: The data cannot be trained on.
+    """
+    data = data or open_data(config)
+    device, dtype = torch.device(config.train.device or "cpu"), getattr(torch, config.train.precision)
+    state = new_state(config, data.form, device, dtype)
+    return Setup(config, data, state, rules(config), feed(config, data, device, dtype))
+
+
+def resolve(config: Config) -> Config:
+    """The same settings with every option and every choice of this machine filled in."""
+    pair = lookup(NETS, config.nets.name, "pair of networks")
+    nets = config.nets.model_copy(
+        update={
+            player: options(getattr(config.nets, player), f"nets.{player}", getattr(pair, player))
+            for player in PLAYERS
+        }
+    )
+    loss = lookup(LOSSES, config.loss.name, "loss")
+    moves = {
+        player: _filled(choice, f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser"))
+        for player in PLAYERS
+        if (choice := getattr(config.optimisers, player))
+    }
+    for penalty in config.penalties:
+        options(penalty.options, f"penalties ({penalty.name})", lookup(PENALTIES, penalty.name, "penalty"))
+    _refuse_contradictions(config, loss)
+    parts = {
+        "data": _filled(_absolute(config.data), "data", _opener(config.data)),
+        "nets": nets,
+        "loss": _filled(config.loss, "loss", loss.discriminator, loss.generator),
+        "optimisers": config.optimisers.model_copy(update=moves),
+    }
+    return with_train(
+        config.model_copy(update=parts),
+        device=config.train.device or best_device(),
+        threads=config.train.threads or torch.get_num_threads(),
+    )
+
+
+def open_data(config: Config) -> Data:
+    """The data set of the settings, looked at and found fit to train on."""
+    opener = _opener(config.data)
+    return checked(opener(**options(config.data.options, "data", opener)))
+
+
+def suited(data: Data) -> tuple[str, str]:
+    """The recipe to start from for a user's own data, and why."""
+    if data.kind == "points":
+        return "grid", "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
+    return "digits", f"images of {data.shape[1]} x {data.shape[2]} are played by perceptrons over all pixels"
+
+
+def new_generator(config: Config, form: Form) -> nn.Module:
+    """G as it is before the first round."""
+    pair = lookup(NETS, config.nets.name, "pair of networks")
+    with _seeded(config.train.seed, "generator"):
+        net: nn.Module = pair.generator(form.shape, config.latent.size, **config.nets.generator)
+    return net
+
+
+def new_discriminator(config: Config, form: Form) -> nn.Module:
+    """D as it is before the first round."""
+    pair = lookup(NETS, config.nets.name, "pair of networks")
+    with _seeded(config.train.seed, "discriminator"):
+        net: nn.Module = pair.discriminator(form.shape, **config.nets.discriminator)
+    return net
+
+
+def new_state(config: Config, form: Form, device: torch.device, dtype: torch.dtype) -> State:
+    """Both players and the average before the first round."""
+    return state_of(config, new_generator(config, form), new_discriminator(config, form), device, dtype)
+
+
+def state_of(
+    config: Config, generator: nn.Module, discriminator: nn.Module, device: torch.device, dtype: torch.dtype
+) -> State:
+    """A state around two networks."""
+    generator, discriminator = generator.to(device, dtype), discriminator.to(device, dtype)
+    moves: dict[Player, torch.optim.Optimizer] = {}
+    for player, net in (("generator", generator), ("discriminator", discriminator)):
+        choice: Choice = getattr(config.optimisers, player)
+        move = lookup(OPTIMISERS, choice.name, "optimiser")
+        moves[player] = move(net.parameters(), **options(choice.options, f"optimisers.{player}", move))  # type: ignore[index]
+    return State(generator, discriminator, copy_of(generator), moves)
+
+
+def copy_of(net: nn.Module) -> nn.Module:
+    """A copy that is never trained and judges nothing by its batch."""
+    return deepcopy(net).requires_grad_(False).eval()
+
+
+def rules(config: Config) -> Game:
+    """The game of the settings."""
+    loss = lookup(LOSSES, config.loss.name, "loss")
+    pair = lookup(NETS, config.nets.name, "pair of networks")
+    return Game(
+        loss=bound(loss, config.loss),
+        latent=latent(config.latent),
+        batch=config.game.batch,
+        penalties=tuple(_term(choice) for choice in config.penalties),
+        k=config.game.k,
+        order=config.game.order,
+        halved=config.game.terms == "halved",
+        flip=config.game.flip,
+        clip=config.game.clip,
+        seed=config.train.seed,
+        value=bound(loss, _unsmoothed(config.loss)).discriminator,
+        one_pass=pair.independent,
+        schedule=partial(factor, config.schedule),
+        half_life=config.average.half_life,
+        ramp=config.average.ramp,
+    )
+
+
+def _term(choice: PenaltyChoice) -> Term:
+    penalty = lookup(PENALTIES, choice.name, "penalty")
+    given = options(choice.options, f"penalties ({choice.name})", penalty)
+    return Term(choice.name, partial(penalty, **given), choice.weight, choice.every)
+
+
+def bound(loss: Loss, choice: Choice) -> Loss:
+    """A loss with its options put in."""
+    given = options(choice.options, "loss", loss.discriminator, loss.generator)
+    bind = lambda cost: partial(cost, **{key: given[key] for key in given if key in _keywords(cost)})  # noqa: E731
+    return loss._replace(discriminator=bind(loss.discriminator), generator=bind(loss.generator))
+
+
+def _unsmoothed(choice: Choice) -> Choice:
+    return Choice(name=choice.name, **{key: value for key, value in choice.options.items() if key != "smoothing"})
+
+
+def latent(law: Latent) -> Callable[..., Tensor]:
+    """(n, seed, *key) -> noise z (n, size)."""
+    if law.law == "normal":
+        return lambda n, seed, *key: draws.normal((n, law.size), seed, *key)
+    return lambda n, seed, *key: law.low + (law.high - law.low) * draws.uniform((n, law.size), seed, *key)
+
+
+def feed(config: Config, data: Data, device: torch.device, dtype: torch.dtype) -> Batches:
+    """Where batches come from: rows that stay on the device if they fit, else fetched as they are needed."""
+    seed, size, n = config.train.seed, config.game.batch, len(data.train)
+    if n < size:
+        raise ConfigError(f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}")
+    stored = torch.uint8 if data.train.x.dtype == np.uint8 else dtype
+    if data.train.x[:1].nbytes * n > RESIDENT:
+        fetch = lambda rows: _tensor(data.train[rows][0], stored).to(device, non_blocking=True)  # noqa: E731
+    else:
+        whole = _tensor(data.train[np.arange(n)][0], stored).to(device)
+        fetch = lambda rows: whole[torch.from_numpy(rows).to(device)]  # noqa: E731
+
+    def batch(number: int) -> tuple[Tensor, None]:
+        return data.form.encode(fetch(rows_of(number, size, n, seed)).to(dtype)), None
+
+    return batch
+
+
+def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    """The row of that name, or the object at "module:name".
+
+    Raises:
+        ConfigError: There is no such row, or nothing to import.
+    """
+    if name in table:
+        return table[name]
+    if ":" not in name:
+        raise ConfigError(unknown(kind, name, table) + '. One of your own is written "module:name"')
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"the {kind} '{name}' cannot be imported: {error}") from None
+
+
+def options(given: Mapping[str, Any], where: str, *functions: Callable[..., Any]) -> Tree:
+    """The keyword-only arguments of functions: those given, checked, and the defaults of the others.
+
+    Raises:
+        ConfigError: One that no function takes, or a value of the wrong type or range.
+    """
+    fields: Tree = {}
+    for function in functions:
+        hints = get_type_hints(function.func if isinstance(function, partial) else function, include_extras=True)
+        for name, parameter in _keywords(function).items():
+            required = parameter.default is inspect.Parameter.empty
+            fields[name] = (hints.get(name, Any), ... if required else parameter.default)
+    closed = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    model: type[BaseModel] = create_model("Options", __config__=closed, **fields)
+    try:
+        return model.model_validate(dict(given)).model_dump()
+    except ValidationError as error:
+        raise ConfigError(explain(error, model, "the settings", prefix=where)) from None
+
+
+def best_device() -> str:
+    """`cuda` where there is one, else `mps`, else `cpu`."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(function).parameters.items()
+    return {name: parameter for name, parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def _filled(choice: Choice, where: str, *functions: Callable[..., Any]) -> Choice:
+    return Choice(name=choice.name, **options(choice.options, where, *functions))
+
+
+def _opener(choice: Choice) -> Callable[..., Data]:
+    if choice.name.lower().endswith(FILES):
+        return partial(from_file, choice.name)
+    opener: Callable[..., Data] = lookup(DATASETS, choice.name, "data set")
+    return opener
+
+
+def _absolute(choice: Choice) -> Choice:
+    """The same data file from any working folder."""
+    if not choice.name.lower().endswith(FILES):
+        return choice
+    return Choice(name=Path(choice.name).resolve().as_posix(), **choice.options)
+
+
+def _tensor(x: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:
+    """An array as a tensor; kinds that torch does not know (uint16, bool) by way of float32."""
+    x = np.ascontiguousarray(x)
+    known = x.dtype.kind == "f" or x.dtype == np.uint8 or x.dtype.kind == "i"
+    return torch.from_numpy(x if known else x.astype(np.float32)).to(dtype)
+
+
+def _refuse_contradictions(config: Config, loss: Loss) -> None:
+    """Settings that are right one by one and mean nothing together."""
+    if not isinstance(loss, Loss):
+        raise ConfigError(f"loss = {config.loss.name}: expected a zerosum.Loss, found {type(loss).__name__}")
+    if config.game.terms == "halved" and loss.terms == 1:
+        raise ConfigError(f"game.terms = 'halved' means nothing for {config.loss.name}: D pays one term per pair")
+
+
+@contextmanager
+def _seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Set torch's random state for the making of a player, and put it back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.seed_of(seed, purpose) & (2**63 - 1))
+        yield

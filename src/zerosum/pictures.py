@@ -1,0 +1,87 @@
+"""Pictures of samples: a sheet of images, a plot of points."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Points = NDArray[np.floating[Any]]
+INK, PAPER = "#1b4f8f", "#c9c9c9"
+"""Samples, and the data behind them: dark blue on grey, which every eye tells apart."""
+
+
+def sheet(images: NDArray[np.uint8], columns: int | None = None, side: int = 640) -> Image.Image:
+    """Images in rows and columns, each enlarged by a whole factor, on a grey ground.
+
+    Args:
+        images: (n, h, w, c) with c = 1 (grey), 3 (RGB) or 4 (RGBA); of any other number, the first channel is shown.
+        columns: How many in a row; about square if absent.
+        side: Pixels that the sheet should be wide, roughly.
+
+    >>> sheet(np.zeros((4, 8, 8, 1), np.uint8)).size
+    (642, 642)
+    """
+    n, height, width, channels = images.shape
+    columns = columns or int(np.ceil(np.sqrt(n)))
+    rows = -(-n // columns)
+    factor = max(1, side // (columns * max(height, width)))
+    gap = max(1, factor // 8)
+    images = images if channels in (1, 3, 4) else images[..., :1]
+    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    tall, wide = images.shape[1] + gap, images.shape[2] + gap
+    page = np.full((rows * tall + gap, columns * wide + gap, images.shape[3]), 128, np.uint8)
+    for number, image in enumerate(images):
+        top, left = gap + number // columns * tall, gap + number % columns * wide
+        page[top : top + tall - gap, left : left + wide - gap] = image
+    return Image.fromarray(page.squeeze(2) if page.shape[2] == 1 else page)
+
+
+def plot(points: Points, data: Points | None = None, title: str = "") -> Image.Image:
+    """Samples, over data where it is given: a histogram in one dimension, a scatter of the first two in more.
+
+    Args:
+        points: (n, d) samples.
+        data: (m, d) real points.
+        title: Above the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5 if points.shape[1] > 1 else 3.5), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    (_scatter if points.shape[1] > 1 else _histogram)(axes, points, data)
+    axes.set_title(title, fontsize=11)
+    axes.legend(loc="upper right", fontsize=9)
+    canvas = FigureCanvasAgg(figure)
+    buffer = BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return Image.open(buffer).convert("RGB")
+
+
+def _histogram(axes: Any, points: Points, data: Points | None) -> None:
+    low, high = np.quantile(points if data is None else np.concatenate([data, points]), [0.001, 0.999])
+    bins = np.linspace(low, high, 80).tolist()
+    if data is not None:
+        axes.hist(data[:, 0], bins=bins, density=True, color=PAPER, label="data")
+    axes.hist(points[:, 0], bins=bins, density=True, histtype="step", color=INK, linewidth=1.6, label="samples")
+    axes.set_xlabel("x")
+    axes.set_ylabel("density")
+
+
+def _scatter(axes: Any, points: Points, data: Points | None) -> None:
+    if data is not None:
+        axes.scatter(data[:, 0], data[:, 1], s=14, color=PAPER, linewidths=0, label="data")
+    axes.scatter(points[:, 0], points[:, 1], s=3, color=INK, linewidths=0, label="samples")
+    axes.set_xlabel("$x_1$")
+    axes.set_ylabel("$x_2$")
+    if points.shape[1] == 2:
+        axes.set_aspect("equal", adjustable="datalim")
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
