@@ -71,12 +71,11 @@ def resolve(config: Config) -> Config:
     pair = lookup(NETS, config.nets.name, "pair of networks")
     nets = config.nets.model_copy(
         update={
-            player: options(getattr(config.nets, player), f"nets.{player}", getattr(pair, player))
-            for player in PLAYERS
+            player: options(getattr(config.nets, player), f"nets.{player}", getattr(pair, player)) for player in PLAYERS
         }
     )
     loss = lookup(LOSSES, config.loss.name, "loss")
-    moves = {
+    moves: Tree = {
         player: _filled(choice, f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser"))
         for player in PLAYERS
         if (choice := getattr(config.optimisers, player))
@@ -200,7 +199,9 @@ def feed(config: Config, data: Data, device: torch.device, dtype: torch.dtype) -
     """Where batches come from: rows that stay on the device if they fit, else fetched as they are needed."""
     seed, size, n = config.train.seed, config.game.batch, len(data.train)
     if n < size:
-        raise ConfigError(f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}")
+        raise ConfigError(
+            f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}"
+        )
     stored = torch.uint8 if data.train.x.dtype == np.uint8 else dtype
     if data.train.x[:1].nbytes * n > RESIDENT:
         fetch = lambda rows: _tensor(data.train[rows][0], stored).to(device, non_blocking=True)  # noqa: E731
@@ -300,5 +301,5 @@ def _refuse_contradictions(config: Config, loss: Loss) -> None:
 def _seeded(seed: int, purpose: str) -> Iterator[None]:
     """Set torch's random state for the making of a player, and put it back afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.seed_of(seed, purpose) & (2**63 - 1))
+        draws.set_global(seed, purpose)
         yield

@@ -66,7 +66,9 @@ def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
         _flush_folder(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"cannot save {target}: {error.strerror or error}. Older checkpoints are intact") from None
+        raise CheckpointError(
+            f"cannot save {target}: {error.strerror or error}. Older checkpoints are intact"
+        ) from None
     for path in steps(folder)[keep:]:
         shutil.rmtree(path, ignore_errors=True)
     return target

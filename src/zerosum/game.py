@@ -7,8 +7,8 @@
         draw m noise samples z
         G descends the gradient of       mean cost_G(D(x), D(G(z)))
 
-Source: Goodfellow et al. 2014, arXiv:1406.2661, Algorithm 1. Two other orders of play are settings, and after each round
-the moving average of G's weights follows. A step of one player leaves the other untouched: parameters, buffers and
+Source: Goodfellow et al. 2014, arXiv:1406.2661, Algorithm 1. Two other orders of play are settings; after each round the
+moving average of G's weights follows. A step of one player leaves the other untouched: parameters, buffers and
 gradients. Nothing here waits for the device; whoever wants a number from a `Reading` does.
 """
 
@@ -247,7 +247,7 @@ def descent(net: nn.Module, cost: Tensor, keep: bool = False) -> Tensor:
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     for parameter in parameters:
         parameter.grad = None
-    cost.backward(inputs=parameters, retain_graph=keep)  # type: ignore[no-untyped-call]
+    cost.backward(inputs=parameters, retain_graph=keep)
     return get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
@@ -300,7 +300,7 @@ def draw(state: State, game: Game, i: int, purpose: str, shape: tuple[int, ...])
 
 def reseed(state: State, game: Game, i: int, player: Player) -> None:
     """Set torch's own random state, from which networks draw their dropout."""
-    torch.manual_seed(draws.seed_of(game.seed, state.step, i, player) & (2**63 - 1))
+    draws.set_global(game.seed, state.step, i, player)
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

@@ -54,7 +54,6 @@ def plot(points: Points, data: Points | None = None, title: str = "") -> Image.I
     (_scatter if points.shape[1] > 1 else _histogram)(axes, points, data)
     axes.set_title(title, fontsize=11)
     axes.legend(loc="upper right", fontsize=9)
-    canvas = FigureCanvasAgg(figure)
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return Image.open(buffer).convert("RGB")

@@ -133,7 +133,8 @@ def refuse_changes(config: Config, folder: RunFolder) -> None:
     changed = settings.differences(config, folder.read_config())
     if changed:
         raise RunError(
-            f"{folder.path} holds a run with other settings (old -> new):\n  " + "\n  ".join(changed)
+            f"{folder.path} holds a run with other settings (old -> new):\n  "
+            + "\n  ".join(changed)
             + "\nGive another --out, or --fresh to erase that run and start over"
         )
 
@@ -174,7 +175,9 @@ def lock(folder: RunFolder) -> Iterator[None]:
             else:
                 msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
-            raise RunError(f"another process is training in {folder.path}. Wait for it, or give another --out") from None
+            raise RunError(
+                f"another process is training in {folder.path}. Wait for it, or give another --out"
+            ) from None
         yield
 
 

@@ -152,4 +152,5 @@ def form_to(form: Form) -> dict[str, Any]:
 
 def form_from(facts: dict[str, Any]) -> Form:
     """The same, read back."""
-    return Form(**{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()})
+    known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return Form(**known)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -255,7 +256,7 @@ def asked_to_stop() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield came  # signals reach only the main thread
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def take(number: int, frame: FrameType | None) -> None:
         came.append(number)
@@ -272,16 +273,12 @@ def asked_to_stop() -> Iterator[list[int]]:
 
 def environment() -> dict[str, Any]:
     """What this run began on."""
-    import numpy
-
-    import zerosum
-
     return {
-        "zerosum": zerosum.__version__,
+        "zerosum": version("zerosum"),
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "numpy": version("numpy"),
         "system": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -1,10 +1,10 @@
 """The Python interface: train a recipe, open a run, or play a game with networks of your own.
 
-    run = zs.train("digits")
-    run.sample(64).save("digits.png")
+run = zs.train("digits")
+run.sample(64).save("digits.png")
 
-    gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, steps=1000)
-    gan.sample(64)
+gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, steps=1000)
+gan.sample(64)
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ from zerosum.errors import UsageError
 from zerosum.game import Term, ask
 from zerosum.losses import LOSSES, Loss
 from zerosum.metrics.density import mode_coverage
-from zerosum.penalties import Penalty
+from zerosum.penalties import PENALTIES, Penalty
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
 
@@ -55,6 +55,25 @@ class Run:
         """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same ones."""
         return Sampler.load(self.path).draw(n, seed)
 
+    def picture(self) -> Path | None:
+        """The newest picture of samples."""
+        pictures = sorted((self.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+        return pictures[-1] if pictures else None
+
+    def summary(self, played: int) -> dict[str, Any]:
+        """What came of a training of which `played` rounds were played just now."""
+        last = self.readings()[-1]
+        return {
+            "run": str(self.path),
+            "steps": last["step"],
+            "played": played,
+            "seconds": last["seconds"],
+            "samples_per_second": last["samples_per_second"],
+            "readings": last,
+            "picture": str(self.picture()),
+            "modes": self.modes(),
+        }
+
     def modes(self, seed: int = 0) -> dict[str, Any] | None:
         """For mixtures: modes found by 2,500 samples, of how many, and the share within 3 deviations of one.
 
@@ -79,9 +98,7 @@ def load(path: str | Path) -> Run:
     return Run(run.open_folder(path))
 
 
-def settings_of(
-    recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None
-) -> Config:
+def settings_of(recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None) -> Config:
     """Resolved settings of a recipe; without one, of the recipe that suits the data.
 
     Args:
@@ -116,7 +133,7 @@ def train(
     precision: str | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
-    set: Sequence[str] = (),  # noqa: A002  the option's name on the command line
+    set: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> Run:
     """Train a recipe, or take it up where it was left.
@@ -190,7 +207,7 @@ class GAN:
         *,
         penalties: Iterable[str | tuple[str, float] | Penalty | Term] = (),
         latent: int = 64,
-        set: Sequence[str] = (),  # noqa: A002
+        set: Sequence[str] = (),
     ) -> None:
         name = loss if isinstance(loss, str) else next(iter(LOSSES))
         overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
@@ -216,7 +233,7 @@ class GAN:
         labels: Any = None,
         *,
         steps: int = 2000,
-        range: tuple[float, float] | None = None,  # noqa: A002
+        range: tuple[float, float] | None = None,
         standardise: bool = True,
     ) -> "GAN":
         """Play `steps` rounds; a second call plays on.
@@ -273,7 +290,9 @@ class GAN:
                 f"a network does not fit z {tuple(z.shape)} or x {tuple(x.shape)} (encoded data): {error}"
             ) from None
         if fake.shape != x.shape:
-            raise UsageError(f"the generator made {tuple(fake.shape)} from z {tuple(z.shape)}, expected {tuple(x.shape)}")
+            raise UsageError(
+                f"the generator made {tuple(fake.shape)} from z {tuple(z.shape)}, expected {tuple(x.shape)}"
+            )
         if logits.ndim == 0 or len(logits) != n:
             raise UsageError(f"the discriminator gave {tuple(logits.shape)} for {n} samples, expected ({n},) logits")
 
@@ -283,7 +302,5 @@ def _term(penalty: str | tuple[str, float] | Penalty | Term) -> Term:
         return penalty
     name, weight = penalty if isinstance(penalty, tuple) else (penalty, 1.0)
     if isinstance(name, str):
-        return Term(name, build.lookup(build.PENALTIES, name, "penalty"), weight)
+        return Term(name, build.lookup(PENALTIES, name, "penalty"), weight)
     return Term(getattr(name, "__name__", "penalty"), name, weight)
-
-

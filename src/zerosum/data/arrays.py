@@ -9,7 +9,7 @@ white is 1 and one whose white is 255 look the same to a computer. A share of th
 """
 
 import csv
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ LABEL_KEYS = ("y", "labels", "targets", "y_train")
 def from_file(
     path: str | Path,
     *,
-    range: Span | None = None,  # noqa: A002  the word a user expects
+    range: Span | None = None,
     layout: Layout | None = None,
     labels: str | None = None,
     key: str | None = None,
@@ -63,9 +63,7 @@ def from_file(
         x, y = readers[path.suffix.lower()](path, key, labels)
     except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    return from_array(
-        x, y, name=path.name, range=range, layout=layout, held_out=held_out, standardise=standardise
-    )
+    return from_array(x, y, name=path.name, range=range, layout=layout, held_out=held_out, standardise=standardise)
 
 
 def from_array(
@@ -73,7 +71,7 @@ def from_array(
     labels: Any = None,
     *,
     name: str = "array",
-    range: Span | None = None,  # noqa: A002
+    range: Span | None = None,
     layout: Layout | None = None,
     held_out: HoldOut = 0.1,
     standardise: bool = True,
@@ -110,16 +108,18 @@ def from_array(
     )
 
 
-def _numeric(x: Any, name: str) -> NDArray[Any]:
+def _numeric(given: Any, name: str) -> NDArray[Any]:
+    x: Any = given
     if isinstance(x, torch.Tensor):
         x = x.detach().cpu()
         x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    x = np.asarray(x) if not isinstance(x, np.ndarray) else x
+    x = x if isinstance(x, np.ndarray) else np.asarray(x)  # a memory-mapped array stays one
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == bool):
         raise DataError(f"{name}: holds {x.dtype}, expected real numbers")
     if not 1 <= x.ndim <= 4 or 0 in x.shape:
         raise DataError(f"{name}: has shape {x.shape}, expected points (n, d) or images (n, h, w[, c])")
-    return x
+    array: NDArray[Any] = x
+    return array
 
 
 def _channels_first(x: NDArray[Any], layout: Layout | None, name: str) -> NDArray[Any]:
@@ -192,11 +192,17 @@ def _read_csv(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[
     if labels is not None and labels not in columns:
         raise DataError(f"{path}: there is no column '{labels}' among {columns}")
     numeric = [number for number, name in enumerate(columns) if name != labels]
-    read = lambda use, kind: np.loadtxt(  # noqa: E731
-        path, dtype=kind, delimiter=delimiter, skiprows=int(header), usecols=use, ndmin=2, encoding="utf-8-sig",
-        quotechar='"', comments=None,
+    table = partial(
+        np.loadtxt,
+        path,
+        delimiter=delimiter,
+        skiprows=int(header),
+        ndmin=2,
+        quotechar='"',
+        comments=None,
+        encoding="utf-8-sig",
     )
-    return read(numeric, np.float64), read([columns.index(labels)], str)[:, 0] if labels else None
+    return table(usecols=numeric), table(dtype=str, usecols=[columns.index(labels)])[:, 0] if labels else None
 
 
 def _is_number(text: str) -> bool:
@@ -205,5 +211,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-

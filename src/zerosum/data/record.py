@@ -39,8 +39,8 @@ MOST = 2**18
 class Rows:
     """One split: samples and, where there are any, their labels.
 
-    Two splits may share one array: each is then a stretch of one fixed, keyed shuffle of its rows, which costs no memory
-    and leaves memory-mapped data on the disk.
+    Two splits may share one array: each is then a stretch of one fixed, keyed shuffle of its rows, which costs no
+    memory and leaves memory-mapped data on the disk.
 
     Args:
         x: (n, c, h, w) for images, (n, d) for points, of any real type; may be memory-mapped.
@@ -123,7 +123,7 @@ class Form:
     classes: tuple[str, ...] | None = None
 
     def encode(self, x: Tensor) -> Tensor:
-        """Stored values (n, *shape) to what the networks see, in the type of x (float32 if it holds whole numbers)."""
+        """Stored values (n, *shape) to what the networks see; floating point keeps its type, the rest becomes float32."""
         x = x if x.is_floating_point() else x.float()
         return (x - self._like(x, self.shift)) / self._like(x, self.scale)
 

@@ -1,7 +1,9 @@
-"""Pairs of networks. A row gives two functions that make a player from the shape of the data:
+"""Pairs of networks.
 
-    generator(shape, latent, **options) -> G        G(z) or G(z, c) -> x, encoded, (n, *shape)
-    discriminator(shape, **options)     -> D        D(x) or D(x, c) -> logits, (n,) or (n, patches)
+A row gives two functions that make a player from the shape of the data:
+
+generator(shape, latent, **options) -> G        G(z) or G(z, c) -> x, encoded, (n, *shape)
+discriminator(shape, **options)     -> D        D(x) or D(x, c) -> logits, (n,) or (n, patches)
 """
 
 from collections.abc import Callable

@@ -54,7 +54,8 @@ class Discriminator(nn.Module):
         self.layers = stack(prod(shape), 1, width, depth)
 
     def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:  # noqa: D102
-        return self.layers(x.flatten(1)).squeeze(1)
+        logits: Tensor = self.layers(x.flatten(1)).squeeze(1)
+        return logits
 
 
 def generator(shape: tuple[int, ...], latent: int, *, width: int = 128, depth: int = 3) -> Generator:

@@ -1,0 +1,131 @@
+"""What there is: the rows of every table, the runs of this folder, and the machine."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from inspect import getdoc
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from zerosum import config, run
+from zerosum.errors import UsageError, unknown
+
+Row = dict[str, Any]
+
+
+def catalogue(what: str) -> list[Row]:
+    """Name and one sentence of every row of a table.
+
+    Raises:
+        UsageError: There is no such table.
+    """
+    tables: dict[str, Callable[[], list[Row]]] = {
+        "recipes": recipes,
+        "losses": losses,
+        "penalties": lambda: _functions("zerosum.penalties", "PENALTIES"),
+        "nets": nets,
+        "datasets": lambda: _functions("zerosum.data", "DATASETS"),
+        "optimisers": lambda: _functions("zerosum.optimisers", "OPTIMISERS"),
+        "runs": runs,
+    }
+    if what not in tables:
+        raise UsageError(unknown("list of", what, tables))
+    return tables[what]()
+
+
+def recipes() -> list[Row]:
+    """The recipes that come with zerosum."""
+    loaded = [config.load(name) for name in config.recipes()]
+    return [{"name": one.name, "about": one.about, "source": one.source, "result": one.result} for one in loaded]
+
+
+def losses() -> list[Row]:
+    """The games."""
+    from zerosum.losses import LOSSES
+
+    return [{"name": name, "about": _sentence(loss.generator)} for name, loss in LOSSES.items()]
+
+
+def nets() -> list[Row]:
+    """The pairs of networks."""
+    from zerosum.nets import NETS
+
+    return [{"name": name, "about": f"for {pair.suits}"} for name, pair in NETS.items()]
+
+
+def runs() -> list[Row]:
+    """The runs under runs/."""
+    found = []
+    for path in sorted(Path("runs").glob("*/config.toml")):
+        folder = run.RunFolder(path.parent)
+        last = (run.read(folder) or [{"step": 0}])[-1]["step"]
+        steps = folder.read_config().train.steps
+        found.append({"name": path.parent.name, "about": f"{last:,} of {steps:,} rounds", "step": last, "steps": steps})
+    return found
+
+
+def _functions(module: str, table: str) -> list[Row]:
+    from importlib import import_module
+
+    rows = getattr(import_module(module), table)
+    return [{"name": name, "about": _sentence(row)} for name, row in rows.items()]
+
+
+def _sentence(row: Any) -> str:
+    return (getdoc(row) or "").partition("\n")[0]
+
+
+def examine() -> Row:
+    """What this machine is and can do."""
+    import torch
+
+    from zerosum import __version__, build
+
+    return {
+        "zerosum": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "processor": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "matrix_speed": f"{matrix_speed():.0f} GFLOP/s in float32",
+        "memory": _memory(),
+        "disk_free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB here",
+        "device": _device(build.best_device()),
+        **{f"extra_{extra}": _installed(package) for extra, package in {"tensorboard": "tensorboard"}.items()},
+    }
+
+
+def matrix_speed(side: int = 1024, seconds: float = 0.3) -> float:
+    """GFLOP/s of a product of square matrices: the best of as many as fit into the time."""
+    import torch
+
+    a = torch.rand(side, side)
+    best, until = float("inf"), perf_counter() + seconds
+    while perf_counter() < until:
+        began = perf_counter()
+        a @ a
+        best = min(best, perf_counter() - began)
+    return 2 * side**3 / best / 1e9
+
+
+def _memory() -> str:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return "unknown"
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return f"{name} ({torch.cuda.get_device_name()})" if name == "cuda" else name
+
+
+def _installed(package: str) -> str:
+    try:
+        return f"installed ({version(package)})"
+    except PackageNotFoundError:
+        return f"not installed: pip install 'zerosum[{package}]'"

@@ -1,0 +1,202 @@
+"""The command line: one command is one call; imports stand inside the commands, so that --help answers at once."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zerosum.errors import Stopped, UsageError, ZerosumError
+
+app = typer.Typer(
+    help="Train generative adversarial networks on your own data, and know whether it worked.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Recipe = Annotated[str | None, typer.Argument(help="A name (see `zerosum list recipes`) or a .toml file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Exactly one line of JSON on standard output.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting: section.key=value. May be repeated.")]
+
+
+@app.command()
+def train(
+    recipe: Recipe = None,
+    data: Annotated[str | None, typer.Option(help="A .npy, .npz or .csv file, or a data set's name.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Rounds in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Wall-clock limit, summed over resumes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
+    device: Device = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Erase what is there and start over.")] = False,
+    set_: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Play two rounds, write nothing, say what to expect.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe, or take up a run where it was left: the same command resumes."""
+    from zerosum import run, training
+    from zerosum.app import api
+    from zerosum.app.progress import with_bar, with_events
+
+    overrides = api.overrides_of(data, steps, minutes, seed, device, precision) + (set_ or [])
+    settings = api.settings_of(recipe, overrides, tell)
+    if dry_run:
+        from zerosum.app.rehearsal import rehearse
+
+        answer(rehearse(settings), as_json, show_rehearsal)
+        return
+    folder = run.choose_folder(settings, out)
+    moments = training.fit(settings, folder, fresh=fresh, say=tell)
+    played = 0
+    for _ in with_events(with_bar(moments, settings.train.steps, as_json), folder.events):
+        played += 1
+    answer(api.Run(folder).summary(played), as_json, show_trained)
+
+
+@app.command()
+def sample(
+    run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    out: Annotated[Path, typer.Option(help="x.png, x.npz, x.csv or a folder.")] = Path("samples.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Make samples with a trained generator."""
+    from zerosum.app import api
+
+    samples = api.load(run).sample(n, seed)
+    path = samples.save(out)
+    facts = {"path": str(path), "n": n, "seed": seed, "shape": list(samples.array.shape)}
+    answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="recipes, losses, penalties, nets, datasets, optimisers or runs.")
+    ] = "recipes",
+    as_json: AsJson = False,
+) -> None:
+    """Say what there is."""
+    from zerosum.app.catalogue import catalogue
+
+    answer(catalogue(what), as_json, show_rows)
+
+
+@app.command()
+def show(
+    recipe: Annotated[str, typer.Argument(help="A name or a .toml file.")], set_: Set = None, as_json: AsJson = False
+) -> None:
+    """Print a recipe whole, with every default filled in."""
+    from zerosum import config
+    from zerosum.app import api
+
+    settings = api.settings_of(recipe, set_ or [])
+    answer(settings.model_dump(mode="json"), as_json, lambda _: config.dumps(settings).rstrip())
+
+
+@app.command()
+def copy(
+    recipe: Annotated[str, typer.Argument(help="A name.")],
+    file: Annotated[Path, typer.Argument(help="Where to: a new .toml file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a recipe into a file of your own, to edit and to train."""
+    from zerosum import config
+    from zerosum.run import write
+
+    text = config.recipe_text(recipe)
+    if file.suffix != ".toml":
+        raise UsageError(f"{file}: the name of a recipe's file ends in .toml")
+    if file.exists():
+        raise UsageError(f"{file} is there already; give another name")
+    try:
+        write(file, text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror or error}") from None
+    answer(
+        {"path": str(file)}, as_json, lambda facts: f"{facts['path']}: edit it, then `zerosum train {facts['path']}`"
+    )
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine is and can do."""
+    from zerosum.app.catalogue import examine
+
+    answer(examine(), as_json, show_facts)
+
+
+def answer(facts: Any, as_json: bool, show: Callable[[Any], str]) -> None:
+    """One line of JSON, or a text for people, on standard output."""
+    sys.stdout.write((json.dumps(facts, allow_nan=False, default=str) if as_json else show(facts)) + "\n")
+
+
+def tell(sentence: str) -> None:
+    """Something a user should know, on standard error."""
+    sys.stderr.write(sentence + "\n")
+
+
+def show_trained(facts: dict[str, Any]) -> str:
+    """What came of a training."""
+    lines = [
+        f"{facts['steps']:,} rounds are played, in {facts['seconds']:.1f} s"
+        if facts["played"]
+        else f"finished: all {facts['steps']:,} rounds were played before"
+    ]
+    if facts["modes"]:
+        lines.append(
+            "modes found: {found} of {of}; {within_3_sigma:.1%} of {samples:,} samples within 3 sigma of one".format(
+                **facts["modes"]
+            )
+        )
+    lines += [f"run:      {facts['run']}", f"samples:  {facts['picture']}",
+              f"next:     zerosum sample {facts['run']} -n 100 --out samples.png"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def show_rehearsal(facts: dict[str, Any]) -> str:
+    """What a dry run found."""
+    return f"{facts['config'].rstrip()}\n\n" + show_facts({key: facts[key] for key in facts if key != "config"})
+
+
+def show_rows(rows: list[dict[str, Any]]) -> str:
+    """A name and a sentence in each line."""
+    width = max((len(row["name"]) for row in rows), default=0)
+    return "\n".join(f"{row['name']:<{width}}  {row['about']}" for row in rows) or "none"
+
+
+def show_facts(facts: dict[str, Any]) -> str:
+    """A fact in each line."""
+    width = max(map(len, facts))
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items())
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in a sentence and an exit code, never in a traceback."""
+    try:
+        app(standalone_mode=True)
+    except Stopped as error:
+        tell(f"{error}\ngo on with: {again(sys.argv)}")
+        sys.exit(error.exit_code)
+    except ZerosumError as error:
+        tell("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def again(argv: list[str]) -> str:
+    """The command that goes on: the same, less --fresh."""
+    return shlex.join(
+        [Path(argv[0]).name.replace("__main__.py", "zerosum"), *(word for word in argv[1:] if word != "--fresh")]
+    )

@@ -1,0 +1,59 @@
+"""A dry run: two real rounds in memory, nothing written, and what the whole would take."""
+
+import resource
+import sys
+from typing import Any
+
+from zerosum import build, config, training
+from zerosum.build import Setup
+from zerosum.config import Config
+
+ROUNDS = 2
+
+
+def rehearse(settings: Config) -> dict[str, Any]:
+    """Build everything, play two rounds, and say what to expect.
+
+    Returns:
+        The resolved settings as TOML, a summary of the data, parameters of both players, memory in MiB (what the
+        players, their gradients and optimisers hold, the resident data, and the peak of this process), seconds per
+        round (the second one) and minutes in all.
+    """
+    setup = build.assemble(settings)
+    watch = training.Watch()
+    for moment in training.rounds(setup.state, setup.game, setup.batches, ROUNDS):
+        watch.note(moment)
+    watch.look()
+    seconds = moment.seconds
+    return {
+        "config": config.dumps(settings),
+        "data": setup.data.describe(),
+        "generator": f"{parameters(setup, 'generator'):,} parameters",
+        "discriminator": f"{parameters(setup, 'discriminator'):,} parameters",
+        "players_MiB": round(players_bytes(setup) / 2**20, 1),
+        "data_MiB": round(min(build.RESIDENT, len(setup.data.train) * setup.data.train.x[:1].nbytes) / 2**20, 1),
+        "peak_MiB": round(peak_bytes() / 2**20),
+        "seconds_per_round": round(seconds, 5),
+        "minutes_in_all": round(seconds * settings.train.steps / 60, 2),
+    }
+
+
+def parameters(setup: Setup, player: str) -> int:
+    """Numbers that a player learns."""
+    return sum(weight.numel() for weight in getattr(setup.state, player).parameters())
+
+
+def players_bytes(setup: Setup) -> int:
+    """Weights, gradients, average and what the optimisers remember."""
+    state = setup.state
+    nets = [*state.generator.parameters(), *state.discriminator.parameters(), *state.average.parameters()]
+    memory = [value for move in state.optimisers.values() for one in move.state.values() for value in one.values()]
+    gradients = [weight.grad for weight in nets if weight.grad is not None]
+    tensors = [*nets, *gradients, *(value for value in memory if hasattr(value, "element_size"))]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
