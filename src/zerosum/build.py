@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import Tensor, nn
 
@@ -282,7 +283,7 @@ def _absolute(choice: Choice) -> Choice:
     return Choice(name=Path(choice.name).resolve().as_posix(), **choice.options)
 
 
-def _tensor(x: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:
+def _tensor(x: NDArray[Any], dtype: torch.dtype) -> Tensor:
     """An array as a tensor; kinds that torch does not know (uint16, bool) by way of float32."""
     x = np.ascontiguousarray(x)
     known = x.dtype.kind == "f" or x.dtype == np.uint8 or x.dtype.kind == "i"

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -85,7 +85,7 @@ class Latent(Section):
     """Upper end of the uniform law."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> "Latent":
         if self.low >= self.high:
             raise ValueError(f"low = {self.low} must lie below high = {self.high}")
         return self
@@ -112,7 +112,7 @@ class Rules(Section):
     """Bound on the size of every weight of D, applied after each of its steps (WGAN's c). Absent: no bound."""
 
     @model_validator(mode="after")
-    def _one_evaluation(self) -> Self:
+    def _one_evaluation(self) -> "Rules":
         if self.order == "simultaneous" and self.k != 1:
             raise ValueError(f"order = 'simultaneous' evaluates both gradients once, so k = {self.k} must be 1")
         return self
@@ -121,7 +121,7 @@ class Rules(Section):
 class Average(Section):
     """The moving average of G's weights, from which samples are drawn."""
 
-    half_life: Annotated[float, Field(ge=0)] = 10_000
+    half_life: Annotated[float, Field(ge=0)] = 10_000.0
     """Samples after which a weight's share has halved; 0 means no averaging."""
     ramp: Annotated[float, Field(gt=0)] | None = 0.05
     """At the start the half-life is at most this share of the samples seen so far. Absent: no ramp."""
@@ -144,7 +144,7 @@ class Schedule(Section):
     """The factor never falls below this."""
 
     @model_validator(mode="after")
-    def _end_is_known(self) -> Self:
+    def _end_is_known(self) -> "Schedule":
         if self.decay in ("linear", "cosine") and (self.end is None or self.end <= self.begin):
             raise ValueError(f"decay = '{self.decay}' needs end (a round) after begin = {self.begin}")
         return self
@@ -175,7 +175,7 @@ class Train(Section):
     threads: Positive | None = None
     """CPU threads. Absent: torch's choice. Part of the run, since it decides the order of sums."""
     log_every: Positive = 50
-    """Rounds from one reading to the next."""
+    """Rounds from one reading to the next; there is one with each checkpoint, too."""
     save_every: Positive = 500
     """Rounds from one checkpoint to the next."""
     sample_every: Positive = 500

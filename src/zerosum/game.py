@@ -7,8 +7,8 @@
         draw m noise samples z
         G descends the gradient of       mean cost_G(D(x), D(G(z)))
 
-Source: Goodfellow et al. 2014, arXiv:1406.2661, Algorithm 1. Two other orders of play are settings; after each round the
-moving average of G's weights follows. A step of one player leaves the other untouched: parameters, buffers and
+Source: Goodfellow et al. 2014, arXiv:1406.2661, Algorithm 1. Two other orders of play are settings; after each round
+the moving average of G's weights follows. A step of one player leaves the other untouched: parameters, buffers and
 gradients. Nothing here waits for the device; whoever wants a number from a `Reading` does.
 """
 

@@ -2,11 +2,12 @@
 
 D returns a logit a(x); where the game is logistic, D(x) = sigmoid(a(x)), and so
 
-    log D(x) = -softplus(-a(x))        log(1 - D(x)) = -softplus(a(x))
+    log D(x) = logsigmoid(a(x))        log(1 - D(x)) = logsigmoid(-a(x))
 
-which are exact at any a: nothing here takes the log of a sigmoid. A game is a pair of costs, each a function of
-(real, fake) = (a(x), a(G(z))) in that order, elementwise: the mean is taken once, by `game`. D's cost is -V, its real
-term plus its fake term. Where p is the density of the data and q that of the samples, the best D is p/(p+q), and
+which is exact at any a: nothing here takes the log of a sigmoid, nor torch's softplus, which drops 2e-9 at a = 20.
+A game is a pair of costs, each a function of (real, fake) = (a(x), a(G(z))) in that order, elementwise: the mean is
+taken once, by `game`. D's cost is -V, its real term plus its fake term. Where p is the density of the data and q that
+of the samples, the best D is p/(p+q), and
 
     minimax          G pays  log(1 - D)     its gradient vanishes where D is sure
     non-saturating   G pays -log D          the same fixed point, strong gradients early
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import relu, softplus
+from torch.nn.functional import logsigmoid, relu
 
 Logits = Float[Tensor, "n *patches"]
 """One score per sample, or one per patch of each sample."""
@@ -70,7 +71,7 @@ def logistic_discriminator(real: Logits, fake: Logits, *, smoothing: float = 0.0
     >>> logistic_discriminator(torch.zeros(1), torch.zeros(1))
     tensor([1.3863])
     """
-    return softplus(-real) + smoothing * real + softplus(fake)  # softplus(a) = a + softplus(-a)
+    return smoothing * real - logsigmoid(real) - logsigmoid(-fake)  # log D - log(1 - D) = a
 
 
 def minimax_generator(real: Logits, fake: Logits) -> Logits:
@@ -86,7 +87,7 @@ def minimax_generator(real: Logits, fake: Logits) -> Logits:
     >>> minimax_generator(torch.zeros(1), torch.zeros(1))
     tensor([-0.6931])
     """
-    return -softplus(fake)
+    return logsigmoid(-fake)
 
 
 def non_saturating_generator(real: Logits, fake: Logits) -> Logits:
@@ -102,7 +103,7 @@ def non_saturating_generator(real: Logits, fake: Logits) -> Logits:
     >>> non_saturating_generator(torch.zeros(1), torch.zeros(1))
     tensor([0.6931])
     """
-    return softplus(-fake)
+    return -logsigmoid(fake)
 
 
 def likelihood_generator(real: Logits, fake: Logits) -> Logits:
@@ -222,7 +223,7 @@ def hinge_discriminator(real: Logits, fake: Logits) -> Logits:
 def relativistic_discriminator(real: Logits, fake: Logits) -> Logits:
     """D's cost of telling which of a pair is the real one.
 
-    softplus(D(G(z)) - D(x)) = -log sigmoid(D(x) - D(G(z)))
+    -log sigmoid(D(x) - D(G(z)))
 
     Returns:
         Cost per pair in nats, at least 0; log 2 where D cannot tell.
@@ -232,13 +233,13 @@ def relativistic_discriminator(real: Logits, fake: Logits) -> Logits:
     >>> relativistic_discriminator(torch.zeros(1), torch.zeros(1))
     tensor([0.6931])
     """
-    return softplus(fake - real)
+    return -logsigmoid(real - fake)
 
 
 def relativistic_generator(real: Logits, fake: Logits) -> Logits:
     """G's cost of its sample being told from the real one of the pair.
 
-    softplus(D(x) - D(G(z)))
+    -log sigmoid(D(G(z)) - D(x))
 
     Returns:
         Cost per pair in nats, at least 0.
@@ -248,7 +249,7 @@ def relativistic_generator(real: Logits, fake: Logits) -> Logits:
     >>> relativistic_generator(torch.zeros(1), torch.zeros(1))
     tensor([0.6931])
     """
-    return softplus(real - fake)
+    return -logsigmoid(fake - real)
 
 
 LOSSES = {

@@ -44,12 +44,12 @@ class Round:
 Penalty = Callable[[Round], PerSample]
 
 
-def slopes(logits: Logits, *inputs: Samples) -> tuple[Samples, ...]:
-    """The gradient of each sample's logits with respect to its own input, differentiable again.
+def slopes(summed: Float[Tensor, ""], *inputs: Samples) -> tuple[Samples, ...]:
+    """The gradients of a sum of logits with respect to the samples, differentiable again.
 
-    Each logit depends on its own sample alone (no batch statistics), so the gradient of the sum holds them all.
+    Each logit depends on its own sample alone (no batch statistics), so this holds every sample's own gradient.
     """
-    return torch.autograd.grad(logits.sum(), inputs, create_graph=True)
+    return torch.autograd.grad(summed, inputs, create_graph=True)
 
 
 def squared_norm(slope: Samples) -> PerSample:
@@ -64,7 +64,7 @@ def r1(meeting: Round) -> PerSample:
 
     Source: Mescheder et al. 2018, arXiv:1801.04406, eq. (9).
     """
-    (slope,) = slopes(meeting.real_logits, meeting.real)
+    (slope,) = slopes(meeting.real_logits.sum(), meeting.real)
     return 0.5 * squared_norm(slope)
 
 
@@ -75,7 +75,7 @@ def r2(meeting: Round) -> PerSample:
 
     Source: Mescheder et al. 2018, arXiv:1801.04406, eq. (10).
     """
-    (slope,) = slopes(meeting.fake_logits, meeting.fake)
+    (slope,) = slopes(meeting.fake_logits.sum(), meeting.fake)
     return 0.5 * squared_norm(slope)
 
 
@@ -103,7 +103,7 @@ def wgan_gp(meeting: Round) -> PerSample:
     shape = (len(meeting.real),) + (1,) * (meeting.real.ndim - 1)
     share = meeting.draw("wgan-gp", shape).to(meeting.real)
     between = torch.lerp(meeting.real, meeting.fake, share).detach().requires_grad_()
-    (slope,) = slopes(meeting.discriminator(between), between)
+    (slope,) = slopes(meeting.discriminator(between).sum(), between)
     square = squared_norm(slope)
     norm = torch.where(square > 0, square, 1).sqrt() * (square > 0)
     return (norm - 1).square()

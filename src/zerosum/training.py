@@ -52,7 +52,7 @@ class Moment(NamedTuple):
     seconds: float
     """Wall-clock time of the round, its data included."""
     report: Report | None = None
-    """The line that was logged, in the rounds in which one is due."""
+    """The line that was logged: every `log_every` rounds, and with each checkpoint."""
 
 
 def rounds(state: State, game: Game, batches: Batches, steps: int) -> Iterator[Moment]:
@@ -115,22 +115,25 @@ def _guarded(setup: Setup, diary: "Diary") -> Iterator[Moment]:
         for moment in rounds(state, setup.game, setup.batches, train.steps):
             clock.tick(moment.seconds)
             watch.note(moment)
+            asked = list(signals)  # a signal that comes later than this lets one more round be played
             late = train.minutes is not None and clock.seconds > 60 * train.minutes
-            last = moment.step >= train.steps or late or bool(signals)
-            report = None
-            if last or moment.step % train.log_every == 0 or moment.step % train.save_every == 0:
+            last = moment.step >= train.steps or late or bool(asked)
+            saves = last or moment.step % train.save_every == 0
+            if saves or moment.step % train.log_every == 0:
                 watch.look()
                 report = describe(moment, setup.game) | clock.reading(setup.game.batch)
                 state.extra["seconds"] = report["seconds"]
-            if report and (last or moment.step % train.log_every == 0):
                 run.append(diary.folder, report)
+                moment = moment._replace(report=report)  # noqa: PLW2901  the same moment, now described
             if last or moment.step % train.sample_every == 0:
                 diary.picture()
-            if last or moment.step % train.save_every == 0:
+            if saves:
                 diary.save()
-            yield moment._replace(report=report)
-            if signals:
-                raise Stopped(signals[0], f"stopped in round {moment.step}; everything is saved in {diary.folder.path}")
+            yield moment
+            if asked:
+                raise Stopped(
+                    asked[0], f"stopped after round {moment.step}; everything is saved in {diary.folder.path}"
+                )
             if late:
                 return
 

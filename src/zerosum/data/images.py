@@ -31,7 +31,7 @@ def digits() -> Data:
         kind="images",
         train=Rows(x[~held_out], y[~held_out]),
         test=Rows(x[held_out], y[held_out]),
-        range=(0, 255),
+        range=(0.0, 255.0),
         classes=tuple("0123456789"),
         source="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI 1998; scikit-learn's copy",
         licence="CC BY 4.0",

@@ -123,12 +123,12 @@ class Form:
     classes: tuple[str, ...] | None = None
 
     def encode(self, x: Tensor) -> Tensor:
-        """Stored values (n, *shape) to what the networks see; floating point keeps its type, the rest becomes float32."""
+        """Stored values (n, *shape) to what the networks see, in the type of x; whole numbers become float32."""
         x = x if x.is_floating_point() else x.float()
         return (x - self._like(x, self.shift)) / self._like(x, self.scale)
 
     def decode(self, x: Tensor) -> NDArray[Any]:
-        """What G made (n, *shape) to samples: uint8 (n, h, w, c) for images, float32 (n, d) in data units for points."""
+        """What G made (n, *shape) to samples: images uint8 (n, h, w, c), points float32 (n, d) in data units."""
         x = x.detach().cpu().double()
         if self.kind == "images":
             grey = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

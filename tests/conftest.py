@@ -1,0 +1,30 @@
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same tests on every machine; those marked gpu say so
+
+import pytest
+import torch
+
+from zerosum import build, config
+
+
+@pytest.fixture(autouse=True)
+def _random_state():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def settings():
+    """(*overrides) -> resolved settings of a small, quick game on the digits."""
+
+    def make(*overrides, recipe="digits"):
+        small = [
+            "nets.generator.width=16",
+            "nets.discriminator.width=16",
+            "latent.size=4",
+            "game.batch=8",
+            "train.threads=1",
+        ]
+        return build.resolve(config.load(recipe, [*small, *overrides]))
+
+    return make
