@@ -86,7 +86,7 @@ def test_a_checkpoint_holds_just_these_files(two):
 def test_a_flipped_bit_anywhere_is_named_and_the_checkpoint_before_is_used(two, name):
     path = two / "000002" / name
     whole = path.read_bytes()
-    for offset in torch.randint(len(whole), (25,)).tolist() + [0, len(whole) - 1]:
+    for offset in [*torch.randint(len(whole), (25,)).tolist(), 0, len(whole) - 1]:
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1 << offset % 8]) + whole[offset + 1 :])
         said = []
         assert checkpoint.load(two, said.append).step == 1

@@ -6,13 +6,13 @@ each option is checked against the signature of what it is for, and the pieces a
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 import torch
@@ -28,14 +28,15 @@ from zerosum.data.record import Form
 from zerosum.errors import ConfigError, unknown
 from zerosum.game import Batches, Game, Player, State, Term
 from zerosum.losses import LOSSES, Loss
-from zerosum.nets import NETS
+from zerosum.nets import NETS, Pair
 from zerosum.optimisers import OPTIMISERS, factor
 from zerosum.penalties import PENALTIES
+
+T = TypeVar("T")
 
 RESIDENT = 2**30
 """Bytes of training data that are kept in memory (on the device); more than that stays where it is, row by row."""
 
-FILES = (".npy", ".npz", ".csv")
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
 
@@ -69,30 +70,31 @@ def assemble(config: Config, data: Data | None = None) -> Setup:
 
 def resolve(config: Config) -> Config:
     """The same settings with every option and every choice of this machine filled in."""
-    pair = lookup(NETS, config.nets.name, "pair of networks")
-    nets = config.nets.model_copy(
-        update={
-            player: options(getattr(config.nets, player), f"nets.{player}", getattr(pair, player)) for player in PLAYERS
-        }
-    )
+    pair = _pair(config)
+    nets = {
+        "generator": options(config.nets.generator, "nets.generator", pair.generator, takes=("shape", "latent")),
+        "discriminator": options(config.nets.discriminator, "nets.discriminator", pair.discriminator, takes=("shape",)),
+    }
     loss = lookup(LOSSES, config.loss.name, "loss")
     moves: Tree = {
-        player: _filled(choice, f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser"))
+        player: _filled(
+            choice, f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser"), takes=("parameters",)
+        )
         for player in PLAYERS
         if (choice := getattr(config.optimisers, player))
     }
     for penalty in config.penalties:
-        options(penalty.options, f"penalties ({penalty.name})", lookup(PENALTIES, penalty.name, "penalty"))
+        _term(penalty)
     _refuse_contradictions(config, loss)
     parts = {
-        "data": _filled(_absolute(config.data), "data", _opener(config.data)),
-        "nets": nets,
-        "loss": _filled(config.loss, "loss", loss.discriminator, loss.generator),
+        "data": _filled(_absolute(config.data), "data", _opener(config.data), takes=()),
+        "nets": config.nets.model_copy(update=nets),
+        "loss": _filled(config.loss, "loss", loss.discriminator, loss.generator, takes=("real", "fake")),
         "optimisers": config.optimisers.model_copy(update=moves),
     }
     return with_train(
         config.model_copy(update=parts),
-        device=config.train.device or best_device(),
+        device=best_device() if config.train.device is None else _usable(config.train.device),
         threads=config.train.threads or torch.get_num_threads(),
     )
 
@@ -100,7 +102,13 @@ def resolve(config: Config) -> Config:
 def open_data(config: Config) -> Data:
     """The data set of the settings, looked at and found fit to train on."""
     opener = _opener(config.data)
-    return checked(opener(**options(config.data.options, "data", opener)))
+    data = opener(**options(config.data.options, "data", opener))
+    return checked(_expect(Data, data, f"data = {config.data.name}"))
+
+
+def is_file(name: str) -> bool:
+    """Whether a data set is named by its file: an ending tells, which no row of DATASETS has."""
+    return name.lower().endswith((".npy", ".npz", ".csv")) or (":" not in name and bool(Path(name).suffix))
 
 
 def suited(data: Data) -> tuple[str, str]:
@@ -112,18 +120,16 @@ def suited(data: Data) -> tuple[str, str]:
 
 def new_generator(config: Config, form: Form) -> nn.Module:
     """G as it is before the first round."""
-    pair = lookup(NETS, config.nets.name, "pair of networks")
-    with _seeded(config.train.seed, "generator"):
-        net: nn.Module = pair.generator(form.shape, config.latent.size, **config.nets.generator)
-    return net
+    with _seeded(config.train.seed, "generator"), _making("generator"):
+        net = _pair(config).generator(form.shape, config.latent.size, **config.nets.generator)
+    return _expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
 def new_discriminator(config: Config, form: Form) -> nn.Module:
     """D as it is before the first round."""
-    pair = lookup(NETS, config.nets.name, "pair of networks")
-    with _seeded(config.train.seed, "discriminator"):
-        net: nn.Module = pair.discriminator(form.shape, **config.nets.discriminator)
-    return net
+    with _seeded(config.train.seed, "discriminator"), _making("discriminator"):
+        net = _pair(config).discriminator(form.shape, **config.nets.discriminator)
+    return _expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
 def new_state(config: Config, form: Form, device: torch.device, dtype: torch.dtype) -> State:
@@ -139,8 +145,9 @@ def state_of(
     moves: dict[Player, torch.optim.Optimizer] = {}
     for player, net in (("generator", generator), ("discriminator", discriminator)):
         choice: Choice = getattr(config.optimisers, player)
-        move = lookup(OPTIMISERS, choice.name, "optimiser")
-        moves[player] = move(net.parameters(), **options(choice.options, f"optimisers.{player}", move))  # type: ignore[index]
+        where, move = f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser")
+        made = move(net.parameters(), **options(choice.options, where, move))
+        moves[player] = _expect(torch.optim.Optimizer, made, f"{where} = {choice.name}")  # type: ignore[index]
     return State(generator, discriminator, copy_of(generator), moves)
 
 
@@ -152,7 +159,6 @@ def copy_of(net: nn.Module) -> nn.Module:
 def rules(config: Config) -> Game:
     """The game of the settings."""
     loss = lookup(LOSSES, config.loss.name, "loss")
-    pair = lookup(NETS, config.nets.name, "pair of networks")
     return Game(
         loss=bound(loss, config.loss),
         latent=latent(config.latent),
@@ -165,7 +171,7 @@ def rules(config: Config) -> Game:
         clip=config.game.clip,
         seed=config.train.seed,
         value=bound(loss, _unsmoothed(config.loss)).discriminator,
-        one_pass=pair.independent,
+        one_pass=_pair(config).independent,
         schedule=partial(factor, config.schedule),
         half_life=config.average.half_life,
         ramp=config.average.ramp,
@@ -174,7 +180,7 @@ def rules(config: Config) -> Game:
 
 def _term(choice: PenaltyChoice) -> Term:
     penalty = lookup(PENALTIES, choice.name, "penalty")
-    given = options(choice.options, f"penalties ({choice.name})", penalty)
+    given = options(choice.options, f"penalties ({choice.name})", penalty, takes=("round",))
     return Term(choice.name, partial(penalty, **given), choice.weight, choice.every)
 
 
@@ -229,20 +235,28 @@ def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise ConfigError(f"the {kind} '{name}' cannot be imported: {error}") from None
 
 
-def options(given: Mapping[str, Any], where: str, *functions: Callable[..., Any]) -> Tree:
+def options(
+    given: Mapping[str, Any], where: str, *functions: Callable[..., Any], takes: Sequence[str] | None = None
+) -> Tree:
     """The keyword-only arguments of functions: those given, checked, and the defaults of the others.
 
+    Args:
+        given: Names and values.
+        where: The setting that holds them.
+        functions: Rows of a table, or functions of the user's own.
+        takes: What they are called with besides; None: that is not looked at.
+
     Raises:
-        ConfigError: One that no function takes, or a value of the wrong type or range.
+        ConfigError: One that no function takes, a value of the wrong type or range, or a function that does not fit.
     """
     fields: Tree = {}
     for function in functions:
-        hints = get_type_hints(function.func if isinstance(function, partial) else function, include_extras=True)
-        for name, parameter in _keywords(function).items():
+        hints, keywords = _declared(function, where, takes)
+        for name, parameter in keywords.items():
             required = parameter.default is inspect.Parameter.empty
             fields[name] = (hints.get(name, Any), ... if required else parameter.default)
     closed = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -260,17 +274,64 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def _usable(device: str) -> str:
+    """The device, once a number has been there and back.
+
+    Raises:
+        ConfigError: This machine or this torch has no such device.
+    """
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ConfigError(
+            f"train.device = '{device}' cannot be used here: {_first_line(error)}. "
+            f"Leave it out, and the best there is ({best_device()}) is used"
+        ) from None
+    return device
+
+
+def _first_line(error: BaseException) -> str:
+    """What torch says, without its stack of C++ frames."""
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(function).parameters.items()
     return {name: parameter for name, parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
-def _filled(choice: Choice, where: str, *functions: Callable[..., Any]) -> Choice:
-    return Choice(name=choice.name, **options(choice.options, where, *functions))
+def _declared(
+    function: Callable[..., Any], where: str, takes: Sequence[str] | None
+) -> tuple[Tree, dict[str, inspect.Parameter]]:
+    """Types and keyword-only arguments of a function, once it is seen to take what it will be called with."""
+    try:
+        hints = get_type_hints(function.func if isinstance(function, partial) else function, include_extras=True)
+        keywords = _keywords(function)
+        if takes is not None:
+            inspect.signature(function).bind(*takes, **keywords)
+    except (TypeError, ValueError, NameError) as error:
+        call = "" if takes is None else f" with ({', '.join(takes)})"
+        raise ConfigError(f"{where}: {function!r} cannot be called{call}: {error}") from None
+    return hints, keywords
+
+
+def _expect(kind: type[T], found: Any, where: str) -> T:
+    """What was found, once it is seen to be of that kind."""
+    if not isinstance(found, kind):
+        raise ConfigError(f"{where}: expected a {kind.__name__}, found {type(found).__name__}")
+    return found
+
+
+def _pair(config: Config) -> Pair:
+    return _expect(Pair, lookup(NETS, config.nets.name, "pair of networks"), f"nets.name = {config.nets.name}")
+
+
+def _filled(choice: Choice, where: str, *functions: Callable[..., Any], takes: Sequence[str]) -> Choice:
+    return Choice(name=choice.name, **options(choice.options, where, *functions, takes=takes))
 
 
 def _opener(choice: Choice) -> Callable[..., Data]:
-    if choice.name.lower().endswith(FILES):
+    if is_file(choice.name):
         return partial(from_file, choice.name)
     opener: Callable[..., Data] = lookup(DATASETS, choice.name, "data set")
     return opener
@@ -278,24 +339,36 @@ def _opener(choice: Choice) -> Callable[..., Data]:
 
 def _absolute(choice: Choice) -> Choice:
     """The same data file from any working folder."""
-    if not choice.name.lower().endswith(FILES):
+    if not is_file(choice.name):
         return choice
-    return Choice(name=Path(choice.name).resolve().as_posix(), **choice.options)
+    try:
+        path = Path(choice.name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"data = {choice.name!r} cannot be a file: {error}") from None
+    return Choice(name=path.as_posix(), **choice.options)
 
 
 def _tensor(x: NDArray[Any], dtype: torch.dtype) -> Tensor:
-    """An array as a tensor; kinds that torch does not know (uint16, bool) by way of float32."""
+    """An array as a tensor; kinds that torch does not know (uint16, bool, foreign byte orders) by way of a float."""
     x = np.ascontiguousarray(x)
-    known = x.dtype.kind == "f" or x.dtype == np.uint8 or x.dtype.kind == "i"
-    return torch.from_numpy(x if known else x.astype(np.float32)).to(dtype)
+    known = x.dtype.isnative and (x.dtype.kind in "fi" or x.dtype == np.uint8)
+    return torch.from_numpy(x if known else x.astype(np.float32 if x.itemsize < 4 else np.float64)).to(dtype)
 
 
 def _refuse_contradictions(config: Config, loss: Loss) -> None:
     """Settings that are right one by one and mean nothing together."""
-    if not isinstance(loss, Loss):
-        raise ConfigError(f"loss = {config.loss.name}: expected a zerosum.Loss, found {type(loss).__name__}")
+    _expect(Loss, loss, f"loss = {config.loss.name}")
     if config.game.terms == "halved" and loss.terms == 1:
         raise ConfigError(f"game.terms = 'halved' means nothing for {config.loss.name}: D pays one term per pair")
+
+
+@contextmanager
+def _making(player: Player) -> Iterator[None]:
+    """Say which player could not be built: sizes that fit into no memory, options its layers refuse."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise ConfigError(f"nets.{player} cannot be built: {_first_line(error)}") from error
 
 
 @contextmanager

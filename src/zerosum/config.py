@@ -8,6 +8,7 @@ what differs from the defaults below, then overridden by `--set section.key=valu
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -17,8 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zerosum.errors import ConfigError, unknown
 
-Positive = Annotated[int, Field(gt=0)]
-Whole = Annotated[int, Field(ge=0)]
+LARGEST = 2**63 - 1
+"""TOML's largest whole number."""
+
+Positive = Annotated[int, Field(gt=0, le=LARGEST)]
+Whole = Annotated[int, Field(ge=0, le=LARGEST)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Tree = dict[str, Any]
@@ -172,7 +176,7 @@ class Train(Section):
     """`cpu`, `cuda`, `cuda:1`, `mps`. Absent: the best there is."""
     precision: Literal["float32", "float64"] = "float32"
     """The type of weights and arithmetic."""
-    threads: Positive | None = None
+    threads: Annotated[int, Field(gt=0, le=4096)] | None = None
     """CPU threads. Absent: torch's choice. Part of the run, since it decides the order of sums."""
     log_every: Positive = 50
     """Rounds from one reading to the next; there is one with each checkpoint, too."""
@@ -187,7 +191,7 @@ class Train(Section):
 class Config(Section):
     """All settings of one run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100)] = "run"
+    name: Annotated[str, Field(pattern=r"^[\w.-]*[\w-][\w.-]*$", max_length=100)] = "run"
     """The recipe's name, and its run folder's."""
     about: str = ""
     """What it is, in a sentence."""
@@ -251,33 +255,56 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: The recipe or an override is wrong; the message names the setting and the nearest right one.
     """
     tree = parse(recipe_text(recipe), where=recipe)
-    tree.setdefault("name", Path(recipe).stem)
+    tree.setdefault("name", plain(Path(recipe).stem))
     return check(override(tree, overrides), where=recipe)
 
 
+def plain(text: str) -> str:
+    """A text as the name of a run and of its folder.
+
+    >>> plain("my faces (2)")
+    'my-faces--2-'
+    """
+    return re.sub(r"[^\w.-]", "-", text)[:100] or "run"
+
+
 def parse(text: str, where: str = "the recipe") -> Tree:
-    """The tree of a TOML text."""
+    """The tree of a TOML text.
+
+    Raises:
+        ConfigError: It is not valid TOML.
+    """
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a plain ValueError
         raise ConfigError(f"{where} is not valid TOML: {error}") from None
 
 
 def override(tree: Tree, overrides: Sequence[str]) -> Tree:
-    """A copy of the tree with "section.key=value" put in, in order."""
-    tree = tomllib.loads(tomli_w.dumps(tree))
+    """A copy of the tree with "section.key=value" put in, in order.
+
+    Raises:
+        ConfigError: An override is malformed or leads nowhere.
+    """
+    try:
+        tree = deepcopy(tree)
+    except RecursionError:
+        raise ConfigError("the settings are nested too deeply") from None
     for text in overrides:
         key, separator, value = text.partition("=")
-        if not separator or not key.strip():
+        path = [part.strip() for part in key.split(".")]
+        if not separator or not all(path):
             raise ConfigError(f"'{text}' sets nothing: write section.key=value, for example train.steps=2000")
-        _put(tree, key.strip().split("."), _value(value.strip()), text)
+        if text != text.encode(errors="replace").decode():
+            raise ConfigError(f"{text!r} holds bytes that are no UTF-8 text")
+        _put(tree, path, _value(value.strip()), text)
     return tree
 
 
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError, KeyError):
+    except (ValueError, RecursionError):
         return text
 
 
@@ -289,7 +316,7 @@ def _put(tree: Any, path: list[str], value: Any, text: str) -> None:
         if isinstance(tree, list):
             tree[int(last)] = value
             return
-        if last == "name" and tree.get("name") != value:
+        if parents and last == "name" and tree.get("name") != value:
             tree.clear()  # the options of another row mean nothing to the new one
         tree[last] = value
     except (ValueError, IndexError, TypeError, AttributeError):
@@ -321,10 +348,10 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, prefix: 
     lines = []
     for finding in error.errors(include_url=False):
         path = [str(part) for part in finding["loc"]]
-        name = ".".join([prefix, *path] if prefix else path) or "the file"
+        name = ".".join([prefix, *path] if prefix else path) or '""'
         if finding["type"] == "extra_forbidden":
             siblings = _settings_beside(model, path)
-            near = unknown("setting", path[-1], siblings).partition(".")[2]
+            near = unknown("setting", path[-1], siblings).partition("'.")[2]
             lines.append(f"{name} is not a setting.{near}")
         else:
             reason = re.sub(r"^(Value error, |Input )", "", finding["msg"])
@@ -333,7 +360,10 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, prefix: 
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # too many digits, too many levels
+        return "..."
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -357,7 +387,14 @@ def dumps(config: Config) -> str:
     >>> load("digits") == check(parse(dumps(load("digits"))))
     True
     """
-    return tomli_w.dumps(config.model_dump(exclude_none=True), multiline_strings=False)
+    return tomli_w.dumps(_present(config.model_dump(exclude_none=True)), multiline_strings=False)
+
+
+def _present(tree: Tree) -> Tree:
+    """A tree without None; pydantic leaves it in where a setting is itself a tree."""
+    return {
+        name: _present(value) if isinstance(value, dict) else value for name, value in tree.items() if value is not None
+    }
 
 
 def differences(new: Config, old: Config) -> list[str]:

@@ -68,7 +68,10 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return self.config.is_file()
+        try:
+            return self.config.is_file()
+        except OSError:  # a name too long, a folder that is closed to us
+            return False
 
     def read_config(self) -> Config:
         """The settings of the run.

@@ -6,6 +6,7 @@ samples, the first ten of a hundred are the same as ten, and no batch size shows
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ class Samples:
 
     def _save_npz(self, path: Path) -> None:
         labels = {} if self.labels is None else {"labels": self.labels}
-        np.savez_compressed(path, samples=self.array, **labels)  # type: ignore[arg-type]
+        buffer = BytesIO()  # numpy itself would add a second ending to .NPZ, and write in pieces
+        np.savez_compressed(buffer, samples=self.array, **labels)  # type: ignore[arg-type]
+        write(path, buffer.getvalue())
 
     def _save_csv(self, path: Path) -> None:
         names = ",".join(f"x{number}" for number in range(1, self.array.shape[1] + 1))
@@ -133,10 +136,12 @@ class Sampler:
             seed: The same seed gives the same samples.
 
         Raises:
-            UsageError: n is not positive.
+            UsageError: n is not positive, or the seed is negative.
         """
         if n < 1:
             raise UsageError(f"cannot make {n} samples: ask for at least 1")
+        if seed < 0:
+            raise UsageError(f"seed = {seed}: expected 0 or more")
         like = next(self.generator.parameters(), torch.zeros(()))
         blocks = []
         for block in range(-(-n // BLOCK)):

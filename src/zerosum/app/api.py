@@ -7,6 +7,7 @@ gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, steps=1000)
 gan.sample(64)
 """
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +80,7 @@ class Run:
 
         None where the density of the data is not known.
         """
-        if self.config.data.name.endswith(build.FILES):
+        if build.is_file(self.config.data.name):
             return None
         mixture = build.open_data(self.config).mixture
         if mixture is None:
@@ -113,13 +114,8 @@ def settings_of(recipe: str | None, overrides: Sequence[str], say: Callable[[str
             data = build.open_data(build.resolve(wanted))
             recipe, why = build.suited(data)
             say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
-            overrides = [f'name="{_plain(data.name)}"', *overrides]
+            overrides = [f'name="{config.plain(Path(data.name).stem)}"', *overrides]
     return build.resolve(config.load(recipe, overrides))
-
-
-def _plain(name: str) -> str:
-    """A data set's name as a folder's."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in Path(name).stem)[:100] or "run"
 
 
 def train(
@@ -174,14 +170,19 @@ def overrides_of(
 ) -> list[str]:
     """The everyday options as overrides."""
     named = {
-        "data.name": None if data is None else f'"{Path(data).as_posix()}"',
+        "data.name": None if data is None else _quoted(Path(data).as_posix()),
         "train.steps": steps,
         "train.minutes": None if minutes is None else float(minutes),
         "train.seed": seed,
-        "train.device": None if device is None else f'"{device}"',
-        "train.precision": None if precision is None else f'"{precision}"',
+        "train.device": None if device is None else _quoted(device),
+        "train.precision": None if precision is None else _quoted(precision),
     }
     return [f"{key}={value}" for key, value in named.items() if value is not None]
+
+
+def _quoted(text: str) -> str:
+    """A text as TOML writes it: whatever is in a path, it stays what it is."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 class GAN:

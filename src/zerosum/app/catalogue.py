@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from zerosum import config, run
-from zerosum.errors import UsageError, unknown
+from zerosum.errors import RunError, UsageError, unknown
 
 Row = dict[str, Any]
 
@@ -62,8 +62,12 @@ def runs() -> list[Row]:
     for path in sorted(Path("runs").glob("*/config.toml")):
         folder = run.RunFolder(path.parent)
         last = (run.read(folder) or [{"step": 0}])[-1]["step"]
-        steps = folder.read_config().train.steps
-        found.append({"name": path.parent.name, "about": f"{last:,} of {steps:,} rounds", "step": last, "steps": steps})
+        row: Row = {"name": path.parent.name, "step": last}
+        try:
+            steps = folder.read_config().train.steps
+            found.append(row | {"about": f"{last:,} of {steps:,} rounds", "steps": steps})
+        except RunError as error:  # one broken run hides no other
+            found.append(row | {"about": str(error), "steps": None})
     return found
 
 

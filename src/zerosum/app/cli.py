@@ -117,9 +117,9 @@ def copy(
     text = config.recipe_text(recipe)
     if file.suffix != ".toml":
         raise UsageError(f"{file}: the name of a recipe's file ends in .toml")
-    if file.exists():
-        raise UsageError(f"{file} is there already; give another name")
     try:
+        if file.exists():
+            raise UsageError(f"{file} is there already; give another name")
         write(file, text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror or error}") from None

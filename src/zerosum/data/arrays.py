@@ -9,9 +9,12 @@ white is 1 and one whose white is 255 look the same to a computer. A share of th
 """
 
 import csv
-from functools import partial
+import warnings
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Annotated, Any, Literal
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -27,6 +30,11 @@ HoldOut = Annotated[float, Field(ge=0, lt=1)]
 RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "bool": (0.0, 1.0)}
 SAMPLE_KEYS = ("x", "samples", "images", "data", "x_train", "arr_0")
 LABEL_KEYS = ("y", "labels", "targets", "y_train")
+UNREADABLE = (
+    ValueError, OSError, EOFError, csv.Error, TokenError, BadZipFile, zlib.error, NotImplementedError, OverflowError,
+    MemoryError,
+)  # fmt: skip
+"""What numpy, zipfile and csv raise on files that are damaged or not what their ending says."""
 
 
 def from_file(
@@ -57,11 +65,11 @@ def from_file(
     readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: files that can be trained on end in {', '.join(readers)}")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file")
         x, y = readers[path.suffix.lower()](path, key, labels)
-    except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     return from_array(x, y, name=path.name, range=range, layout=layout, held_out=held_out, standardise=standardise)
 
@@ -109,17 +117,23 @@ def from_array(
 
 
 def _numeric(given: Any, name: str) -> NDArray[Any]:
-    x: Any = given
-    if isinstance(x, torch.Tensor):
-        x = x.detach().cpu()
-        x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    x = x if isinstance(x, np.ndarray) else np.asarray(x)  # a memory-mapped array stays one
+    x = _array(given, name)
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == bool):
         raise DataError(f"{name}: holds {x.dtype}, expected real numbers")
     if not 1 <= x.ndim <= 4 or 0 in x.shape:
         raise DataError(f"{name}: has shape {x.shape}, expected points (n, d) or images (n, h, w[, c])")
-    array: NDArray[Any] = x
-    return array
+    return x if x.itemsize <= 8 else x.astype(np.float64)  # what a long double leaves unused is not always the same
+
+
+def _array(given: Any, name: str) -> NDArray[Any]:
+    """An array, of which a memory-mapped one stays one."""
+    try:
+        if isinstance(given, torch.Tensor):
+            given = given.detach().cpu()
+            given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+        return given if isinstance(given, np.ndarray) else np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{name}: is no array: {error}") from None
 
 
 def _channels_first(x: NDArray[Any], layout: Layout | None, name: str) -> NDArray[Any]:
@@ -152,10 +166,11 @@ def _classes(labels: Any, n: int, name: str) -> tuple[NDArray[np.int64] | None, 
     """Class numbers and class names."""
     if labels is None:
         return None, None
-    given = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    given = _array(labels, f"{name}: labels")
     if given.shape != (n,):
         raise DataError(f"{name}: labels have shape {given.shape}, expected ({n},): one for each row")
-    given = given.astype(np.int64) if np.issubdtype(given.dtype, np.floating) and (given % 1 == 0).all() else given
+    whole = np.issubdtype(given.dtype, np.floating) and bool((np.isfinite(given) & (np.floor(given) == given)).all())
+    given = given.astype(np.int64) if whole else given
     known = given >= 0 if np.issubdtype(given.dtype, np.integer) else given.astype(str) != ""
     names, numbers = np.unique(given[known], return_inverse=True)
     out = np.full(n, -1, dtype=np.int64)
@@ -166,12 +181,16 @@ def _classes(labels: Any, n: int, name: str) -> tuple[NDArray[np.int64] | None, 
 def _read_npy(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
     if key or labels:
         raise DataError(f"{path}: a .npy file holds one array without a name; key and labels belong to .npz and .csv")
-    return np.load(path, mmap_mode="r", allow_pickle=False), None
+    return np.lib.format.open_memmap(path, mode="r"), None
 
 
 def _read_npz(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
+    if not is_zipfile(path):
+        raise ValueError("it is no archive of arrays")
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
+        if not names:
+            raise ValueError("it holds no array")
         key = key or next((name for name in SAMPLE_KEYS if name in names), names[0] if len(names) == 1 else None)
         if key not in names:
             raise DataError(f'{path}: holds {names}. Say which are the samples: --set data.key="{names[0]}"')
@@ -184,25 +203,37 @@ def _read_npz(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[
 def _read_csv(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
     """Numbers in columns; a first line with words in it names them."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        line = file.readline()
+        number, line = next(((number, line) for number, line in enumerate(file, 1) if line.strip()), (0, ""))
     delimiter = max(",;\t", key=line.count)
     names = next(csv.reader([line], delimiter=delimiter), [])
-    header = any(not _is_number(name) for name in names)
+    header = any(name.strip() and not _is_number(name) for name in names)
     columns = [name.strip() for name in names] if header else [str(number) for number in range(len(names))]
     if labels is not None and labels not in columns:
         raise DataError(f"{path}: there is no column '{labels}' among {columns}")
-    numeric = [number for number, name in enumerate(columns) if name != labels]
-    table = partial(
-        np.loadtxt,
-        path,
-        delimiter=delimiter,
-        skiprows=int(header),
-        ndmin=2,
-        quotechar='"',
-        comments=None,
-        encoding="utf-8-sig",
-    )
-    return table(usecols=numeric), table(dtype=str, usecols=[columns.index(labels)])[:, 0] if labels else None
+    column, codes = columns.index(labels) if labels else None, dict[str, int]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
+        table = np.loadtxt(
+            path,
+            delimiter=delimiter,
+            skiprows=number if header else 0,
+            ndmin=2,
+            quotechar='"',
+            comments=None,
+            encoding="utf-8-sig",
+            converters=None if column is None else {column: lambda text: codes.setdefault(text.strip(), len(codes))},
+        )
+    if not len(table):
+        raise DataError(f"{path}: there are no rows of numbers in it")
+    if table.shape[1] != len(columns):
+        raise DataError(f"{path}: the first line has {len(columns)} columns, the others have {table.shape[1]}")
+    if column is None:
+        return table, None
+    return np.delete(table, column, 1), _numbers_if_possible(list(codes))[table[:, column].astype(int)]
+
+
+def _numbers_if_possible(texts: list[str]) -> NDArray[Any]:
+    return np.array([float(text) for text in texts] if all(map(_is_number, texts)) else texts)
 
 
 def _is_number(text: str) -> bool:

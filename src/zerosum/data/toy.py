@@ -8,6 +8,7 @@ run meets the same data. Source of sizes: Lin et al. 2018 (PacGAN), arXiv:1712.0
 """
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import Annotated
 
 import numpy as np
@@ -18,10 +19,14 @@ from zerosum.data.record import Data, Mixture, Rows
 from zerosum.errors import DataError
 
 TRAIN, TEST = 100_000, 10_000
+
+MODES = 1_000
+"""The most: each then has about a hundred training points."""
+
 Positive = Annotated[float, Field(gt=0)]
 
 
-def ring(*, modes: Annotated[int, Field(gt=0)] = 8, radius: Positive = 1.0, sigma: Positive = 0.01) -> Data:
+def ring(*, modes: Annotated[int, Field(gt=0, le=MODES)] = 8, radius: Positive = 1.0, sigma: Positive = 0.01) -> Data:
     """Gaussians evenly spread on a circle.
 
     Args:
@@ -33,7 +38,9 @@ def ring(*, modes: Annotated[int, Field(gt=0)] = 8, radius: Positive = 1.0, sigm
     return _drawn("ring", radius * np.stack([np.cos(angle), np.sin(angle)], 1), sigma)
 
 
-def grid(*, side: Annotated[int, Field(gt=0)] = 5, spacing: Positive = 2.0, sigma: Positive = 0.05) -> Data:
+def grid(
+    *, side: Annotated[int, Field(gt=0, le=isqrt(MODES))] = 5, spacing: Positive = 2.0, sigma: Positive = 0.05
+) -> Data:
     """Gaussians on a square grid around the origin.
 
     Args:
@@ -59,9 +66,11 @@ def mixture_1d(
         weights: Shares, of any sum; equal if absent.
 
     Raises:
-        DataError: The lists differ in length.
+        DataError: The lists are empty or differ in length.
     """
     weights = weights or [1.0] * len(means)
+    if not means:
+        raise DataError("mixture-1d: no means are given; give one for each mode")
     if not len(means) == len(sigmas) == len(weights):
         raise DataError(f"mixture-1d: {len(means)} means, {len(sigmas)} sigmas and {len(weights)} weights must match")
     return _drawn("mixture-1d", np.array(means)[:, None], np.array(sigmas), np.array(weights))

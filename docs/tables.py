@@ -1,0 +1,71 @@
+"""Write the generated tables of README.md anew from the tables of the code (`make docs`); a test sees that they are.
+
+The text between <!-- NAME --> and <!-- /NAME --> is replaced.
+"""
+
+import re
+import sys
+from inspect import getdoc
+from pathlib import Path
+
+from zerosum import config
+from zerosum.losses import LOSSES
+from zerosum.penalties import PENALTIES
+
+ROOT = Path(__file__).parents[1]
+
+
+def formula(function):
+    """The formula of a docstring: its second paragraph."""
+    return re.sub(r"\s+", " ", getdoc(function).split("\n\n")[1]).split(", with ")[0].rstrip(".")
+
+
+def source(function):
+    text = re.sub(r"\s+", " ", getdoc(function).partition("Source:")[2].partition(">>>")[0]).strip()
+    return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text).rstrip(".")
+
+
+def cell(text):
+    return f"`{text.replace('|', chr(92) + '|')}`"
+
+
+def games():
+    rows = ["| game | D pays | G pays | source |", "|---|---|---|---|"]
+    for name, loss in LOSSES.items():
+        costs = cell(formula(loss.discriminator)), cell(formula(loss.generator))
+        where = source(
+            loss.generator if loss.generator.__name__.startswith(name[:4].replace("-", "_")) else loss.discriminator
+        )
+        rows.append(f"| `{name}` | {costs[0]} | {costs[1]} | {where} |")
+    rows += ["", "| penalty | D also pays | source |", "|---|---|---|"]
+    rows += [f"| `{name}` | {cell(formula(row))} | {source(row)} |" for name, row in PENALTIES.items()]
+    return rows
+
+
+def recipes():
+    rows = ["| recipe | what it is | what it got |", "|---|---|---|"]
+    for name in config.recipes():
+        recipe = config.load(name)
+        rows.append(f"| `{name}` | {recipe.about} | {recipe.result} |")
+    return rows
+
+
+def written(text):
+    """The text with its generated parts made anew."""
+    for name, make in {"games": games, "recipes": recipes}.items():
+        part = "\n".join([f"<!-- {name} -->", *make(), f"<!-- /{name} -->"])
+        text = re.sub(rf"<!-- {name} -->[\s\S]*<!-- /{name} -->", lambda _, part=part: part, text)
+    return text
+
+
+def main():
+    path = ROOT / "README.md"
+    before = path.read_text(encoding="utf-8")
+    after = written(before)
+    if "--check" in sys.argv and before != after:
+        sys.exit("README.md is not what the code says: run `make docs`")
+    path.write_text(after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

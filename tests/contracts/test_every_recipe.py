@@ -1,0 +1,46 @@
+"""Every recipe that comes with zerosum is built, played two rounds, saved and resumed, bit by bit."""
+
+import pytest
+import torch
+
+from zerosum import build, checkpoint, config
+from zerosum.game import play
+from zerosum.sampling import Sampler, form_to
+
+
+def setup_of(name):
+    settings = config.load(name, ["train.threads=1"])
+    return build.assemble(build.resolve(settings))
+
+
+@pytest.mark.parametrize("name", config.recipes())
+def test_a_recipe_says_what_it_is_where_it_comes_from_and_what_it_got(name):
+    settings = config.load(name)
+    assert settings.name == name
+    assert settings.about
+    assert settings.source
+    assert settings.result
+
+
+@pytest.mark.parametrize("name", config.recipes())
+def test_a_recipe_states_only_what_differs_from_the_defaults(name):
+    stated = config.flat(config.parse(config.recipe_text(name)))
+    default = config.flat(config.Config().model_dump())
+    needless = [key for key, value in stated.items() if default.get(key, object()) == value and key != "data.name"]
+    assert needless == []
+
+
+@pytest.mark.parametrize("name", config.recipes())
+def test_a_recipe_is_played_saved_and_resumed(name, tmp_path):
+    whole, first, second = setup_of(name), setup_of(name), setup_of(name)
+    for setup, rounds in ((whole, 2), (first, 1)):
+        for _ in range(rounds):
+            play(setup.state, setup.game, setup.batches)
+    checkpoint.save(tmp_path, first.state, {"data": form_to(first.data.form)}, keep=1)
+    checkpoint.restore(checkpoint.load(tmp_path), second.state)
+    play(second.state, second.game, second.batches)
+    for net in ("generator", "discriminator", "average"):
+        ours, theirs = getattr(second.state, net).state_dict(), getattr(whole.state, net).state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    samples = Sampler(second.state.average, second.data.form, second.game.latent).draw(3)
+    assert samples.array.shape[1:] == second.data.samples(second.data.test, 3).shape[1:]
