@@ -26,7 +26,7 @@ class Residual(nn.Linear):
         super().__init__(width, width)
         self.f = f
 
-    def forward(self, h):
+    def forward(self, h):  # noqa: D102
         return h + super().forward(self.f(h))
 
 

@@ -7,6 +7,8 @@ import torch
 
 from zerosum import build, config
 
+torch.set_num_threads(1)  # the tests themselves run side by side
+
 
 @pytest.fixture(autouse=True)
 def _random_state():

@@ -6,6 +6,7 @@ each option is checked against the signature of what it is for, and the pieces a
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import Tensor, nn
 
 from zerosum import draws
-from zerosum.config import Choice, Config, Latent, PenaltyChoice, Tree, explain, with_train
+from zerosum.config import Choice, Config, Latent, PenaltyChoice, Rules, Tree, explain, with_train
 from zerosum.data import DATASETS, Data, checked, from_file
 from zerosum.data.order import rows_of
 from zerosum.data.record import Form
@@ -63,7 +64,7 @@ def assemble(config: Config, data: Data | None = None) -> Setup:
         DataError: The data cannot be trained on.
     """
     data = data or open_data(config)
-    device, dtype = torch.device(config.train.device or "cpu"), getattr(torch, config.train.precision)
+    device, dtype = torch.device(_usable(config.train.device or "cpu")), getattr(torch, config.train.precision)
     state = new_state(config, data.form, device, dtype)
     return Setup(config, data, state, rules(config), feed(config, data, device, dtype))
 
@@ -75,7 +76,7 @@ def resolve(config: Config) -> Config:
         "generator": options(config.nets.generator, "nets.generator", pair.generator, takes=("shape", "latent")),
         "discriminator": options(config.nets.discriminator, "nets.discriminator", pair.discriminator, takes=("shape",)),
     }
-    loss = lookup(LOSSES, config.loss.name, "loss")
+    loss = _expect(Loss, lookup(LOSSES, config.loss.name, "loss"), f"loss = {config.loss.name}")
     moves: Tree = {
         player: _filled(
             choice, f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser"), takes=("parameters",)
@@ -111,11 +112,18 @@ def is_file(name: str) -> bool:
     return name.lower().endswith((".npy", ".npz", ".csv")) or (":" not in name and bool(Path(name).suffix))
 
 
-def suited(data: Data) -> tuple[str, str]:
-    """The recipe to start from for a user's own data, and why."""
+def suited(data: Data) -> tuple[str, list[str], str]:
+    """The recipe to start from for a user's own data, what to change in it, and why.
+
+    Points start from `grid`, with as many latent numbers as dimensions, lest the samples lie on a sheet. Images start
+    from `digits`. Where there are few rows, a batch is a quarter of them.
+    """
+    batch = min(Rules().batch, max(4, len(data.train) // 4))
+    changes = ['source="the recipe that suits the data"', f'about="{data.name}"', f"game.batch={batch}"]
     if data.kind == "points":
-        return "grid", "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
-    return "digits", f"images of {data.shape[1]} x {data.shape[2]} are played by perceptrons over all pixels"
+        why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
+        return "grid", [*changes, f"latent.size={max(2, data.shape[0])}"], why
+    return "digits", changes, f"images of {data.shape[1]} x {data.shape[2]} are played by perceptrons over all pixels"
 
 
 def new_generator(config: Config, form: Form) -> nn.Module:
@@ -283,16 +291,12 @@ def _usable(device: str) -> str:
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, ValueError) as error:
+        reason = re.split(r"[.!]\s|[.!]?\n|[.!]$", str(error), maxsplit=1)[0]  # less torch's table of kernels
         raise ConfigError(
-            f"train.device = '{device}' cannot be used here: {_first_line(error)}. "
+            f"train.device = '{device}' cannot be used here: {reason}. "
             f"Leave it out, and the best there is ({best_device()}) is used"
         ) from None
     return device
-
-
-def _first_line(error: BaseException) -> str:
-    """What torch says, without its stack of C++ frames."""
-    return str(error).partition("\n")[0].rstrip(". ")
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -318,7 +322,7 @@ def _declared(
 def _expect(kind: type[T], found: Any, where: str) -> T:
     """What was found, once it is seen to be of that kind."""
     if not isinstance(found, kind):
-        raise ConfigError(f"{where}: expected a {kind.__name__}, found {type(found).__name__}")
+        raise ConfigError(f"{where}: expected {kind.__name__}, found {type(found).__name__}")
     return found
 
 
@@ -357,7 +361,6 @@ def _tensor(x: NDArray[Any], dtype: torch.dtype) -> Tensor:
 
 def _refuse_contradictions(config: Config, loss: Loss) -> None:
     """Settings that are right one by one and mean nothing together."""
-    _expect(Loss, loss, f"loss = {config.loss.name}")
     if config.game.terms == "halved" and loss.terms == 1:
         raise ConfigError(f"game.terms = 'halved' means nothing for {config.loss.name}: D pays one term per pair")
 
@@ -368,7 +371,7 @@ def _making(player: Player) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
-        raise ConfigError(f"nets.{player} cannot be built: {_first_line(error)}") from error
+        raise ConfigError(f"nets.{player} cannot be built: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager

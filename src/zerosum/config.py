@@ -36,6 +36,16 @@ class Section(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_rows(cls, given: Any) -> Any:
+        """Options of a choice without a name are those of the default row: `loss.smoothing = 0.1` alone will do."""
+        if not isinstance(given, Mapping):
+            return given
+        rows = {key: field.default.name for key, field in cls.model_fields.items() if isinstance(field.default, Choice)}
+        unnamed = {key: row for key, row in rows.items() if isinstance(given.get(key), Mapping)}
+        return {**given, **{key: {"name": row, **given[key]} for key, row in unnamed.items()}}
+
 
 class Choice(Section):
     """A row of a table and its options: `loss = "hinge"`, or a table with `name` and the options beside it."""

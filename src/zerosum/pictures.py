@@ -61,7 +61,7 @@ def plot(points: Points, data: Points | None = None, title: str = "") -> Image.I
 
 def _histogram(axes: Any, points: Points, data: Points | None) -> None:
     low, high = np.quantile(points if data is None else np.concatenate([data, points]), [0.001, 0.999])
-    bins = np.linspace(low, high, 80).tolist()
+    bins = np.linspace(low, high, 80).tolist() if low < high else [low - 0.5, low + 0.5]
     if data is not None:
         axes.hist(data[:, 0], bins=bins, density=True, color=PAPER, label="data")
     axes.hist(points[:, 0], bins=bins, density=True, histtype="step", color=INK, linewidth=1.6, label="samples")

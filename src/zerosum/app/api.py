@@ -112,9 +112,9 @@ def settings_of(recipe: str | None, overrides: Sequence[str], say: Callable[[str
         recipe = "digits"
         if wanted.data.name != "digits":
             data = build.open_data(build.resolve(wanted))
-            recipe, why = build.suited(data)
+            recipe, changes, why = build.suited(data)
             say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
-            overrides = [f'name="{config.plain(Path(data.name).stem)}"', *overrides]
+            overrides = [f'name="{config.plain(Path(data.name).stem)}"', *changes, *overrides]
     return build.resolve(config.load(recipe, overrides))
 
 

@@ -1,6 +1,5 @@
 """A dry run: two real rounds in memory, nothing written, and what the whole would take."""
 
-import resource
 import sys
 from typing import Any
 
@@ -32,7 +31,7 @@ def rehearse(settings: Config) -> dict[str, Any]:
         "discriminator": f"{parameters(setup, 'discriminator'):,} parameters",
         "players_MiB": round(players_bytes(setup) / 2**20, 1),
         "data_MiB": round(min(build.RESIDENT, len(setup.data.train) * setup.data.train.x[:1].nbytes) / 2**20, 1),
-        "peak_MiB": round(peak_bytes() / 2**20),
+        "peak_MiB": peak_MiB(),
         "seconds_per_round": round(seconds, 5),
         "minutes_in_all": round(seconds * settings.train.steps / 60, 2),
     }
@@ -53,7 +52,11 @@ def players_bytes(setup: Setup) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def peak_bytes() -> int:
-    """The most memory this process has held."""
+def peak_MiB() -> int | None:  # noqa: N802  the unit's own spelling
+    """The most memory this process has held; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return round(peak / 2 ** (20 if sys.platform == "darwin" else 10))

@@ -30,10 +30,7 @@ HoldOut = Annotated[float, Field(ge=0, lt=1)]
 RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "bool": (0.0, 1.0)}
 SAMPLE_KEYS = ("x", "samples", "images", "data", "x_train", "arr_0")
 LABEL_KEYS = ("y", "labels", "targets", "y_train")
-UNREADABLE = (
-    ValueError, OSError, EOFError, csv.Error, TokenError, BadZipFile, zlib.error, NotImplementedError, OverflowError,
-    MemoryError,
-)  # fmt: skip
+UNREADABLE = (ValueError, OSError, EOFError, csv.Error, TokenError, BadZipFile, zlib.error, RuntimeError, MemoryError)
 """What numpy, zipfile and csv raise on files that are damaged or not what their ending says."""
 
 

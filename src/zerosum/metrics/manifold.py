@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 Features = Float[Tensor, "n d"]
+Others = Float[Tensor, "m d"]
 BLOCK = 1024
 
 
-def nearest(points: Features, others: Features, k: int = 1) -> Float[Tensor, " n"]:
+def nearest(points: Features, others: Others, k: int = 1) -> Float[Tensor, " n"]:
     """Euclidean distance of each point to its k-th nearest among the others.
 
     Args:
@@ -27,7 +28,7 @@ def nearest(points: Features, others: Features, k: int = 1) -> Float[Tensor, " n
     return torch.cat([block.kthvalue(k, dim=1).values for block in blocks])
 
 
-def coverage(real: Features, fake: Features, k: int = 5) -> float:
+def coverage(real: Features, fake: Others, k: int = 5) -> float:
     """Share of the real points with a fake nearer than their k-th real neighbour.
 
     Args:

@@ -1,0 +1,32 @@
+from math import exp
+
+import pytest
+import torch
+
+from zerosum.data import DATASETS
+from zerosum.metrics.density import mode_coverage
+
+
+@pytest.mark.parametrize(("name", "modes"), [("ring", 8), ("grid", 25)])
+def test_true_samples_find_every_mode_and_score_what_theory_says(name, modes):
+    data = DATASETS[name]()
+    means, sigmas = torch.from_numpy(data.mixture.means), torch.from_numpy(data.mixture.sigmas)
+    samples = torch.from_numpy(data.test.x)
+    found, share = mode_coverage(samples, means, sigmas)
+    assert found == modes
+    assert share == pytest.approx(1 - exp(-4.5), abs=4 * (0.98889 * 0.01111 / len(samples)) ** 0.5)
+
+
+@pytest.mark.parametrize("missing", [1, 3, 7])
+def test_dropped_modes_are_counted_exactly(missing):
+    mixture = DATASETS["ring"]().mixture
+    points, component = mixture.sample(2500, seed=3)
+    kept = torch.from_numpy(points[component >= missing])
+    found, _ = mode_coverage(kept, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas))
+    assert found == 8 - missing
+
+
+def test_samples_between_the_modes_find_none():
+    mixture = DATASETS["grid"]().mixture
+    between = torch.from_numpy(mixture.means) + 1.0
+    assert mode_coverage(between, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas)) == (0, 0.0)

@@ -1,0 +1,38 @@
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from zerosum.metrics.manifold import BLOCK, coverage, nearest
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_neighbours_equal_those_of_scikit_learn(k):
+    points, others = torch.randn(200, 7, dtype=torch.float64), torch.randn(300, 7, dtype=torch.float64)
+    theirs = NearestNeighbors(n_neighbors=k).fit(others.numpy()).kneighbors(points.numpy())[0][:, -1]
+    torch.testing.assert_close(nearest(points, others, k), torch.from_numpy(theirs), rtol=1e-12, atol=0)
+
+
+def test_blocks_do_not_show():
+    points, others = torch.randn(BLOCK + 7, 2), torch.randn(50, 2)
+    assert torch.equal(nearest(points, others)[-7:], nearest(points[-7:], others))
+
+
+def test_a_copied_point_is_at_distance_zero_even_far_from_the_origin():
+    points = torch.full((3, 4), 1e6) + torch.arange(3.0)[:, None]
+    assert torch.equal(nearest(points, points), torch.zeros(3))
+
+
+def test_coverage_by_hand():
+    real = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    assert coverage(real, torch.tensor([[0.5]]), k=1) == 0.5
+    assert coverage(real, torch.tensor([[50.0]]), k=1) == 0.0
+    assert coverage(real, real, k=1) == 1.0
+
+
+def test_a_perfect_sampler_covers_the_expected_share():
+    """1 - prod_{i=1..k} (n - i) / (2n - i) for as many fakes as reals of the same law, about 1 - 2^-k."""
+    n, k = 1000, 5
+    factors = [(n - i) / (2 * n - i) for i in range(1, k + 1)]
+    expected = 1 - torch.tensor(factors).prod().item()
+    found = [coverage(torch.randn(n, 3), torch.randn(n, 3), k) for _ in range(5)]
+    assert sum(found) / 5 == pytest.approx(expected, abs=0.01)

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+
+from zerosum import build, config
+from zerosum.config import Choice
+from zerosum.data import from_array
+from zerosum.errors import ConfigError
+from zerosum.losses import LOSSES
+
+
+def test_options_of_a_loss_reach_the_player_they_belong_to():
+    loss = build.bound(LOSSES["least-squares"], Choice(name="least-squares", a=-1.0, b=1.0, c=0.0))
+    zero = torch.zeros(1)
+    assert loss.discriminator(zero, zero).item() == 1.0
+    assert loss.generator(zero, zero).item() == 0.0
+
+
+@pytest.mark.parametrize(("loss", "option"), [("hinge", "smoothing"), ("wasserstein", "smoothing"), ("minimax", "a")])
+def test_options_are_refused_where_they_mean_nothing(loss, option):
+    with pytest.raises(ConfigError, match=rf"loss\.{option} is not a setting"):
+        build.resolve(config.load("digits", [f"loss.name={loss}", f"loss.{option}=0.1"]))
+
+
+def test_halved_terms_are_refused_where_d_pays_one_term():
+    with pytest.raises(ConfigError, match="means nothing for relativistic"):
+        build.resolve(config.load("digits", ["loss=relativistic", "game.terms=halved"]))
+
+
+def test_a_loss_of_your_own_goes_by_its_path(tmp_path, monkeypatch):
+    (tmp_path / "my_costs.py").write_text(
+        "from zerosum import LOSSES\nmy_loss = LOSSES['hinge']._replace(reads='mine')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = build.resolve(config.load("digits", ['loss="my_costs:my_loss"']))
+    assert build.rules(settings).loss.reads == "mine"
+
+
+@pytest.mark.parametrize("name", ["no_such_module:thing", "zerosum:nothing", "zerosum:", ":", "os:getcwd"])
+def test_a_path_that_leads_to_no_loss_is_refused(name):
+    with pytest.raises(ConfigError):
+        build.resolve(config.load("digits", [f'loss="{name}"']))
+
+
+def test_resolving_fills_in_every_option_and_is_stable():
+    settings = build.resolve(config.load("digits"))
+    assert settings.optimisers.generator.options["betas"] == (0.0, 0.99)
+    assert settings.nets.generator == {"width": 128, "depth": 3}
+    assert settings.train.device
+    again = build.resolve(config.check(config.parse(config.dumps(settings))))
+    assert config.differences(again, settings) == []
+
+
+def test_players_start_from_their_own_seeds():
+    base, wider, other = (
+        build.assemble(build.resolve(config.load("digits", change)))
+        for change in ([], ["nets.discriminator.width=64"], ["train.seed=1"])
+    )
+    first = lambda setup: setup.state.generator.layers[0].weight  # noqa: E731
+    assert torch.equal(first(base), first(wider))
+    assert not torch.equal(first(base), first(other))
+    assert torch.equal(base.state.average.layers[0].weight, first(base))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.int32, bool])
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_are_the_encoded_rows_whatever_the_type_and_wherever_they_lie(settings, monkeypatch, dtype, resident):
+    if not resident:
+        monkeypatch.setattr(build, "RESIDENT", 0)
+    x = (np.random.default_rng(0).random((40, 3, 2)) * 2).astype(dtype)
+    span = None if dtype in (np.uint8, np.uint16, bool) else (0.0, 2.0)
+    data = from_array(x, range=span, held_out=0.25)
+    batch, c = build.feed(settings(), data, torch.device("cpu"), torch.float32)(0)
+    assert c is None
+    assert batch.shape == (8, 1, 3, 2)
+    assert batch.dtype == torch.float32
+    low, high = data.range
+    expected = {tuple(np.round(row.ravel(), 5)) for row in (x.astype(float) - low) / (high - low) * 2 - 1}
+    assert {tuple(np.round(row.ravel().astype(float), 5)) for row in batch.numpy()} <= expected
+
+
+def test_test_rows_never_reach_training(settings):
+    x = np.arange(100.0)
+    data = from_array(x, held_out=0.3, standardise=False)
+    batches = build.feed(settings(), data, torch.device("cpu"), torch.float32)
+    met = {value for number in range(40) for value in batches(number)[0].flatten().tolist()}
+    held = set(data.samples(data.test).flatten().tolist())
+    assert len(met) == 70
+    assert met | held == set(x.tolist())
+    assert not met & held
+
+
+def test_more_batch_than_rows_is_refused_with_advice(settings):
+    data = from_array(np.arange(20.0), held_out=0.0)
+    with pytest.raises(ConfigError, match=r"game.batch = 50 is more than the 20 training rows"):
+        build.feed(settings("game.batch=50"), data, torch.device("cpu"), torch.float32)
+
+
+def test_the_uniform_law_fills_its_range():
+    z = build.latent(config.Latent(law="uniform", size=3, low=-2.0, high=5.0))(10_000, 0, "z")
+    assert z.shape == (10_000, 3)
+    assert -2 <= z.min() < -1.99
+    assert 4.99 < z.max() < 5
