@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 def formula(function):
     """The formula of a docstring: its second paragraph."""
-    return re.sub(r"\s+", " ", getdoc(function).split("\n\n")[1]).split(", with ")[0].rstrip(".")
+    return getdoc(function).split("\n\n")[1].strip()
 
 
 def source(function):

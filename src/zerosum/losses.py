@@ -56,7 +56,9 @@ class Loss(NamedTuple):
 def logistic_discriminator(real: Logits, fake: Logits, *, smoothing: float = 0.0) -> Logits:
     """D's cost in every logistic game: the cross-entropy of telling real from fake.
 
-    -(1 - s) log D(x) - s log(1 - D(x)) - log(1 - D(G(z))), with s = 0 unless smoothed; then it is -V.
+    -log D(x) - log(1 - D(G(z)))
+
+    which is -V. Smoothed, the first term is -(1 - s) log D(x) - s log(1 - D(x)).
 
     Args:
         real: Logits of data.
@@ -117,7 +119,7 @@ def likelihood_generator(real: Logits, fake: Logits) -> Logits:
     Returns:
         Cost per sample, dimensionless, at most 0.
 
-    Source: Goodfellow 2016, arXiv:1701.00160, section 3.2.4 and eq. (18).
+    Source: Goodfellow 2016, arXiv:1701.00160, section 3.2.4.
 
     >>> likelihood_generator(torch.zeros(1), torch.zeros(1))
     tensor([-1.])

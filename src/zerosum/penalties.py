@@ -60,7 +60,9 @@ def squared_norm(slope: Samples) -> PerSample:
 def r1(meeting: Round) -> PerSample:
     """Zero-centred gradient penalty at the data.
 
-    1/2 |grad_x D(x)|^2, so that weight gamma gives the paper's gamma/2.
+    1/2 |grad_x D(x)|^2
+
+    so that weight gamma gives the paper's gamma/2.
 
     Source: Mescheder et al. 2018, arXiv:1801.04406, eq. (9).
     """
@@ -94,9 +96,10 @@ def r1_r2(meeting: Round) -> PerSample:
 def wgan_gp(meeting: Round) -> PerSample:
     """Gradient penalty that pulls the critic's slope towards 1 between data and samples.
 
-    (|grad_y D(y)| - 1)^2, y = x + e (G(z) - x), e uniform in [0, 1), one e per sample, the norm over all dimensions.
+    (|grad_y D(y)| - 1)^2, y = x + e (G(z) - x)
 
-    At a gradient of zero the norm has no slope; zero is taken, which is one of its subgradients.
+    with e uniform in [0, 1), one per sample, and the norm over all dimensions. At a gradient of zero the norm has no
+    slope; zero is taken, which is one of its subgradients.
 
     Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. (3) and Algorithm 1.
     """

@@ -21,7 +21,7 @@ def sheet(images: NDArray[np.uint8], columns: int | None = None, side: int = 640
         side: Pixels that the sheet should be wide, roughly.
 
     >>> sheet(np.zeros((4, 8, 8, 1), np.uint8)).size
-    (642, 642)
+    (655, 655)
     """
     n, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(n)))

@@ -39,7 +39,7 @@ def coverage(real: Features, fake: Others, k: int = 5) -> float:
     Returns:
         Between 0 and 1; about 1 - 2^-k for as many fakes of the same law.
 
-    Source: Naeem et al. 2020, arXiv:2002.09797, eq. (5).
+    Source: Naeem et al. 2020, arXiv:2002.09797, section 3.
 
     >>> coverage(torch.arange(4.0)[:, None], torch.tensor([[0.0]]), k=1)
     0.25
