@@ -5,6 +5,7 @@ import torch
 from zerosum import build, config
 from zerosum.config import Choice
 from zerosum.data import from_array
+from zerosum.data.feed import feed
 from zerosum.errors import ConfigError
 from zerosum.losses import LOSSES
 
@@ -66,11 +67,11 @@ def test_players_start_from_their_own_seeds():
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_the_encoded_rows_whatever_the_type_and_wherever_they_lie(settings, monkeypatch, dtype, resident):
     if not resident:
-        monkeypatch.setattr(build, "RESIDENT", 0)
+        monkeypatch.setattr("zerosum.data.feed.RESIDENT", 0)
     x = (np.random.default_rng(0).random((40, 3, 2)) * 2).astype(dtype)
     span = None if dtype in (np.uint8, np.uint16, bool) else (0.0, 2.0)
     data = from_array(x, range=span, held_out=0.25)
-    batch, c = build.feed(settings(), data, torch.device("cpu"), torch.float32)(0)
+    batch, c = feed(data, 8, 0, torch.device("cpu"), torch.float32)(0)
     assert c is None
     assert batch.shape == (8, 1, 3, 2)
     assert batch.dtype == torch.float32
@@ -82,7 +83,7 @@ def test_batches_are_the_encoded_rows_whatever_the_type_and_wherever_they_lie(se
 def test_test_rows_never_reach_training(settings):
     x = np.arange(100.0)
     data = from_array(x, held_out=0.3, standardise=False)
-    batches = build.feed(settings(), data, torch.device("cpu"), torch.float32)
+    batches = feed(data, 8, 0, torch.device("cpu"), torch.float32)
     met = {value for number in range(40) for value in batches(number)[0].flatten().tolist()}
     held = set(data.samples(data.test).flatten().tolist())
     assert len(met) == 70
@@ -93,7 +94,7 @@ def test_test_rows_never_reach_training(settings):
 def test_more_batch_than_rows_is_refused_with_advice(settings):
     data = from_array(np.arange(20.0), held_out=0.0)
     with pytest.raises(ConfigError, match=r"game.batch = 50 is more than the 20 training rows"):
-        build.feed(settings("game.batch=50"), data, torch.device("cpu"), torch.float32)
+        feed(data, 50, 0, torch.device("cpu"), torch.float32)
 
 
 def test_the_uniform_law_fills_its_range():

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,7 +131,7 @@ def test_what_is_written_replaces_what_was_there_and_leaves_nothing_else():
     run.write(path, b"old")
     run.write(path, b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir() == ["file"]
+    assert list(Path().iterdir()) == [path]
 
 
 @pytest.mark.parametrize("fault", ["replace", "open"])
@@ -182,14 +181,14 @@ def test_readings_past_a_round_are_cut(begun):
 
 def test_erasing_a_run_leaves_what_others_put_there(begun):
     folder = begun("run")
-    ours = [folder.readings, folder.environment, folder.sample(5), folder.checkpoints / "000005", folder.events]
-    for path in ours[:3]:
+    folder.events.mkdir()
+    events = folder.events / "events.out.tfevents.1"
+    ours = [folder.readings, folder.environment, folder.sample(5), events, folder.checkpoints / "000005"]
+    theirs = [folder.path / "notes.txt", folder.path / "samples" / "mine.png", folder.checkpoints / "mine"]
+    for path in (*ours[:4], *theirs[:2]):
         path.touch()
-    for path in ours[3:]:
+    for path in (ours[4], theirs[2]):
         path.mkdir()
-    theirs = [folder.path / "notes.txt", folder.path / "mine"]
-    theirs[0].touch()
-    theirs[1].mkdir()
     run.erase(folder)
     assert not any(path.exists() for path in [*ours, folder.config])
     assert all(path.exists() for path in theirs)

@@ -1,42 +1,33 @@
 """The only place where names become objects.
 
-A `Config` holds names and numbers; here each name is looked up in its table (or imported, if it is "module:callable"),
-each option is checked against the signature of what it is for, and the pieces are put together into a `Setup`.
+A `Config` holds names and numbers; here each name is looked up in its table, each option is checked against the
+signature of what it is for (see `lookup`), and the pieces are put together into a `Setup`.
 """
 
-import importlib
-import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import Tensor, nn
 
 from zerosum import draws
-from zerosum.config import Choice, Config, Latent, PenaltyChoice, Rules, Tree, explain, with_train
+from zerosum.config import Choice, Config, Latent, PenaltyChoice, Rules, Tree, with_train
 from zerosum.data import DATASETS, Data, checked, from_file
-from zerosum.data.order import rows_of
+from zerosum.data.feed import feed
 from zerosum.data.record import Form
-from zerosum.errors import ConfigError, unknown
+from zerosum.errors import ConfigError
 from zerosum.game import Batches, Game, Player, State, Term
+from zerosum.lookup import expect, keywords, lookup, options
 from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Pair
 from zerosum.optimisers import OPTIMISERS, factor
 from zerosum.penalties import PENALTIES
-
-T = TypeVar("T")
-
-RESIDENT = 2**30
-"""Bytes of training data that are kept in memory (on the device); more than that stays where it is, row by row."""
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -66,7 +57,8 @@ def assemble(config: Config, data: Data | None = None) -> Setup:
     data = data or open_data(config)
     device, dtype = torch.device(_usable(config.train.device or "cpu")), getattr(torch, config.train.precision)
     state = new_state(config, data.form, device, dtype)
-    return Setup(config, data, state, rules(config), feed(config, data, device, dtype))
+    batches = feed(data, config.game.batch, config.train.seed, device, dtype)
+    return Setup(config, data, state, rules(config), batches)
 
 
 def resolve(config: Config) -> Config:
@@ -76,7 +68,7 @@ def resolve(config: Config) -> Config:
         "generator": options(config.nets.generator, "nets.generator", pair.generator, takes=("shape", "latent")),
         "discriminator": options(config.nets.discriminator, "nets.discriminator", pair.discriminator, takes=("shape",)),
     }
-    loss = _expect(Loss, lookup(LOSSES, config.loss.name, "loss"), f"loss = {config.loss.name}")
+    loss = expect(Loss, lookup(LOSSES, config.loss.name, "loss"), f"loss = {config.loss.name}")
     moves: Tree = {
         player: _filled(
             choice, f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser"), takes=("parameters",)
@@ -104,7 +96,7 @@ def open_data(config: Config) -> Data:
     """The data set of the settings, looked at and found fit to train on."""
     opener = _opener(config.data)
     data = opener(**options(config.data.options, "data", opener))
-    return checked(_expect(Data, data, f"data = {config.data.name}"))
+    return checked(expect(Data, data, f"data = {config.data.name}"))
 
 
 def is_file(name: str) -> bool:
@@ -115,14 +107,15 @@ def is_file(name: str) -> bool:
 def suited(data: Data) -> tuple[str, list[str], str]:
     """The recipe to start from for a user's own data, what to change in it, and why.
 
-    Points start from `grid`, with as many latent numbers as dimensions, lest the samples lie on a sheet. Images start
-    from `digits`. Where there are few rows, a batch is a quarter of them.
+    Points start from `mixture-1d`, with wider networks and at least as many latent numbers as dimensions, lest the
+    samples lie on a sheet. Images start from `digits`. Where there are few rows, a batch is a quarter of them.
     """
     batch = min(Rules().batch, max(4, len(data.train) // 4))
     changes = ['source="the recipe that suits the data"', f'about="{data.name}"', f"game.batch={batch}"]
     if data.kind == "points":
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
-        return "grid", [*changes, f"latent.size={max(2, data.shape[0])}"], why
+        wider = [f"nets.{player}.width=128" for player in PLAYERS]
+        return "mixture-1d", [*changes, *wider, f"latent.size={max(8, data.shape[0])}"], why
     return "digits", changes, f"images of {data.shape[1]} x {data.shape[2]} are played by perceptrons over all pixels"
 
 
@@ -130,14 +123,14 @@ def new_generator(config: Config, form: Form) -> nn.Module:
     """G as it is before the first round."""
     with _seeded(config.train.seed, "generator"), _making("generator"):
         net = _pair(config).generator(form.shape, config.latent.size, **config.nets.generator)
-    return _expect(nn.Module, net, f"nets.name = {config.nets.name}")
+    return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
 def new_discriminator(config: Config, form: Form) -> nn.Module:
     """D as it is before the first round."""
     with _seeded(config.train.seed, "discriminator"), _making("discriminator"):
         net = _pair(config).discriminator(form.shape, **config.nets.discriminator)
-    return _expect(nn.Module, net, f"nets.name = {config.nets.name}")
+    return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
 def new_state(config: Config, form: Form, device: torch.device, dtype: torch.dtype) -> State:
@@ -155,7 +148,7 @@ def state_of(
         choice: Choice = getattr(config.optimisers, player)
         where, move = f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser")
         made = move(net.parameters(), **options(choice.options, where, move))
-        moves[player] = _expect(torch.optim.Optimizer, made, f"{where} = {choice.name}")  # type: ignore[index]
+        moves[player] = expect(torch.optim.Optimizer, made, f"{where} = {choice.name}")  # type: ignore[index]
     return State(generator, discriminator, copy_of(generator), moves)
 
 
@@ -188,14 +181,14 @@ def rules(config: Config) -> Game:
 
 def _term(choice: PenaltyChoice) -> Term:
     penalty = lookup(PENALTIES, choice.name, "penalty")
-    given = options(choice.options, f"penalties ({choice.name})", penalty, takes=("round",))
+    given = options(choice.options, f"penalties ({choice.name})", penalty, takes=("round",), beside=("weight", "every"))
     return Term(choice.name, partial(penalty, **given), choice.weight, choice.every)
 
 
 def bound(loss: Loss, choice: Choice) -> Loss:
     """A loss with its options put in."""
     given = options(choice.options, "loss", loss.discriminator, loss.generator)
-    bind = lambda cost: partial(cost, **{key: given[key] for key in given if key in _keywords(cost)})  # noqa: E731
+    bind = lambda cost: partial(cost, **{key: given[key] for key in given if key in keywords(cost)})  # noqa: E731
     return loss._replace(discriminator=bind(loss.discriminator), generator=bind(loss.generator))
 
 
@@ -208,71 +201,6 @@ def latent(law: Latent) -> Callable[..., Tensor]:
     if law.law == "normal":
         return lambda n, seed, *key: draws.normal((n, law.size), seed, *key)
     return lambda n, seed, *key: law.low + (law.high - law.low) * draws.uniform((n, law.size), seed, *key)
-
-
-def feed(config: Config, data: Data, device: torch.device, dtype: torch.dtype) -> Batches:
-    """Where batches come from: rows that stay on the device if they fit, else fetched as they are needed."""
-    seed, size, n = config.train.seed, config.game.batch, len(data.train)
-    if n < size:
-        raise ConfigError(
-            f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}"
-        )
-    stored = torch.uint8 if data.train.x.dtype == np.uint8 else dtype
-    if data.train.x[:1].nbytes * n > RESIDENT:
-        fetch = lambda rows: _tensor(data.train[rows][0], stored).to(device, non_blocking=True)  # noqa: E731
-    else:
-        whole = _tensor(data.train[np.arange(n)][0], stored).to(device)
-        fetch = lambda rows: whole[torch.from_numpy(rows).to(device)]  # noqa: E731
-
-    def batch(number: int) -> tuple[Tensor, None]:
-        return data.form.encode(fetch(rows_of(number, size, n, seed)).to(dtype)), None
-
-    return batch
-
-
-def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
-    """The row of that name, or the object at "module:name".
-
-    Raises:
-        ConfigError: There is no such row, or nothing to import.
-    """
-    if name in table:
-        return table[name]
-    if ":" not in name:
-        raise ConfigError(unknown(kind, name, table) + '. One of your own is written "module:name"')
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"the {kind} '{name}' cannot be imported: {error}") from None
-
-
-def options(
-    given: Mapping[str, Any], where: str, *functions: Callable[..., Any], takes: Sequence[str] | None = None
-) -> Tree:
-    """The keyword-only arguments of functions: those given, checked, and the defaults of the others.
-
-    Args:
-        given: Names and values.
-        where: The setting that holds them.
-        functions: Rows of a table, or functions of the user's own.
-        takes: What they are called with besides; None: that is not looked at.
-
-    Raises:
-        ConfigError: One that no function takes, a value of the wrong type or range, or a function that does not fit.
-    """
-    fields: Tree = {}
-    for function in functions:
-        hints, keywords = _declared(function, where, takes)
-        for name, parameter in keywords.items():
-            required = parameter.default is inspect.Parameter.empty
-            fields[name] = (hints.get(name, Any), ... if required else parameter.default)
-    closed = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-    model: type[BaseModel] = create_model("Options", __config__=closed, **fields)
-    try:
-        return model.model_validate(dict(given)).model_dump()
-    except ValidationError as error:
-        raise ConfigError(explain(error, model, "the settings", prefix=where)) from None
 
 
 def best_device() -> str:
@@ -299,35 +227,8 @@ def _usable(device: str) -> str:
     return device
 
 
-def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(function).parameters.items()
-    return {name: parameter for name, parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-
-
-def _declared(
-    function: Callable[..., Any], where: str, takes: Sequence[str] | None
-) -> tuple[Tree, dict[str, inspect.Parameter]]:
-    """Types and keyword-only arguments of a function, once it is seen to take what it will be called with."""
-    try:
-        hints = get_type_hints(function.func if isinstance(function, partial) else function, include_extras=True)
-        keywords = _keywords(function)
-        if takes is not None:
-            inspect.signature(function).bind(*takes, **keywords)
-    except (TypeError, ValueError, NameError) as error:
-        call = "" if takes is None else f" with ({', '.join(takes)})"
-        raise ConfigError(f"{where}: {function!r} cannot be called{call}: {error}") from None
-    return hints, keywords
-
-
-def _expect(kind: type[T], found: Any, where: str) -> T:
-    """What was found, once it is seen to be of that kind."""
-    if not isinstance(found, kind):
-        raise ConfigError(f"{where}: expected {kind.__name__}, found {type(found).__name__}")
-    return found
-
-
 def _pair(config: Config) -> Pair:
-    return _expect(Pair, lookup(NETS, config.nets.name, "pair of networks"), f"nets.name = {config.nets.name}")
+    return expect(Pair, lookup(NETS, config.nets.name, "pair of networks"), f"nets.name = {config.nets.name}")
 
 
 def _filled(choice: Choice, where: str, *functions: Callable[..., Any], takes: Sequence[str]) -> Choice:
@@ -338,6 +239,8 @@ def _opener(choice: Choice) -> Callable[..., Data]:
     if is_file(choice.name):
         return partial(from_file, choice.name)
     opener: Callable[..., Data] = lookup(DATASETS, choice.name, "data set")
+    if not callable(opener):
+        raise ConfigError(f"data = {choice.name}: expected a function, found {type(opener).__name__}")
     return opener
 
 
@@ -350,13 +253,6 @@ def _absolute(choice: Choice) -> Choice:
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"data = {choice.name!r} cannot be a file: {error}") from None
     return Choice(name=path.as_posix(), **choice.options)
-
-
-def _tensor(x: NDArray[Any], dtype: torch.dtype) -> Tensor:
-    """An array as a tensor; kinds that torch does not know (uint16, bool, foreign byte orders) by way of a float."""
-    x = np.ascontiguousarray(x)
-    known = x.dtype.isnative and (x.dtype.kind in "fi" or x.dtype == np.uint8)
-    return torch.from_numpy(x if known else x.astype(np.float32 if x.itemsize < 4 else np.float64)).to(dtype)
 
 
 def _refuse_contradictions(config: Config, loss: Loss) -> None:

@@ -353,14 +353,16 @@ def check(tree: Mapping[str, Any], where: str = "the settings") -> Config:
         raise ConfigError(explain(error, Config, where)) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str, prefix: str = "") -> str:
+def explain(
+    error: ValidationError, model: type[BaseModel], where: str, prefix: str = "", beside: Sequence[str] = ()
+) -> str:
     """Pydantic's findings, each in one line in the user's words."""
     lines = []
     for finding in error.errors(include_url=False):
         path = [str(part) for part in finding["loc"]]
         name = ".".join([prefix, *path] if prefix else path) or '""'
         if finding["type"] == "extra_forbidden":
-            siblings = _settings_beside(model, path)
+            siblings = [*_settings_beside(model, path), *beside]
             near = unknown("setting", path[-1], siblings).partition("'.")[2]
             lines.append(f"{name} is not a setting.{near}")
         else:

@@ -106,6 +106,8 @@ def choose_folder(config: Config, out: str | Path | None) -> RunFolder:
 
     With `out`, that folder. Without, the first of runs/NAME, runs/NAME-2 ... that is free or holds the same run.
     """
+    if out is not None and not str(out):
+        raise RunError("--out is empty: name a folder, or leave it out")
     if out is not None:
         return RunFolder(Path(out))
     number = 1
@@ -144,9 +146,10 @@ def refuse_changes(config: Config, folder: RunFolder) -> None:
 
 def erase(folder: RunFolder) -> None:
     """Remove what zerosum wrote into a run folder, and nothing else."""
-    for path in (folder.checkpoints, folder.path / "samples", folder.events):
+    for path in folder.checkpoints.glob("[0-9]*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in (folder.config, folder.environment, folder.readings):
+    pictures, events = (folder.path / "samples").glob("[0-9]*.png"), folder.events.glob("events.out.tfevents.*")
+    for path in (*pictures, *events, folder.config, folder.environment, folder.readings):
         path.unlink(missing_ok=True)
 
 

@@ -85,17 +85,15 @@ def fit(
         Diverged: A cost or gradient is not finite; the last checkpoint is from before.
         Stopped: A signal came; the round is finished and saved.
     """
-    data = build.open_data(settings)
+    settings = settings if fresh else run.adopt(settings, folder)
+    torch.set_num_threads(settings.train.threads or torch.get_num_threads())
+    setup = build.assemble(settings)
     run.make(folder)
     with run.lock(folder):
         if fresh:
             run.erase(folder)
-            run.make(folder)
-        settings = run.adopt(settings, folder)
         run.refuse_changes(settings, folder)
         checkpoint.sweep(folder.checkpoints)
-        torch.set_num_threads(settings.train.threads or torch.get_num_threads())
-        setup = build.assemble(settings, data)
         diary = Diary(setup, folder)
         diary.open(say)
         try:

@@ -124,10 +124,19 @@ def test_lists_that_do_not_match_are_refused(lists):
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("ring", {"modes": 0}), ("ring", {"modes": MODES + 1}), ("ring", {"sigma": 0.0}), ("ring", {"radius": -1.0}),
-     ("grid", {"side": 0}), ("grid", {"side": 1000}), ("grid", {"spacing": float("nan")}), ("mixture-1d", {"means": "x"}),
-     ("mixture-1d", {"sigmas": [0.0, 1.0]}), ("mixture-1d", {"weights": [-1.0, 2.0]})],
-)  # fmt: skip
+    [
+        ("ring", {"modes": 0}),
+        ("ring", {"modes": MODES + 1}),
+        ("ring", {"sigma": 0.0}),
+        ("ring", {"radius": -1.0}),
+        ("grid", {"side": 0}),
+        ("grid", {"side": 1000}),
+        ("grid", {"spacing": float("nan")}),
+        ("mixture-1d", {"means": "x"}),
+        ("mixture-1d", {"sigmas": [0.0, 1.0]}),
+        ("mixture-1d", {"weights": [-1.0, 2.0]}),
+    ],
+)
 def test_options_that_make_no_density_are_refused(name, option):
     with pytest.raises(ConfigError, match=rf"data\.{next(iter(option))}"):
         build.open_data(Config(data=Choice(name=name, **option)))

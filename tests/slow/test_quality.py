@@ -43,8 +43,8 @@ def test_the_digits_meet_the_four_numbers_with_three_seeds(tmp_path):
         assert memorised >= 0.8
 
 
-def test_a_line_is_learnt_to_within_a_tenth_of_a_bit(tmp_path):
-    """KL from the exact density to a histogram of samples, over three seeds."""
+def test_a_line_is_learnt_to_a_fiftieth_of_a_nat(tmp_path):
+    """Jensen-Shannon divergence of a histogram of samples to the exact density, over three seeds."""
     mixture = zs.DATASETS["mixture-1d"]().mixture
     edges = torch.linspace(-5, 5, 101, dtype=torch.float64)
     middle = (edges[1:] + edges[:-1]) / 2
@@ -55,7 +55,7 @@ def test_a_line_is_learnt_to_within_a_tenth_of_a_bit(tmp_path):
         mean = (p + q) / 2
         jsd = 0.5 * (torch.xlogy(p, p / mean) + torch.xlogy(q, (q / mean).clamp(min=1e-300))).sum().item()
         print(f"\nseed {seed}: JSD {jsd:.4f} nats")
-        assert jsd < 0.03
+        assert jsd < 0.02  # 10,000 true points score 0.001
 
 
 def test_a_users_table_keeps_its_mean_and_its_covariance(tmp_path):
@@ -63,7 +63,7 @@ def test_a_users_table_keeps_its_mean_and_its_covariance(tmp_path):
     points = torch.randn(5000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) @ mixing + 5
     path = tmp_path / "points.csv"
     path.write_text("\n".join(",".join(map(str, row)) for row in points.tolist()))
-    run = zs.train(data=path, out=tmp_path / "run", steps=4000)
+    run = zs.train(data=path, out=tmp_path / "run")
     samples = torch.from_numpy(run.sample(5000).array).double()
     spread = points.std(0)
     assert ((samples.mean(0) - points.mean(0)).abs() / spread).max() < 0.1

@@ -20,8 +20,10 @@ from torch import nn
 from zerosum import build, config, run, training
 from zerosum.config import Config
 from zerosum.data import Data, checked, from_array
+from zerosum.data.feed import feed
 from zerosum.errors import UsageError
 from zerosum.game import Term, ask
+from zerosum.lookup import lookup
 from zerosum.losses import LOSSES, Loss
 from zerosum.metrics.density import mode_coverage
 from zerosum.penalties import PENALTIES, Penalty
@@ -63,7 +65,7 @@ class Run:
 
     def summary(self, played: int) -> dict[str, Any]:
         """What came of a training of which `played` rounds were played just now."""
-        last = self.readings()[-1]
+        last = (self.readings() or [{"step": 0, "seconds": 0.0, "samples_per_second": 0.0}])[-1]
         return {
             "run": str(self.path),
             "steps": last["step"],
@@ -257,7 +259,7 @@ class GAN:
         data = checked(from_array(x, labels, range=range, held_out=0.0, standardise=standardise))
         self._data = data
         like = next(self.state.generator.parameters())
-        batches = build.feed(self.config, data, like.device, like.dtype)
+        batches = feed(data, self.game.batch, self.game.seed, like.device, like.dtype)
         self._try_on(batches(0)[0])
         watch, log_every = training.Watch(), self.config.train.log_every
         last = self.state.step + steps
@@ -303,5 +305,5 @@ def _term(penalty: str | tuple[str, float] | Penalty | Term) -> Term:
         return penalty
     name, weight = penalty if isinstance(penalty, tuple) else (penalty, 1.0)
     if isinstance(name, str):
-        return Term(name, build.lookup(PENALTIES, name, "penalty"), weight)
+        return Term(name, lookup(PENALTIES, name, "penalty"), weight)
     return Term(getattr(name, "__name__", "penalty"), name, weight)

@@ -34,7 +34,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
     device: Device = None,
     precision: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase what is there and start over.")] = False,
     set_: Set = None,
     dry_run: Annotated[
@@ -138,7 +138,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 def answer(facts: Any, as_json: bool, show: Callable[[Any], str]) -> None:
     """One line of JSON, or a text for people, on standard output."""
-    sys.stdout.write((json.dumps(facts, allow_nan=False, default=str) if as_json else show(facts)) + "\n")
+    text = json.dumps(facts, allow_nan=False, default=str) if as_json else show(facts)
+    encoding = sys.stdout.encoding or "utf-8"  # of a console that may not know every letter
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
 
 
 def tell(sentence: str) -> None:
@@ -191,8 +194,9 @@ def main() -> None:
     except ZerosumError as error:
         tell("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)
+    except OSError as error:  # a full disk, a drive that went away
+        tell(f"error: {error}")
+        sys.exit(1)
 
 
 def again(argv: list[str]) -> str:

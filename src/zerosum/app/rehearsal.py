@@ -6,6 +6,7 @@ from typing import Any
 from zerosum import build, config, training
 from zerosum.build import Setup
 from zerosum.config import Config
+from zerosum.data.feed import RESIDENT
 
 ROUNDS = 2
 
@@ -30,7 +31,7 @@ def rehearse(settings: Config) -> dict[str, Any]:
         "generator": f"{parameters(setup, 'generator'):,} parameters",
         "discriminator": f"{parameters(setup, 'discriminator'):,} parameters",
         "players_MiB": round(players_bytes(setup) / 2**20, 1),
-        "data_MiB": round(min(build.RESIDENT, len(setup.data.train) * setup.data.train.x[:1].nbytes) / 2**20, 1),
+        "data_MiB": round(min(RESIDENT, setup.data.train.nbytes) / 2**20, 1),
         "peak_MiB": peak_MiB(),
         "seconds_per_round": round(seconds, 5),
         "minutes_in_all": round(seconds * settings.train.steps / 60, 2),

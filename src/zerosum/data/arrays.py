@@ -184,7 +184,7 @@ def _read_npy(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[
 def _read_npz(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
     if not is_zipfile(path):
         raise ValueError("it is no archive of arrays")
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         names = list(archive.files)
         if not names:
             raise ValueError("it holds no array")

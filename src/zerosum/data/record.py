@@ -62,6 +62,15 @@ class Rows:
             indices = permute(indices + self.first, len(self.x), SPLIT, 0)
         return self.x[indices], None if self.labels is None else self.labels[indices]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all rows take as they are stored."""
+        return int(self.x[:1].nbytes) * len(self)
+
+    def everything(self) -> NDArray[Any]:
+        """All samples: the array itself, or a copy where the split is a stretch of a shuffled one."""
+        return self.x if self.count is None else self[np.arange(len(self))][0]
+
     def spread(self, most: int) -> NDArray[Any]:
         """At most so many samples, evenly spread over the split."""
         return self[np.arange(0, len(self), max(1, -(-len(self) // most)))][0]

@@ -10,11 +10,15 @@ benchmarks/README.md has the measurement against the plain stack and against a l
 """
 
 from math import prod
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
+
+Size = Annotated[int, Field(gt=0)]
 
 
 class Residual(nn.Linear):
@@ -55,7 +59,7 @@ class Discriminator(nn.Module):
         return logits
 
 
-def generator(shape: tuple[int, ...], latent: int, *, width: int = 128, depth: int = 3) -> Generator:
+def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: Size = 3) -> Generator:
     """G of the pair `mlp`.
 
     Args:
@@ -67,7 +71,7 @@ def generator(shape: tuple[int, ...], latent: int, *, width: int = 128, depth: i
     return Generator(shape, latent, width, depth)
 
 
-def discriminator(shape: tuple[int, ...], *, width: int = 128, depth: int = 3) -> Discriminator:
+def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Size = 3) -> Discriminator:
     """D of the pair `mlp`.
 
     Args:

@@ -1,0 +1,471 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from zerosum.data import checked, from_array, from_file
+from zerosum.data.feed import feed
+from zerosum.errors import DataError
+
+N = 40
+RNG = np.random.default_rng(0)
+POINTS = RNG.normal(size=(N, 2))
+
+
+def grey(*shape, dtype=np.uint8):
+    return RNG.integers(0, 256, shape).astype(dtype)
+
+
+def everything(data):
+    """Every row of both splits, as stored."""
+    return np.concatenate([rows[np.arange(len(rows))][0] for rows in (data.train, data.test)])
+
+
+def labels_of(data):
+    """Stored values of a data set of one column, and the label of each row."""
+    x, labels = data.train[np.arange(len(data.train))]
+    return dict(zip(x[:, 0].tolist(), labels.tolist(), strict=True))
+
+
+def refusal(work, *given, **options):
+    with pytest.raises(DataError) as caught:
+        checked(work(*given, **options))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "shape"), [((N,), (1,)), ((N, 1), (1,)), ((N, 7), (7,))])
+def test_one_and_two_axes_are_points(given, shape):
+    data = checked(from_array(RNG.normal(size=given)))
+    assert (data.kind, data.shape) == ("points", shape)
+
+
+@pytest.mark.parametrize(
+    ("given", "layout", "shape"),
+    [
+        ((N, 6, 5), None, (1, 6, 5)),
+        ((N, 6, 5, 1), None, (1, 6, 5)),
+        ((N, 6, 5, 3), None, (3, 6, 5)),
+        ((N, 6, 5, 4), None, (4, 6, 5)),
+        ((N, 3, 6, 5), None, (3, 6, 5)),
+        ((N, 6, 5, 9), "nhwc", (9, 6, 5)),
+        ((N, 9, 6, 5), "nchw", (9, 6, 5)),
+        ((N, 2, 3, 4), "nhwc", (4, 2, 3)),
+        ((N, 2, 3, 4), "nchw", (2, 3, 4)),
+    ],
+)
+def test_three_and_four_axes_are_images_with_channels_first(given, layout, shape):
+    images = grey(*given)
+    data = checked(from_array(images, layout=layout, held_out=0.0))
+    assert (data.kind, data.shape) == ("images", shape)
+    last = layout == "nhwc" or (layout is None and given[-1] <= 4)
+    wanted = images if last else images[:, None] if len(given) == 3 else images
+    wanted = wanted.transpose(0, 3, 1, 2) if len(given) == 4 and last else wanted
+    assert {row.tobytes() for row in everything(data)} == {np.ascontiguousarray(row).tobytes() for row in wanted}
+
+
+@pytest.mark.parametrize("shape", [(N, 3, 4, 4), (N, 8, 8, 8)])
+def test_images_that_do_not_show_their_channels_are_refused_with_the_way_out(shape):
+    said = refusal(from_array, grey(*shape))
+    assert str(shape) in said
+    assert 'data.layout="nhwc"' in said
+
+
+def test_wide_grey_values_are_scaled_and_not_clipped():
+    values = np.array([0, 128, 255, 256, 257, 30_000, 65_534, 65_535], np.uint16)
+    data = checked(from_array(np.repeat(values, 6).reshape(-1, 1, 1).repeat(2, 1), held_out=0.0))
+    shown = data.samples(data.train)
+    assert shown.dtype == np.uint8
+    stored = data.train[np.arange(len(data.train))][0].transpose(0, 2, 3, 1)
+    assert np.array_equal(shown, np.round(stored / 65535 * 255))
+    assert {0, 1, 117, 255} <= set(shown.ravel().tolist())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.float16, np.int32])
+def test_grey_values_come_back_as_they_were(dtype):
+    images = grey(N, 6, 5, 3, dtype=dtype)
+    data = checked(from_array(images, range=(0.0, 255.0), held_out=0.0))
+    encoded = data.form.encode(torch.from_numpy(everything(data)))
+    assert encoded.abs().max() <= 1
+    assert {row.tobytes() for row in data.samples(data.train)} == {row.astype(np.uint8).tobytes() for row in images}
+
+
+def test_yes_and_no_are_white_and_black():
+    data = checked(from_array(grey(N, 4, 4) > 127))
+    assert data.range == (0, 1)
+    assert set(data.samples(data.train).ravel().tolist()) == {0, 255}
+
+
+def test_a_declared_range_says_what_black_and_white_are():
+    images = RNG.uniform(-1, 1, (N, 4, 4))
+    images[:, 0, 0], images[:, 0, 1] = -1, 1
+    data = checked(from_array(images, range=(-1.0, 1.0)))
+    assert data.samples(data.train)[0, 0, :2, 0].tolist() == [0, 255]
+
+
+def test_floating_point_images_without_a_range_are_refused_with_what_was_seen():
+    said = refusal(from_array, np.linspace(0, 0.5, N * 16).reshape(N, 4, 4))
+    assert "span 0 to 0.5" in said
+    assert "data.range=[0,1]" in said
+
+
+@pytest.mark.parametrize("declared", [(0.0, 0.5), (0.5, 1.0), (1.0, 0.0), (0.5, 0.5)])
+def test_values_outside_the_declared_range_are_refused_with_the_true_one(declared):
+    said = refusal(from_array, np.linspace(0, 1, N * 16).reshape(N, 4, 4), range=declared)
+    assert "data.range=[0,1]" in said
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 17, N - 1])
+def test_values_that_are_no_numbers_are_refused_with_their_row(bad, row):
+    points = POINTS.copy()
+    points[row, 1] = bad
+    assert f"row {row} holds NaN or infinity" in refusal(from_array, points)
+
+
+def test_the_row_of_a_bad_value_is_right_beyond_the_first_chunk(monkeypatch):
+    monkeypatch.setattr("zerosum.data.record.CHUNK", 64)
+    points = POINTS.copy()
+    points[33] = np.nan
+    assert "row 33 holds" in refusal(from_array, points)
+
+
+@pytest.mark.parametrize(("n", "enough"), [(16, True), (15, False), (1, False)])
+def test_sixteen_rows_are_the_fewest(n, enough):
+    if enough:
+        checked(from_array(POINTS[:n], held_out=0.0))
+    else:
+        assert f"{n} training rows are too few" in refusal(from_array, POINTS[:n], held_out=0.0)
+
+
+def test_data_without_variation_is_refused():
+    assert "every value is 3" in refusal(from_array, np.full((N, 2), 3))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.full((N, 2), {}, object),
+        POINTS.astype(complex),
+        POINTS.astype(str),
+        POINTS.astype(bytes),
+        np.zeros(N, "datetime64[s]"),
+        np.zeros(N, [("a", "f4")]),
+        np.float64(3),
+        np.zeros((N, 2, 2, 2, 2)),
+        np.zeros((0, 2)),
+        np.zeros((N, 0)),
+        [],
+        [[1.0, 2.0], [3.0]],
+        None,
+        "abc",
+        {"x": 1},
+        torch.zeros(N, 2).to_sparse(),
+    ],
+    ids=lambda given: f"{type(given).__name__}-{getattr(given, 'dtype', '')}-{getattr(given, 'shape', '')}",
+)
+def test_what_is_no_array_of_real_numbers_is_refused(given):
+    assert refusal(from_array, given).startswith("array: ")
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8]
+)
+def test_tensors_of_any_kind_are_points(dtype):
+    x = torch.arange(N * 2).reshape(N, 2).to(dtype)
+    data = checked(from_array(x, held_out=0.0))
+    assert {tuple(row) for row in everything(data).tolist()} == {tuple(row) for row in x.tolist()}
+
+
+def test_a_tensor_that_is_being_learned_is_points_too():
+    checked(from_array(torch.randn(N, 2, requires_grad=True)))
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2", "longdouble", "uint32", "bool", "float16"])
+def test_numbers_that_torch_does_not_know_are_played_with(dtype):
+    given = (np.arange(N * 2).reshape(N, 2) % 7 * 1.0).astype(dtype)
+    data = checked(from_array(given, held_out=0.0))
+    batches = feed(data, 8, 0, torch.device("cpu"), torch.float32)
+    first, _ = batches(0)
+    rows = {tuple(row) for row in data.form.decode(first).round().tolist()}
+    assert rows <= {tuple(row) for row in given.astype(float).tolist()}
+    assert len(rows) > 1
+
+
+def test_the_unused_bytes_of_a_long_double_do_not_change_its_fingerprint():
+    given = POINTS.astype(np.longdouble)
+    other = given.copy()
+    other.view(np.uint8).reshape(N, 2, -1)[:, :, 10:] = 255
+    if not np.array_equal(given, other):
+        pytest.skip("here a long double uses all of its bytes")
+    assert from_array(given).fingerprint() == from_array(other).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "numbers"),
+    [
+        ([0, 1, 2, 1], ("0", "1", "2"), [0, 1, 2, 1]),
+        ([7, -1, 30, 7], ("7", "30"), [0, -1, 1, 0]),
+        ([2.0, -1.0, 10.0, 2.0], ("2", "10"), [0, -1, 1, 0]),
+        (["cat", "", "dog", "cat"], ("cat", "dog"), [0, -1, 1, 0]),
+        ([True, False, True, True], ("False", "True"), [1, 0, 1, 1]),
+        (torch.tensor([3, 4, 3, 3]), ("3", "4"), [0, 1, 0, 0]),
+        (torch.tensor([3, 4, 3, 3], dtype=torch.bfloat16), ("3", "4"), [0, 1, 0, 0]),
+        ([-1, -1, -1, -1], (), [-1, -1, -1, -1]),
+        (None, None, None),
+    ],
+)
+def test_labels_are_numbered_and_unknown_ones_are_minus_one(labels, classes, numbers):
+    data = from_array(np.arange(4.0), labels, held_out=0.0)
+    assert data.classes == classes
+    assert data.train.labels is None if numbers is None else labels_of(data) == dict(enumerate(numbers))
+
+
+@pytest.mark.parametrize("labels", [[1, 2], [[1]] * N, 3, [[1], [1, 2]]])
+def test_labels_that_do_not_fit_the_rows_are_refused(labels):
+    assert "labels" in refusal(from_array, POINTS, labels)
+
+
+def test_the_held_out_rows_are_others_and_the_same_each_time():
+    data, again = (from_array(np.arange(100.0), held_out=0.2) for _ in range(2))
+    train, test = ({x.item() for x in rows[np.arange(len(rows))][0]} for rows in (data.train, data.test))
+    assert (len(train), len(test)) == (80, 20)
+    assert train | test == set(range(100))
+    assert np.array_equal(everything(data), everything(again))
+    assert sorted(test) != list(range(80, 100))
+
+
+def test_labels_stay_with_their_rows():
+    assert labels_of(from_array(np.arange(50.0), np.arange(50))) == {
+        float(value): value for value in labels_of(from_array(np.arange(50.0), np.arange(50)))
+    }
+
+
+def test_points_are_standardised_unless_that_is_refused():
+    given = POINTS * [5.0, 0.1] + [100.0, -3.0]
+    data, raw = from_array(given, held_out=0.0), from_array(given, held_out=0.0, standardise=False)
+    encoded = data.form.encode(torch.from_numpy(everything(data)))
+    np.testing.assert_allclose(encoded.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(encoded.std(0, correction=0), 1, atol=1e-12)
+    assert np.array_equal(raw.form.encode(torch.from_numpy(everything(raw))).numpy(), everything(raw))
+    for one in (data, raw):
+        np.testing.assert_allclose(one.samples(one.train), everything(one), rtol=1e-6)
+
+
+def test_a_column_that_never_changes_is_shifted_only():
+    data = checked(from_array(np.stack([np.arange(N), np.full(N, 7.0)], 1)))
+    assert data.form.scale[1] == 1
+    assert data.form.shift[1] == 7
+
+
+def test_statistics_are_those_of_the_training_rows_alone():
+    data = from_array(np.arange(100.0), held_out=0.5)
+    assert data.form.shift == pytest.approx((data.train[np.arange(50)][0].mean(),))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """(text) -> the path of a .csv file that holds it."""
+
+    def write(text, encoding="utf-8"):
+        path = tmp_path / "table.csv"
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+LINES = [(1.0, 2.5), (-3.0, 4e-1), (5.0, 6.0)]
+BODY = "1,2.5\n-3,4e-1\n5,6\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BODY,
+        BODY.removesuffix("\n"),
+        "a,b\n" + BODY,
+        "\ufeffa,b\n" + BODY,
+        '"a, with a comma",b\n' + BODY,
+        "\n\na,b\n" + BODY,
+        "\n" + BODY,
+        BODY.replace("\n", "\r\n"),
+        BODY.replace(",", ";"),
+        BODY.replace(",", "\t"),
+        "a#;b\n" + BODY.replace(",", ";"),
+        '"1","2.5"\n"-3","0.4"\n"5","6"\n',
+        "1 , 2.5\n-3, 0.4\n5 ,6\n",
+    ],
+)
+def test_a_table_of_numbers_is_read_however_it_is_written(table, text):
+    assert sorted(map(tuple, everything(from_file(table(text))).tolist())) == sorted(LINES)
+
+
+def test_a_table_of_one_column_is_points_on_a_line(table):
+    assert from_file(table("x\n1\n2\n3\n")).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("column", "classes", "numbers"),
+    [
+        ("cat,dog,cat", ("cat", "dog"), [0, 1, 0]),
+        ("cat,, dog ", ("cat", "dog"), [0, -1, 1]),
+        ('"a, b",c,c', ("a, b", "c"), [0, 1, 1]),
+        ("2,10,-1", ("2", "10"), [0, 1, -1]),
+        ("1.0,0.0,1.0", ("0", "1"), [1, 0, 1]),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_column_of_labels_is_taken_out_of_a_table(table, column, classes, numbers, place):
+    cells = next(csv.reader([column]))
+    rows = [["x", "kind"], *([str(number), f'"{cell}"'] for number, cell in enumerate(cells))]
+    text = "\n".join(",".join(row[::-1] if place == 0 else row) for row in rows)
+    data = from_file(table(text), labels="kind", held_out=0.0)
+    assert data.classes == classes
+    assert labels_of(data) == dict(enumerate(numbers))
+
+
+def test_a_table_without_names_numbers_its_columns(table):
+    data = from_file(table("1,0\n2,1\n3,0\n"), labels="1", held_out=0.0)
+    assert labels_of(data) == {1.0: 0, 2.0: 1, 3.0: 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,\n2,3\n", "could not convert string ''"),
+        ("1,,2\n3,4,5\n", "could not convert string ''"),
+        ("a,b\n1,2\n3,four\n", "could not convert string 'four'"),
+        ("a,b\n1,2\n3\n", "number of columns changed"),
+        ("a,b\n1,2\n3,4,5\n", "number of columns changed"),
+        ("a\n1,2\n3,4\n", "the first line has 1 columns, the others have 2"),
+        ("a,b\n", "no rows"),
+        ("", "no rows"),
+        ("\n\n", "no rows"),
+        ("\0\0\0", "no rows"),
+        ("x" * 200_000, "field larger than"),
+        ("a,b\n1,nan\n" + "1,2\n" * N, "row 0 holds NaN"),
+    ],
+)
+def test_a_table_that_is_no_table_of_numbers_is_refused_with_the_reason(table, text, said):
+    assert said in refusal(from_file, table(text), held_out=0.0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_in_another_encoding_is_refused(table, encoding):
+    assert "cannot be read: 'utf-8' codec" in refusal(from_file, table("größe,b\n" + BODY, encoding))
+
+
+def test_an_unknown_column_is_refused_with_the_known_ones(table):
+    assert "no column 'kind' among ['a', 'b']" in refusal(from_file, table("a,b\n" + BODY), labels="kind")
+
+
+def test_a_table_of_labels_alone_is_refused(table):
+    assert "shape (3, 0)" in refusal(from_file, table("kind\ncat\ndog\ncat\n"), labels="kind")
+
+
+@pytest.mark.parametrize("key", ["x", "samples", "images", "data", "x_train", "other"])
+def test_the_samples_of_an_archive_are_found_by_their_usual_names(tmp_path, key):
+    np.savez(tmp_path / "a.npz", **{key: POINTS})
+    assert checked(from_file(tmp_path / "a.npz")).shape == (2,)
+
+
+@pytest.mark.parametrize("key", ["y", "labels", "targets", "y_train"])
+def test_the_labels_of_an_archive_are_found_by_their_usual_names(tmp_path, key):
+    np.savez(tmp_path / "a.npz", x=np.arange(3.0), **{key: [5, 4, 5]})
+    assert labels_of(from_file(tmp_path / "a.npz", held_out=0.0)) == {0: 1, 1: 0, 2: 1}
+
+
+def test_arrays_of_an_archive_can_be_named(tmp_path):
+    np.savez(tmp_path / "a.npz", x=POINTS, mine=np.arange(3.0), kinds=["b", "a", "b"])
+    data = from_file(tmp_path / "a.npz", key="mine", labels="kinds", held_out=0.0)
+    assert labels_of(data) == {0: 1, 1: 0, 2: 1}
+    assert data.classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "said"),
+    [
+        ({"p": POINTS, "q": POINTS}, {}, 'Say which are the samples: --set data.key="p"'),
+        ({"x": POINTS}, {"key": "z"}, "holds ['x']"),
+        ({"x": POINTS}, {"labels": "z"}, "no array 'z' among ['x']"),
+        ({"x": POINTS, "y": [1, 2]}, {}, "labels have shape (2,)"),
+        ({"x": np.array([{}] * N)}, {}, "Object arrays cannot be loaded"),
+        ({}, {}, "no array"),
+    ],
+)
+def test_an_archive_that_leaves_open_what_is_meant_is_refused(tmp_path, arrays, options, said):
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert said in refusal(from_file, tmp_path / "a.npz", **options)
+
+
+def test_an_array_in_a_file_stays_on_the_disk(tmp_path):
+    np.save(tmp_path / "a.npy", grey(N, 6, 5, 3))
+    data = checked(from_file(tmp_path / "a.npy"))
+    assert isinstance(data.train.x, np.memmap)
+    assert data.shape == (3, 6, 5)
+
+
+def test_nothing_is_ever_unpickled(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("sprung").touch, ())
+
+    np.save(tmp_path / "a.npy", np.array([Trap()] * N), allow_pickle=True)
+    np.savez(tmp_path / "a.npz", x=np.array([Trap()] * N))
+    refusal(from_file, tmp_path / "a.npy")
+    refusal(from_file, tmp_path / "a.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_names_of_arrays_mean_nothing_for_a_single_one(tmp_path):
+    np.save(tmp_path / "a.npy", POINTS)
+    assert "key and labels belong to" in refusal(from_file, tmp_path / "a.npy", key="x")
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none.npy", "none.npz", "folder.csv", "a" * 300 + ".csv"])
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path, name):
+    (tmp_path / "folder.csv").mkdir()
+    assert name in refusal(from_file, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.png", "a"])
+def test_a_file_of_another_kind_is_refused_with_the_kinds_there_are(tmp_path, name):
+    (tmp_path / name).write_text(BODY)
+    assert "end in .npy, .npz, .csv" in refusal(from_file, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY", b"PK\x03\x04"])
+def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert "cannot be read" in refusal(from_file, tmp_path / name)
+
+
+def test_files_with_each_others_endings_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", POINTS)
+    np.savez(tmp_path / "b.npz", x=POINTS)
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    (tmp_path / "b.npz").rename(tmp_path / "b.npy")
+    assert "no archive" in refusal(from_file, tmp_path / "a.npz")
+    assert "magic string" in refusal(from_file, tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
+def test_a_damaged_file_is_read_or_refused(tmp_path, save):
+    path = tmp_path / ("a.npy" if save is np.save else "a.npz")
+    save(path, x := POINTS)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        at = rng.integers(0, min(len(whole), 200) if rng.random() < 0.5 else len(whole), 3)
+        damaged[at] = rng.integers(0, 256, 3)
+        path.write_bytes(damaged[: len(whole) if rng.random() < 0.7 else rng.integers(len(whole))].tobytes())
+        try:
+            checked(from_file(path))
+        except DataError:
+            refused += 1
+    assert refused > 50
+    path.write_bytes(whole)
+    assert from_file(path).train.x.shape == x.shape
