@@ -1,4 +1,4 @@
-"""The round of zerosum against the loop one would write by hand, on the default game: digits, R1 + R2, batch 128.
+"""The round of zerosum against the loop one would write by hand, on the default game: digits, R1 + R2, batch 64.
 
 Both play the same rounds: same networks from the same weights, same rows, same noise, checked to end in the same
 weights in float64 before anything is timed. Then they are timed in turn, A B A B, in float32.
