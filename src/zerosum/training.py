@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -145,7 +146,7 @@ class Diary:
 
     def open(self, say: Callable[[str], None]) -> None:
         """Begin the run, or take it up where its newest whole checkpoint left it."""
-        state, facts = self.setup.state, self._facts()
+        state, facts = self.setup.state, self._facts
         saved = checkpoint.load(self.folder.checkpoints, say)
         if saved is not None:
             if saved.state["fingerprint"] != facts["fingerprint"]:
@@ -164,13 +165,15 @@ class Diary:
     def save(self) -> None:
         """Write a checkpoint."""
         keep = self.setup.config.train.keep
-        checkpoint.save(self.folder.checkpoints, self.setup.state, self._facts(), keep)
+        checkpoint.save(self.folder.checkpoints, self.setup.state, self._facts, keep)
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""
         run.write(self.folder.sample(self.setup.state.step), picture(self.setup))
 
+    @cached_property
     def _facts(self) -> dict[str, Any]:
+        """What every checkpoint says about the data."""
         data = self.setup.data
         return {"fingerprint": data.fingerprint(), "data": form_to(data.form)}
 
