@@ -30,13 +30,13 @@ class Residual(nn.Linear):
         return h + super().forward(self.f(h))
 
 
-def stack(kind, f, inputs, outputs, width, depth):
+def stack(kind, f, inputs, width=128, depth=3):
     """`depth` hidden layers of `width`."""
     if kind == "residual":
         hidden = [Residual(width, f) for _ in range(depth - 1)] + [f]
     else:
         hidden = [f] + [part for _ in range(depth - 1) for part in (nn.Linear(width, width), f)]
-    return nn.Sequential(nn.Linear(inputs, width), *hidden, nn.Linear(width, outputs))
+    return nn.Sequential(nn.Linear(inputs, width), *hidden)
 
 
 def played(recipe, seed, kind, f):
@@ -45,10 +45,8 @@ def played(recipe, seed, kind, f):
     settings = build.resolve(config.load(recipe, [f"train.seed={seed}", *end]))
     torch.manual_seed(seed)
     setup = build.assemble(settings)
-    G, D = build.new_generator(settings, setup.data.form), build.new_discriminator(settings, setup.data.form)
-    for net in (G, D):
-        first, last = net.layers[0], net.layers[-1]
-        net.layers = stack(kind, f, first.in_features, last.out_features, first.out_features, depth=3)
+    G, D = setup.state.generator, setup.state.discriminator
+    G[0], D.features[1] = stack(kind, f, G[0][0].in_features), stack(kind, f, D.features[1][0].in_features)
     setup.state.__dict__.update(vars(build.state_of(settings, G, D, torch.device("cpu"), torch.float32)))
     for _ in rounds(setup.state, setup.game, setup.batches, ROUNDS[recipe]):
         pass

@@ -57,10 +57,10 @@ def test_players_start_from_their_own_seeds():
         build.assemble(build.resolve(config.load("digits", change)))
         for change in ([], ["nets.discriminator.width=64"], ["train.seed=1"])
     )
-    first = lambda setup: setup.state.generator.layers[0].weight  # noqa: E731
+    first = lambda setup: setup.state.generator[0][0].weight  # noqa: E731
     assert torch.equal(first(base), first(wider))
     assert not torch.equal(first(base), first(other))
-    assert torch.equal(base.state.average.layers[0].weight, first(base))
+    assert torch.equal(base.state.average[0][0].weight, first(base))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.int32, bool])

@@ -4,11 +4,12 @@ A `Config` holds names and numbers; here each name is looked up in its table, ea
 signature of what it is for (see `lookup`), and the pieces are put together into a `Setup`.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from zerosum import draws
-from zerosum.config import Choice, Config, Latent, PenaltyChoice, Rules, Tree, with_train
-from zerosum.data import DATASETS, Data, checked, from_file
+from zerosum.config import Choice, Config, Latent, PenaltyChoice, Tree, with_train
+from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.feed import feed
 from zerosum.data.record import Form
 from zerosum.errors import ConfigError
 from zerosum.game import Batches, Game, Player, State, Term
 from zerosum.lookup import expect, keywords, lookup, options
 from zerosum.losses import LOSSES, Loss
-from zerosum.nets import NETS, Pair
+from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
 from zerosum.optimisers import OPTIMISERS, factor
 from zerosum.penalties import PENALTIES
 
@@ -56,9 +57,10 @@ def assemble(config: Config, data: Data | None = None) -> Setup:
     """
     data = data or open_data(config)
     device, dtype = torch.device(_usable(config.train.device or "cpu")), getattr(torch, config.train.precision)
-    state = new_state(config, data.form, device, dtype)
-    batches = feed(data, config.game.batch, config.train.seed, device, dtype)
-    return Setup(config, data, state, rules(config), batches)
+    state = new_state(config, data, device, dtype)
+    game = replace(rules(config), one_pass=judges_alone(state.discriminator))
+    batches = feed(data, game.batch, game.seed, device, dtype, labelled=game.conditional)
+    return Setup(config, data, state, game, batches)
 
 
 def resolve(config: Config) -> Config:
@@ -104,38 +106,74 @@ def is_file(name: str) -> bool:
     return name.lower().endswith((".npy", ".npz", ".csv")) or (":" not in name and bool(Path(name).suffix))
 
 
+def is_folder(name: str) -> bool:
+    """Whether a data set is named by a folder of pictures: one that is there, or a path without an ending."""
+    if name in DATASETS or ":" in name or not name:
+        return False
+    try:
+        return Path(name).is_dir() or ("/" in name and not Path(name).suffix)
+    except (OSError, ValueError):
+        return False
+
+
 def suited(data: Data) -> tuple[str, list[str], str]:
     """The recipe to start from for a user's own data, what to change in it, and why.
 
     Points start from `mixture-1d`, with wider networks and at least as many latent numbers as dimensions, lest the
-    samples lie on a sheet. Images start from `digits`. Where there are few rows, a batch is a quarter of them.
+    samples lie on a sheet. Images of up to 16 x 16 start from `digits`, larger ones from `dcgan-mnist`. Where there are
+    few rows, a batch is a quarter of them.
     """
-    batch = min(Rules().batch, max(4, len(data.train) // 4))
+    batch = min(64, max(4, len(data.train) // 4))
     changes = ['source="the recipe that suits the data"', f'about="{data.name}"', f"game.batch={batch}"]
     if data.kind == "points":
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
         wider = [f"nets.{player}.width=128" for player in PLAYERS]
         return "mixture-1d", [*changes, *wider, f"latent.size={max(8, data.shape[0])}"], why
-    return "digits", changes, f"images of {data.shape[1]} x {data.shape[2]} are played by perceptrons over all pixels"
+    size = f"images of {data.shape[1]} x {data.shape[2]}"
+    if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
+        return "digits", changes, f"{size} are small enough for perceptrons over all pixels"
+    return "dcgan-mnist", changes, f"{size} have neighbourhoods, which convolutions use"
 
 
-def new_generator(config: Config, form: Form) -> nn.Module:
-    """G as it is before the first round."""
+def new_generator(config: Config, form: Form, data: Data | None = None) -> nn.Module:
+    """G as it is before the first round; without the data, what depends on its statistics starts at zero."""
+    classes, size = class_count(config, form), config.latent.size
+    make = _pair(config).generator
+    statistics = {"mean": data.mean()} if data and "mean" in inspect.signature(make).parameters else {}
     with _seeded(config.train.seed, "generator"), _making("generator"):
-        net = _pair(config).generator(form.shape, config.latent.size, **config.nets.generator)
+        told = config.nets.label_size if classes else 0
+        net = make(form.shape, size + told, **statistics, **config.nets.generator)
+        net = LabelledGenerator(net, classes, told) if classes else net
     return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
 def new_discriminator(config: Config, form: Form) -> nn.Module:
     """D as it is before the first round."""
+    classes = class_count(config, form)
     with _seeded(config.train.seed, "discriminator"), _making("discriminator"):
         net = _pair(config).discriminator(form.shape, **config.nets.discriminator)
+        if classes:
+            net = LabelledJudge(expect(Judge, net, f"nets.name = {config.nets.name}, with conditions"), classes)
     return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
-def new_state(config: Config, form: Form, device: torch.device, dtype: torch.dtype) -> State:
+def class_count(config: Config, form: Form) -> int:
+    """How many classes the players are told of; 0 where there are no conditions.
+
+    Raises:
+        ConfigError: Classes are asked for, and the data has none.
+    """
+    if config.nets.conditions == "none":
+        return 0
+    if not form.classes:
+        raise ConfigError("nets.conditions = 'labels' needs data with classes: see data.labels")
+    return len(form.classes)
+
+
+def new_state(config: Config, data: Data, device: torch.device, dtype: torch.dtype) -> State:
     """Both players and the average before the first round."""
-    return state_of(config, new_generator(config, form), new_discriminator(config, form), device, dtype)
+    players = new_generator(config, data.form, data), new_discriminator(config, data.form)
+    return state_of(config, *players, device, dtype)
 
 
 def state_of(
@@ -172,7 +210,7 @@ def rules(config: Config) -> Game:
         clip=config.game.clip,
         seed=config.train.seed,
         value=bound(loss, _unsmoothed(config.loss)).discriminator,
-        one_pass=_pair(config).independent,
+        conditional=config.nets.conditions == "labels",
         schedule=partial(factor, config.schedule),
         half_life=config.average.half_life,
         ramp=config.average.ramp,
@@ -236,6 +274,8 @@ def _filled(choice: Choice, where: str, *functions: Callable[..., Any], takes: S
 
 
 def _opener(choice: Choice) -> Callable[..., Data]:
+    if is_folder(choice.name):
+        return partial(from_folder, choice.name)
     if is_file(choice.name):
         return partial(from_file, choice.name)
     opener: Callable[..., Data] = lookup(DATASETS, choice.name, "data set")
@@ -246,7 +286,7 @@ def _opener(choice: Choice) -> Callable[..., Data]:
 
 def _absolute(choice: Choice) -> Choice:
     """The same data file from any working folder."""
-    if not is_file(choice.name):
+    if not is_file(choice.name) and not is_folder(choice.name):
         return choice
     try:
         path = Path(choice.name).resolve()

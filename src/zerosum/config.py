@@ -84,6 +84,10 @@ class Nets(Section):
     """Options of the pair's generator."""
     discriminator: Tree = {}
     """Options of the pair's discriminator."""
+    conditions: Literal["none", "labels"] = "none"
+    """`labels`: both players are told the class, G(z, c) and D(x, c)."""
+    label_size: Positive = 16
+    """Numbers that tell G a class."""
 
 
 class Latent(Section):

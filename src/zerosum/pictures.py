@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 Points = NDArray[np.floating[Any]]
 INK, PAPER = "#1b4f8f", "#c9c9c9"
@@ -21,13 +21,13 @@ def sheet(images: NDArray[np.uint8], columns: int | None = None, side: int = 640
         side: Pixels that the sheet should be wide, roughly.
 
     >>> sheet(np.zeros((4, 8, 8, 1), np.uint8)).size
-    (655, 655)
+    (679, 679)
     """
     n, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
     factor = max(1, side // (columns * max(height, width)))
-    gap = max(1, factor // 8)
+    gap = max(1, factor // 3)
     images = images if channels in (1, 3, 4) else images[..., :1]
     images = images.repeat(factor, axis=1).repeat(factor, axis=2)
     tall, wide = images.shape[1] + gap, images.shape[2] + gap
@@ -35,7 +35,13 @@ def sheet(images: NDArray[np.uint8], columns: int | None = None, side: int = 640
     for number, image in enumerate(images):
         top, left = gap + number // columns * tall, gap + number % columns * wide
         page[top : top + tall - gap, left : left + wide - gap] = image
-    return Image.fromarray(page.squeeze(2) if page.shape[2] == 1 else page)
+    return single(page)
+
+
+def single(image: NDArray[np.uint8]) -> Image.Image:
+    """One image (h, w, c), pixel by pixel; of 2 or more than 4 channels, the first."""
+    image = image if image.shape[2] in (1, 3, 4) else image[..., :1]
+    return Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
 
 
 def plot(points: Points, data: Points | None = None, title: str = "") -> Image.Image:
@@ -53,7 +59,7 @@ def plot(points: Points, data: Points | None = None, title: str = "") -> Image.I
     axes = figure.add_subplot()
     (_scatter if points.shape[1] > 1 else _histogram)(axes, points, data)
     axes.set_title(title, fontsize=11)
-    axes.legend(loc="upper right", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)  # inside, it would hide points
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return Image.open(buffer).convert("RGB")
@@ -77,6 +83,26 @@ def _scatter(axes: Any, points: Points, data: Points | None) -> None:
     axes.set_ylabel("$x_2$")
     if points.shape[1] == 2:
         axes.set_aspect("equal", adjustable="datalim")
+
+
+def gif(frames: list[Image.Image], seconds: float = 0.08) -> bytes:
+    """Pictures as a film that runs for ever.
+
+    Args:
+        frames: In order, all of one size.
+        seconds: That each is shown.
+    """
+    buffer = BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0)
+    return buffer.getvalue()
+
+
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """A picture with a line of text below it."""
+    page = Image.new("L" if picture.mode == "L" else "RGB", (picture.width, picture.height + 24), "white")
+    page.paste(picture, (0, 0))
+    ImageDraw.Draw(page).text((6, picture.height + 4), text, fill="black", font=ImageFont.load_default(14))
+    return page
 
 
 def png(picture: Image.Image) -> bytes:

@@ -62,6 +62,11 @@ class RunFolder:
         """TensorBoard's event files, where that extra is installed."""
         return self.path / "tensorboard"
 
+    @property
+    def real(self) -> Path:
+        """A sheet of real data, for images."""
+        return self.path / "samples" / "real.png"
+
     def sample(self, step: int) -> Path:
         """The picture of samples after that round."""
         return self.path / "samples" / f"{step:06d}.png"

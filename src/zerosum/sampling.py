@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from zerosum import build, checkpoint, pictures
 from zerosum.data.record import Form
-from zerosum.errors import CheckpointError, UsageError
+from zerosum.errors import CheckpointError, UsageError, unknown
+from zerosum.game import ask
+from zerosum.nets import LabelledGenerator
 from zerosum.run import RunFolder, write
 
 BLOCK = 256
@@ -42,8 +44,8 @@ class Samples:
     def save(self, path: str | Path) -> Path:
         """Write the samples; the ending says how.
 
-        .png: one sheet, or a plot of points. .npz: `samples`, and `labels` where there are any. .csv: points, one a
-        line. A folder (no ending): one .png for each image.
+        .png: one sheet, or a plot of points. .gif: one image after the other. .npz: `samples`, and `labels` where there
+        are any. .csv: points, one a line. A folder (no ending): one .png for each image.
 
         Raises:
             UsageError: Another ending, or one that does not suit the samples.
@@ -53,6 +55,7 @@ class Samples:
         writers: dict[tuple[str, bool], Callable[[Path], None]] = {
             (".png", True): self._save_sheet,
             (".png", False): self._save_plot,
+            (".gif", True): self._save_film,
             (".npz", True): self._save_npz,
             (".npz", False): self._save_npz,
             (".csv", False): self._save_csv,
@@ -60,7 +63,7 @@ class Samples:
         }
         writer = writers.get((path.suffix.lower(), images))
         if writer is None:
-            possible = ".png, .npz or a folder" if images else ".png, .npz or .csv"
+            possible = ".png, .gif, .npz or a folder" if images else ".png, .npz or .csv"
             raise UsageError(f"cannot write {'images' if images else 'points'} to {path}: give {possible}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +78,9 @@ class Samples:
     def _save_plot(self, path: Path) -> None:
         write(path, pictures.png(pictures.plot(self.array)))
 
+    def _save_film(self, path: Path) -> None:
+        write(path, pictures.gif([pictures.sheet(image[None], side=256) for image in self.array]))
+
     def _save_npz(self, path: Path) -> None:
         labels = {} if self.labels is None else {"labels": self.labels}
         buffer = BytesIO()  # numpy itself would add a second ending to .NPZ, and write in pieces
@@ -88,12 +94,7 @@ class Samples:
     def _save_folder(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
         for number, image in enumerate(self.array):
-            write(path / f"{number:06d}.png", pictures.png(pictures.sheet(image[None], side=1).crop(_inner(image))))
-
-
-def _inner(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """An image on its sheet, without the frame."""
-    return 1, 1, image.shape[1] + 1, image.shape[0] + 1
+            write(path / f"{number:06d}.png", pictures.png(pictures.single(image)))
 
 
 class Sampler:
@@ -103,10 +104,17 @@ class Sampler:
         generator: Usually the moving average.
         form: What a sample looks like.
         latent: (n, seed, *key) -> noise z (n, size).
+        round: Whether z is normal, and so lies near a sphere.
     """
 
-    def __init__(self, generator: nn.Module, form: Form, latent: Callable[..., Tensor]) -> None:
-        self.generator, self.form, self.latent = generator, form, latent
+    def __init__(
+        self,
+        generator: nn.Module,
+        form: Form,
+        latent: Callable[..., Tensor],
+        round: bool = True,
+    ) -> None:
+        self.generator, self.form, self.latent, self.round = generator, form, latent, round
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu") -> "Sampler":
@@ -125,29 +133,103 @@ class Sampler:
         dtype = getattr(torch, config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
         checkpoint.restore_average(saved, generator)
-        return cls(generator, form, build.latent(config.latent))
+        return cls(generator, form, build.latent(config.latent), config.latent.law == "normal")
 
     @torch.no_grad()
-    def draw(self, n: int, seed: int = 0) -> Samples:
+    def draw(self, n: int, seed: int = 0, label: str | None = None) -> Samples:
         """Make samples.
 
         Args:
             n: How many, at least 1.
             seed: The same seed gives the same samples.
+            label: The class to ask for, of a generator that is told classes. Absent: every class as often as another.
 
         Raises:
-            UsageError: n is not positive, or the seed is negative.
+            UsageError: n is not positive, the seed is negative, or there is no such class to ask for.
         """
         if n < 1:
             raise UsageError(f"cannot make {n} samples: ask for at least 1")
         if seed < 0:
             raise UsageError(f"seed = {seed}: expected 0 or more")
-        like = next(self.generator.parameters(), torch.zeros(()))
-        blocks = []
+        asked = self._class_of(label)
+        blocks, told = [], []
         for block in range(-(-n // BLOCK)):
-            z = self.latent(BLOCK, seed, block, "sample").to(like)
-            blocks.append(self.form.decode(self.generator(z)))
-        return Samples(np.concatenate(blocks)[:n])
+            z = self.latent(BLOCK, seed, block, "sample").to(self._like)
+            c = self._labels(block, asked)
+            blocks.append(self.form.decode(ask(self.generator, z, c)))
+            told.append(np.full(BLOCK, -1) if c is None else c.cpu().numpy())
+        labels = np.concatenate(told)[:n] if self.conditional else None
+        return Samples(np.concatenate(blocks)[:n], labels)
+
+    @torch.no_grad()
+    def walk(self, stations: int, seed: int = 0, steps: int = 12, label: str | None = None) -> Samples:
+        """Samples on a closed walk through random latents: along great circles for the normal law, straight otherwise.
+
+        A straight line between two normal latents passes nearer to the origin than any latent G has met.
+
+        Args:
+            stations: Latents that are passed, at least 2.
+            seed: The same seed gives the same walk.
+            steps: Samples from one to the next.
+            label: The class to ask for; it stays the same all the way, the first one if absent.
+
+        Raises:
+            UsageError: Fewer than two stations, or there is no such class.
+        """
+        if stations < 2:
+            raise UsageError(f"a walk needs at least 2 stations, not {stations}")
+        asked = self._class_of(label) or 0
+        z = self.latent(stations, seed, "walk").to(self._like)
+        between = slerp if self.round else torch.lerp
+        path = [
+            between(z[i], z[(i + 1) % stations], torch.tensor(t / steps).to(z))
+            for i in range(stations)
+            for t in range(steps)
+        ]
+        c = torch.full((len(path),), asked, device=z.device) if self.conditional else None
+        return Samples(self.form.decode(ask(self.generator, torch.stack(path), c)))
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the generator is told classes."""
+        return isinstance(self.generator, LabelledGenerator)
+
+    @property
+    def _like(self) -> Tensor:
+        return next(self.generator.parameters(), torch.zeros(()))
+
+    def _class_of(self, label: str | None) -> int | None:
+        """The number of a class, given by its name."""
+        if label is None:
+            return None
+        if not self.conditional:
+            raise UsageError(f"cannot ask for class '{label}': this generator was trained without conditions")
+        classes = self.form.classes or ()
+        if label not in classes:
+            raise UsageError(unknown("class", label, classes))
+        return classes.index(label)
+
+    def _labels(self, block: int, asked: int | None) -> Tensor | None:
+        """Classes for a block: the one asked for, or all in turn."""
+        if not self.conditional:
+            return None
+        first, classes = block * BLOCK, len(self.form.classes or ())
+        every = torch.arange(first, first + BLOCK) % classes
+        return (every if asked is None else torch.full((BLOCK,), asked)).to(self._like.device)
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """From a to b along the great circle through them; their lengths change evenly.
+
+    Source: Shoemake 1985, "Animating rotation with quaternion curves"; for latents: White 2016, arXiv:1609.04468.
+
+    >>> slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor(0.5))
+    tensor([0.7071, 0.7071])
+    """
+    angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if angle < 1e-6:
+        return torch.lerp(a, b, t)
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 
 def form_to(form: Form) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from torch import Tensor
 from zerosum import build, checkpoint, config, pictures, run
 from zerosum.build import Setup
 from zerosum.config import Config
+from zerosum.data import Data
 from zerosum.errors import DataError, Diverged, Stopped
 from zerosum.game import Batches, Game, Player, Readings, State, play
 from zerosum.run import RunFolder
@@ -95,6 +96,8 @@ def fit(
             run.erase(folder)
         run.refuse_changes(settings, folder)
         checkpoint.sweep(folder.checkpoints)
+        for note in setup.data.notes:
+            say(note)
         diary = Diary(setup, folder)
         diary.open(say)
         try:
@@ -158,6 +161,8 @@ class Diary:
             say(f"resumed from round {state.step} in {self.folder.path}")
         run.write(self.folder.config, config.dumps(self.setup.config).encode())
         run.cut(self.folder, state.step)
+        if self.setup.data.kind == "images":
+            run.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
             run.write(self.folder.environment, json.dumps(environment(), indent=1).encode())
             self.save()
@@ -183,10 +188,18 @@ def picture(setup: Setup) -> bytes:
     data, step = setup.data, setup.state.step
     sampler = Sampler(setup.state.average, data.form, setup.game.latent)
     if data.kind == "images":
-        return pictures.png(pictures.sheet(sampler.draw(SHOWN).array))
+        columns = len(data.form.classes or ()) if sampler.conditional else math.isqrt(SHOWN)
+        page = pictures.sheet(sampler.draw(columns * max(1, SHOWN // columns)).array, columns)
+        return pictures.png(pictures.captioned(page, f"{data.name}, round {step:,}"))
     n = 30 * SHOWN
     real = data.samples(data.test if len(data.test) else data.train, n)
     return pictures.png(pictures.plot(sampler.draw(n).array, real, f"{data.name}, round {step:,}"))
+
+
+def real_sheet(data: Data) -> bytes:
+    """A sheet of real data as a PNG file, to lay beside the samples."""
+    rows = data.test if len(data.test) else data.train
+    return pictures.png(pictures.captioned(pictures.sheet(data.samples(rows, SHOWN)), f"{data.name}, real"))
 
 
 @dataclass

@@ -290,7 +290,6 @@ USAGE = [
     'train digits --device a"b',
     "train digits --data grd",
     "train digits --data=",
-    "train digits --data .",
     "train digits --set",
     "train digits --set train.steps",
     "train digits --set =3",
@@ -365,6 +364,7 @@ USAGE = [
     f"copy digits {LONG}.toml",
 ]
 DATA = [
+    "train digits --data .",
     "train digits --data none.csv",
     "train digits --data list.txt",
     "train digits --data broken.npz",

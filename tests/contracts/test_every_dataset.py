@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from zerosum.data import DATASETS, checked
+from zerosum.data.mnist import data_root
 
 
 @pytest.fixture(params=DATASETS)
 def data(request):
+    if request.param == "mnist" and not (data_root() / "mnist" / "train-images-idx3-ubyte.gz").is_file():
+        pytest.skip("MNIST is not under $ZEROSUM_DATA or the cache folder")
     return checked(DATASETS[request.param]())
 
 

@@ -4,12 +4,15 @@ import pytest
 import torch
 
 from zerosum import build, checkpoint, config
+from zerosum.data.mnist import data_root
 from zerosum.game import play
 from zerosum.sampling import Sampler, form_to
 
 
 def setup_of(name):
     settings = config.load(name, ["train.threads=1"])
+    if settings.data.name == "mnist" and not (data_root() / "mnist" / "train-images-idx3-ubyte.gz").is_file():
+        pytest.skip("MNIST is not under $ZEROSUM_DATA or the cache folder")
     return build.assemble(build.resolve(settings))
 
 

@@ -54,9 +54,19 @@ class Run:
         """Every logged round, oldest first."""
         return run.read(self.folder)
 
-    def sample(self, n: int, seed: int = 0) -> Samples:
-        """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same ones."""
-        return Sampler.load(self.path).draw(n, seed)
+    def sample(self, n: int, seed: int = 0, label: str | None = None) -> Samples:
+        """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same ones.
+
+        Args:
+            n: How many.
+            seed: Of the latents.
+            label: The class to ask for, of a generator that is told classes.
+        """
+        return Sampler.load(self.path).draw(n, seed, label)
+
+    def walk(self, stations: int, seed: int = 0, label: str | None = None) -> Samples:
+        """Samples on a closed walk through that many random latents."""
+        return Sampler.load(self.path).walk(stations, seed, label=label)
 
     def picture(self) -> Path | None:
         """The newest picture of samples."""
@@ -82,7 +92,7 @@ class Run:
 
         None where the density of the data is not known.
         """
-        if build.is_file(self.config.data.name):
+        if build.is_file(self.config.data.name) or build.is_folder(self.config.data.name):
             return None
         mixture = build.open_data(self.config).mixture
         if mixture is None:
@@ -138,7 +148,7 @@ def train(
 
     Args:
         recipe: A name (`zerosum list recipes`) or a .toml file; without one, the recipe that suits the data.
-        data: A .npy, .npz or .csv file, or the name of a data set, instead of the recipe's.
+        data: A .npy, .npz or .csv file, a folder of pictures, or the name of a data set, instead of the recipe's.
         steps: Rounds in all.
         minutes: Wall-clock limit, summed over resumes.
         seed: Everything random follows from it.
@@ -172,7 +182,7 @@ def overrides_of(
 ) -> list[str]:
     """The everyday options as overrides."""
     named = {
-        "data.name": None if data is None else _quoted(Path(data).as_posix()),
+        "data.name": None if data is None else _quoted(Path(data).as_posix() if str(data) else ""),
         "train.steps": steps,
         "train.minutes": None if minutes is None else float(minutes),
         "train.seed": seed,

@@ -1,6 +1,7 @@
 """The command line: one command is one call; imports stand inside the commands, so that --help answers at once."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -22,13 +23,17 @@ app = typer.Typer(
 Recipe = Annotated[str | None, typer.Argument(help="A name (see `zerosum list recipes`) or a .toml file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one line of JSON on standard output.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+DataRoot = Annotated[str | None, typer.Option(help="Where data sets lie; else $ZEROSUM_DATA, else the cache folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting: section.key=value. May be repeated.")]
 
 
 @app.command()
 def train(
     recipe: Recipe = None,
-    data: Annotated[str | None, typer.Option(help="A .npy, .npz or .csv file, or a data set's name.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A .npy, .npz or .csv file, a folder of pictures, or a data set's name.")
+    ] = None,
+    data_root: DataRoot = None,
     steps: Annotated[int | None, typer.Option(help="Rounds in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock limit, summed over resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
@@ -47,6 +52,8 @@ def train(
     from zerosum.app import api
     from zerosum.app.progress import with_bar, with_events
 
+    if data_root:
+        os.environ["ZEROSUM_DATA"] = data_root
     overrides = api.overrides_of(data, steps, minutes, seed, device, precision) + (set_ or [])
     settings = api.settings_of(recipe, overrides, tell)
     if dry_run:
@@ -67,15 +74,18 @@ def sample(
     run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
-    out: Annotated[Path, typer.Option(help="x.png, x.npz, x.csv or a folder.")] = Path("samples.png"),
+    label: Annotated[str | None, typer.Option(help="The class to ask for.")] = None,
+    out: Annotated[Path, typer.Option(help="x.png, x.npz, x.csv, walk.gif or a folder.")] = Path("samples.png"),
     as_json: AsJson = False,
 ) -> None:
-    """Make samples with a trained generator."""
+    """Make samples with a trained generator; a .gif walks through n latents."""
     from zerosum.app import api
 
-    samples = api.load(run).sample(n, seed)
+    source = api.load(run)
+    film = out.suffix.lower() == ".gif"
+    samples = source.walk(n, seed, label) if film else source.sample(n, seed, label)
     path = samples.save(out)
-    facts = {"path": str(path), "n": n, "seed": seed, "shape": list(samples.array.shape)}
+    facts = {"path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape)}
     answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
 
 

@@ -21,7 +21,7 @@ RESIDENT = 2**30
 
 
 def feed(
-    data: Data, size: int, seed: int, device: torch.device, dtype: torch.dtype
+    data: Data, size: int, seed: int, device: torch.device, dtype: torch.dtype, labelled: bool = False
 ) -> Callable[[int], tuple[Tensor, Tensor | None]]:
     """Where batches come from: the number of a batch since the run began -> (x, c).
 
@@ -31,6 +31,7 @@ def feed(
         seed: Of the run: it decides their order.
         device: Where x is wanted.
         dtype: In which type.
+        labelled: Whether c holds the classes (-1: not known); else it is None.
 
     Raises:
         ConfigError: There are fewer training rows than a batch has.
@@ -41,7 +42,13 @@ def feed(
             f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}"
         )
     fetch = fetcher(data, device, dtype)
-    return lambda number: (fetch(rows_of(number, size, n, seed)), None)
+    labels = torch.from_numpy(data.train.every_label()).to(device) if labelled else None
+
+    def batch(number: int) -> tuple[Tensor, Tensor | None]:
+        rows = rows_of(number, size, n, seed)
+        return fetch(rows), None if labels is None else labels[torch.from_numpy(rows).to(device)]
+
+    return batch
 
 
 def fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[Indices], Tensor]:

@@ -71,6 +71,16 @@ class Rows:
         """All samples: the array itself, or a copy where the split is a stretch of a shuffled one."""
         return self.x if self.count is None else self[np.arange(len(self))][0]
 
+    def every_label(self) -> NDArray[np.int64]:
+        """The class of each row, -1 where it is not known."""
+        if self.labels is None:
+            return np.full(len(self), -1)
+        return (
+            self.labels
+            if self.count is None
+            else self.labels[permute(self.first + np.arange(self.count), len(self.x), SPLIT, 0)]
+        )
+
     def spread(self, most: int) -> NDArray[Any]:
         """At most so many samples, evenly spread over the split."""
         return self[np.arange(0, len(self), max(1, -(-len(self) // most)))][0]
@@ -163,6 +173,7 @@ class Data:
         mixture: The exact law the rows come from, where it is known.
         source: Where the data comes from.
         licence: Under what terms.
+        notes: What a user should be told about it.
     """
 
     name: str
@@ -175,6 +186,7 @@ class Data:
     mixture: Mixture | None = None
     source: str = "your own"
     licence: str = "your own"
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -198,6 +210,10 @@ class Data:
         mean, deviation = sample.mean(0), sample.std(0)
         scale = np.where(deviation > 0, deviation, 1.0)
         return Form(self.kind, self.shape, tuple(mean.tolist()), tuple(scale.tolist()), self.classes)
+
+    def mean(self) -> Tensor:
+        """Mean of the encoded training data (*shape)."""
+        return self.form.encode(torch.from_numpy(self.train.spread(MOST).astype(np.float64))).mean(0).float()
 
     def samples(self, rows: Rows, n: int | None = None) -> NDArray[Any]:
         """The first n rows in the form that generated samples have."""

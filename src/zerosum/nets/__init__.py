@@ -2,8 +2,11 @@
 
 A row gives two functions that make a player from the shape of the data:
 
-generator(shape, latent, **options) -> G        G(z) or G(z, c) -> x, encoded, (n, *shape)
-discriminator(shape, **options)     -> D        D(x) or D(x, c) -> logits, (n,) or (n, patches)
+    generator(shape, latent, **options) -> G        G(z) -> x, encoded, (n, *shape)
+    discriminator(shape, **options)     -> D        D(x) -> logits, (n,) or (n, patches)
+
+Conditions are put around them, see `judge`; D must be a `Judge` for that. A generator that takes `mean` is handed the
+mean of the encoded training data.
 """
 
 from collections.abc import Callable
@@ -11,7 +14,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from zerosum.nets import mlp
+from zerosum.nets import conv, mlp, residual
+from zerosum.nets.judge import Judge, LabelledGenerator, LabelledJudge, judges_alone
 
 
 class Pair(NamedTuple):
@@ -21,12 +25,20 @@ class Pair(NamedTuple):
     """(shape, latent size, **options) -> G."""
     discriminator: Callable[..., nn.Module]
     """(shape, **options) -> D."""
-    independent: bool
-    """Whether D judges each sample by itself (no batch statistics), so that real and fake may share a pass."""
     suits: str
     """What it is for."""
 
 
 NETS: dict[str, Pair] = {
-    "mlp": Pair(mlp.generator, mlp.discriminator, independent=True, suits="points, and images of up to 16 x 16"),
+    "mlp": Pair(mlp.generator, mlp.discriminator, "points, and images of up to 16 x 16"),
+    "goodfellow2014": Pair(
+        mlp.goodfellow2014_generator, mlp.goodfellow2014_discriminator, "the 2014 paper's experiment on MNIST"
+    ),
+    "cs231n": Pair(conv.cs231n_generator, conv.cs231n_discriminator, "grey images of about 28 x 28"),
+    "dcgan": Pair(conv.dcgan_generator, conv.dcgan_discriminator, "images from 8 x 8 to 128 x 128, square or not"),
+    "residual": Pair(
+        residual.generator, residual.discriminator, "images of any size; no normalisation, stable with R1 + R2"
+    ),
 }
+
+__all__ = ["NETS", "Judge", "LabelledGenerator", "LabelledJudge", "Pair", "judges_alone"]

@@ -1,8 +1,8 @@
-"""Perceptrons: a pair for points in any dimension and for small images.
+"""Perceptrons: a pair for points in any dimension and for small images, and the pair of the 2014 paper.
 
-Both players are the same stack of `depth` hidden layers of `width` numbers h, without normalisation, so that D judges
-each sample by itself and penalties on its slope mean what they say. The first layer reads the input, the others add to
-what is there,
+Both players of `mlp` are the same stack of `depth` hidden layers of `width` numbers h, without normalisation, so that D
+judges each sample by itself and penalties on its slope mean what they say. The first layer reads the input, the others
+add to what is there,
 
     h <- W x + b,      h <- h + W f(h) + b   (depth - 1 times),      out = W f(h) + b,      f(h) = max(0, h)
 
@@ -18,6 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from zerosum.nets.judge import Judge, spectrally_normed
+
 Size = Annotated[int, Field(gt=0)]
 
 
@@ -28,39 +30,13 @@ class Residual(nn.Linear):
         return h + super().forward(relu(h))
 
 
-def stack(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
-    """`depth` hidden layers of `width`, then a linear one."""
-    hidden = [Residual(width, width) for _ in range(depth - 1)]
-    return nn.Sequential(nn.Linear(inputs, width), *hidden, nn.ReLU(), nn.Linear(width, outputs))
+def stack(inputs: int, width: int, depth: int) -> nn.Sequential:
+    """`depth` hidden layers of `width`."""
+    return nn.Sequential(nn.Linear(inputs, width), *(Residual(width, width) for _ in range(depth - 1)), nn.ReLU())
 
 
-class Generator(nn.Module):
-    """z (n, latent) to samples (n, *shape); images end in a tanh, points are unbounded."""
-
-    def __init__(self, shape: tuple[int, ...], latent: int, width: int, depth: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.layers = stack(latent, prod(shape), width, depth)
-
-    def forward(self, z: Float[Tensor, "n latent"]) -> Float[Tensor, "n *shape"]:  # noqa: D102
-        x = self.layers(z).unflatten(1, self.shape)
-        return torch.tanh(x) if len(self.shape) == 3 else x
-
-
-class Discriminator(nn.Module):
-    """x (n, *shape) to one logit each (n,)."""
-
-    def __init__(self, shape: tuple[int, ...], width: int, depth: int) -> None:
-        super().__init__()
-        self.layers = stack(prod(shape), 1, width, depth)
-
-    def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:  # noqa: D102
-        logits: Tensor = self.layers(x.flatten(1)).squeeze(1)
-        return logits
-
-
-def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: Size = 3) -> Generator:
-    """G of the pair `mlp`.
+def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: Size = 3) -> nn.Module:
+    """G of the pair `mlp`; images end in a tanh, points are unbounded.
 
     Args:
         shape: Of one sample.
@@ -68,15 +44,109 @@ def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: 
         width: Numbers in a hidden layer.
         depth: Hidden layers.
     """
-    return Generator(shape, latent, width, depth)
+    bound = [nn.Tanh()] if len(shape) == 3 else []
+    return nn.Sequential(stack(latent, width, depth), nn.Linear(width, prod(shape)), nn.Unflatten(1, shape), *bound)
 
 
-def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Size = 3) -> Discriminator:
+def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Size = 3, spectral: bool = False) -> nn.Module:
     """D of the pair `mlp`.
 
     Args:
         shape: Of one sample.
         width: Numbers in a hidden layer.
         depth: Hidden layers.
+        spectral: Divide each matrix by its largest singular value.
     """
-    return Discriminator(shape, width, depth)
+    net = Judge(nn.Sequential(nn.Flatten(), stack(prod(shape), width, depth)), width)
+    return spectrally_normed(net) if spectral else net
+
+
+class Maxout(nn.Module):
+    """The largest of `pieces` linear functions, for each of `width` outputs.
+
+    Source: Goodfellow et al. 2013, arXiv:1302.4389, section 3.
+    """
+
+    def __init__(self, inputs: int, width: int, pieces: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, width * pieces)
+        self.pieces = pieces
+
+    def forward(self, h: Float[Tensor, "n inputs"]) -> Float[Tensor, "n width"]:  # noqa: D102
+        out: Tensor = self.linear(h).unflatten(1, (-1, self.pieces)).amax(2)
+        return out
+
+
+class Grey(nn.Module):
+    """Between [-1, 1], in which images are encoded, and [0, 1], in which the 2014 networks work."""
+
+    def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:  # noqa: D102
+        return (x + 1) / 2
+
+
+def goodfellow2014_generator(
+    shape: tuple[int, ...], latent: int, mean: Tensor | None = None, *, width: Size = 1200
+) -> nn.Module:
+    """G of the 2014 paper on MNIST: two layers of ReLU, sigmoid grey values.
+
+    Weights start uniform in [-0.05, 0.05], biases at zero, but the last at the logit of the data's mean pixels, so that
+    the first samples have the mean image. The sigmoid of a in [0, 1] is tanh(a/2) in our [-1, 1].
+
+    Args:
+        shape: Of one image.
+        latent: Numbers in one z (100 there, uniform within the square root of 3).
+        mean: Mean of the encoded training data (*shape), handed in by `build`; absent: zero biases.
+        width: Numbers in a hidden layer.
+
+    Source: Goodfellow et al. 2014, arXiv:1406.2661, section 5, and its published code, mnist.yaml.
+    """
+    last = nn.Linear(width, prod(shape))
+    net = nn.Sequential(
+        nn.Linear(latent, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        last,
+        HalfTanh(),
+        nn.Unflatten(1, shape),
+    )
+    uniform_start(net, 0.05)
+    if mean is not None:
+        grey = (mean.flatten() + 1) / 2
+        last.bias.data.copy_(torch.logit(grey.clamp(1e-3, 1 - 1e-3)))
+    return net
+
+
+class HalfTanh(nn.Module):
+    """tanh(a/2) = 2 sigmoid(a) - 1."""
+
+    def forward(self, a: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:  # noqa: D102
+        return torch.tanh(a / 2)
+
+
+def goodfellow2014_discriminator(
+    shape: tuple[int, ...], *, width: Size = 240, pieces: Size = 5, dropout: bool = True
+) -> nn.Module:
+    """D of the 2014 paper on MNIST: two maxout layers, with dropout of a fifth of the input and half of each layer.
+
+    Args:
+        shape: Of one image.
+        width: Maxout units in a layer.
+        pieces: Linear functions in a unit.
+        dropout: Whether to drop; the same masks meet the fakes in both players' costs where the game is `simultaneous`.
+
+    Source: Goodfellow et al. 2014, arXiv:1406.2661, section 5, and its published code, mnist.yaml.
+    """
+    drop = [nn.Dropout(share) if dropout else nn.Identity() for share in (0.2, 0.5, 0.5)]
+    first, second = Maxout(prod(shape), width, pieces), Maxout(width, width, pieces)
+    net = Judge(nn.Sequential(nn.Flatten(), Grey(), drop[0], first, drop[1], second, drop[2]), width)
+    uniform_start(net, 0.005)
+    return net
+
+
+def uniform_start(net: nn.Module, bound: float) -> None:
+    """Weights uniform in [-bound, bound], biases zero."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.uniform_(layer.weight, -bound, bound)
+            nn.init.zeros_(layer.bias)

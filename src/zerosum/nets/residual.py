@@ -1,0 +1,122 @@
+"""A modern pair without normalisation, for images of any size.
+
+Both players are stages at halving sizes; a stage is `blocks` bottlenecks that add to what is there,
+
+    h <- h + W3 f(W2 f(W1 h)),      W1, W3 1 x 1,      W2 3 x 3 in groups,      f = LeakyReLU 0.2
+
+W3 starts small, so that every block starts near the identity and depth costs little at first; that takes the place of
+normalisation, and leaves D free to be differentiated by its input. Sizes change by bilinear resampling, which takes any
+size. G starts from a small learned map, scaled channel by channel by a linear function of z.
+
+Source: the idea of R3GAN, Huang et al. 2024, arXiv:2501.05441, section 3; start: Fixup, arXiv:1901.09321.
+Differs: sizes and channels are for small machines, one 1 x 1 layer changes channels at each step, G ends in a tanh.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, leaky_relu
+
+from zerosum.nets.conv import Images, Resized, halvings, image_shape
+from zerosum.nets.judge import Judge, spectrally_normed
+
+SLOPE = 0.2
+START = 0.1
+"""Share of its usual size with which W3 starts; at zero, as in Fixup, spectral normalisation would divide by it."""
+
+GROUP = 16
+"""Channels in a group of W2, as in R3GAN."""
+
+
+class Bottleneck(nn.Module):
+    """h + W3 f(W2 f(W1 h)); W2 works in groups of channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        groups = max(1, channels // GROUP)
+        self.narrow = nn.Conv2d(channels, channels, 1)
+        self.spread = nn.Conv2d(channels, channels, 3, padding=1, groups=groups)
+        self.widen = nn.Conv2d(channels, channels, 1, bias=False)
+        for layer in (self.narrow, self.spread, self.widen):
+            nn.init.kaiming_normal_(layer.weight, SLOPE)
+        self.widen.weight.data.mul_(START)
+
+    def forward(self, h: Images) -> Images:  # noqa: D102
+        inner = leaky_relu(self.spread(leaky_relu(self.narrow(h), SLOPE)), SLOPE)
+        out: Tensor = h + self.widen(inner)
+        return out
+
+
+class Resize(nn.Module):
+    """Bilinear resampling to a size; halving is the mean of four."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, h: Images) -> Resized:  # noqa: D102
+        return interpolate(h, self.size, mode="bilinear", align_corners=False)
+
+
+class Basis(nn.Module):
+    """z (n, latent) to a small map (n, channels, h, w): learned, each channel scaled by a linear function of z."""
+
+    def __init__(self, latent: int, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.map = nn.Parameter(torch.randn(channels, *size))
+        self.scale = nn.Linear(latent, channels)
+
+    def forward(self, z: Float[Tensor, "n latent"]) -> Images:  # noqa: D102
+        out: Tensor = self.map * self.scale(z)[:, :, None, None]
+        return out
+
+
+def channels_of(steps: int, width: int, most: int) -> list[int]:
+    """Channels at each size, from the image down: doubled with each halving, up to a bound."""
+    return [min(most, width * 2**step) for step in range(steps)]
+
+
+def generator(shape: tuple[int, ...], latent: int, *, width: int = 32, most: int = 256, blocks: int = 2) -> nn.Module:
+    """G of the pair `residual`.
+
+    Args:
+        shape: Of one image.
+        latent: Numbers in one z.
+        width: Channels at the size of the image.
+        most: Bound on the channels of the smaller sizes.
+        blocks: Bottlenecks at each size.
+    """
+    c, h, w = image_shape(shape, "residual")
+    sizes = halvings(h, w)
+    channels = channels_of(len(sizes), width, most)
+    layers: list[nn.Module] = [Basis(latent, channels[-1], sizes[-1])]
+    for step in range(len(sizes) - 1, -1, -1):
+        layers += [Bottleneck(channels[step]) for _ in range(blocks)]
+        if step:
+            layers += [nn.Conv2d(channels[step], channels[step - 1], 1), Resize(sizes[step - 1])]
+    return nn.Sequential(*layers, nn.Conv2d(channels[0], c, 1), nn.Tanh())
+
+
+def discriminator(
+    shape: tuple[int, ...], *, width: int = 32, most: int = 256, blocks: int = 2, spectral: bool = False
+) -> nn.Module:
+    """D of the pair `residual`: the mirror image of G, then each channel's small map to one number, then the logit.
+
+    Args:
+        shape: Of one image.
+        width: Channels at the size of the image.
+        most: Bound on the channels of the smaller sizes.
+        blocks: Bottlenecks at each size.
+        spectral: Divide each matrix by its largest singular value.
+    """
+    c, h, w = image_shape(shape, "residual")
+    sizes = halvings(h, w)
+    channels = channels_of(len(sizes), width, most)
+    layers: list[nn.Module] = [nn.Conv2d(c, channels[0], 1)]
+    for step in range(len(sizes)):
+        layers += [Bottleneck(channels[step]) for _ in range(blocks)]
+        if step + 1 < len(sizes):
+            layers += [Resize(sizes[step + 1]), nn.Conv2d(channels[step], channels[step + 1], 1)]
+    last = channels[-1]
+    net = Judge(nn.Sequential(*layers, nn.Conv2d(last, last, sizes[-1], groups=last), nn.Flatten()), last)
+    return spectrally_normed(net) if spectral else net

@@ -1,0 +1,32 @@
+import torch
+from torch.nn.functional import avg_pool2d, leaky_relu
+
+from zerosum.nets.residual import Bottleneck, Resize, discriminator, generator
+
+
+def test_a_block_starts_near_the_identity():
+    block, h = Bottleneck(32), torch.randn(20, 32, 5, 5)
+    added = block(h) - h
+    assert 0 < added.std() < 0.3 * h.std()
+
+
+def test_a_block_is_the_formula_of_its_module():
+    block, h = Bottleneck(32), torch.randn(2, 32, 5, 5)
+    inner = leaky_relu(block.spread(leaky_relu(block.narrow(h), 0.2)), 0.2)
+    torch.testing.assert_close(block(h), h + block.widen(inner))
+
+
+def test_halving_is_the_mean_of_four():
+    h = torch.randn(2, 3, 8, 12)
+    torch.testing.assert_close(Resize((4, 6))(h), avg_pool2d(h, 2))
+
+
+def test_the_first_samples_fill_the_range_without_saturating():
+    x = generator((3, 32, 32), 64)(torch.randn(16, 64))
+    assert 0.02 < x.std() < 0.6
+    assert x.abs().max() < 1
+
+
+def test_no_player_normalises_over_a_batch():
+    for net in (generator((1, 28, 28), 8), discriminator((1, 28, 28))):
+        assert not any("Norm" in type(layer).__name__ for layer in net.modules())
