@@ -3,8 +3,7 @@
 ZerosumError
 ├── UsageError            2    what was asked for cannot be done
 │   ├── ConfigError            a setting, a recipe or a name
-│   ├── RunError               a run folder: busy, changed or missing
-│   └── MissingExtra           an optional dependency that is not installed
+│   └── RunError               a run folder: busy, changed or missing
 ├── DataError             3    the data cannot be trained on
 ├── CheckpointError       3    no checkpoint could be written or read
 ├── Diverged              4    a cost or a gradient is no longer a finite number
@@ -35,13 +34,6 @@ class ConfigError(UsageError):
 
 class RunError(UsageError):
     """A run folder is busy, holds another run, or holds none."""
-
-
-class MissingExtra(UsageError):
-    """An optional dependency is not installed."""
-
-    def __init__(self, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs an optional package: pip install 'zerosum[{extra}]'")
 
 
 class DataError(ZerosumError):

@@ -132,4 +132,4 @@ def _installed(package: str) -> str:
     try:
         return f"installed ({version(package)})"
     except PackageNotFoundError:
-        return f"not installed: pip install 'zerosum[{package}]'"
+        return f"not installed: pip install {package}"

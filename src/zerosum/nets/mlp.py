@@ -32,7 +32,8 @@ class Residual(nn.Linear):
 
 def stack(inputs: int, width: int, depth: int) -> nn.Sequential:
     """`depth` hidden layers of `width`."""
-    return nn.Sequential(nn.Linear(inputs, width), *(Residual(width, width) for _ in range(depth - 1)), nn.ReLU())
+    hidden = [Residual(width, width) for _ in range(depth - 1)]
+    return nn.Sequential(nn.Linear(inputs, width), *hidden, nn.ReLU())
 
 
 def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: Size = 3) -> nn.Module:
