@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from zerosum import build, config
-from zerosum.config import Choice
 from zerosum.data import from_array
 from zerosum.data.feed import feed
 from zerosum.errors import ConfigError
 from zerosum.losses import LOSSES
+from zerosum.schema import Choice, Latent
 
 
 def test_options_of_a_loss_reach_the_player_they_belong_to():
@@ -98,7 +98,7 @@ def test_more_batch_than_rows_is_refused_with_advice(settings):
 
 
 def test_the_uniform_law_fills_its_range():
-    z = build.latent(config.Latent(law="uniform", size=3, low=-2.0, high=5.0))(10_000, 0, "z")
+    z = build.latent(Latent(law="uniform", size=3, low=-2.0, high=5.0))(10_000, 0, "z")
     assert z.shape == (10_000, 3)
     assert -2 <= z.min() < -1.99
     assert 4.99 < z.max() < 5

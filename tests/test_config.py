@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from zerosum import config
+from zerosum import config, schema
 from zerosum.app import cli
-from zerosum.config import Config, check, differences, flat, load, override, parse
+from zerosum.config import check, differences, flat, load, override, parse
 from zerosum.errors import ConfigError
+from zerosum.schema import Config
 
 
 def refusal(tree):
@@ -30,15 +31,15 @@ def test_what_is_written_is_read_back(name):
 
 
 def test_what_is_absent_is_left_out_of_the_text_at_every_depth():
-    settings = Config(nets=config.Nets(generator={"depth": None, "width": 8}))
+    settings = Config(nets=schema.Nets(generator={"depth": None, "width": 8}))
     assert "depth" not in config.dumps(settings)
     assert check(parse(config.dumps(settings))).nets.generator == {"width": 8}
 
 
-@pytest.mark.parametrize("section", [Config, *(type(part) for _, part in Config() if isinstance(part, config.Section))])
+@pytest.mark.parametrize("section", [Config, *(type(part) for _, part in Config() if isinstance(part, schema.Section))])
 def test_every_setting_says_what_it_is(section):
     own = [key for key, field in section.model_fields.items() if not field.description]
-    assert [key for key in own if not isinstance(getattr(Config(), key, None), config.Section)] == []
+    assert [key for key in own if not isinstance(getattr(Config(), key, None), schema.Section)] == []
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_a_recipe_under_another_name_is_the_same_recipe(name):
 
 
 def test_options_without_a_name_belong_to_the_default_row():
-    assert check(tree_of("loss.smoothing=0.1")).loss == config.Choice(name="non-saturating", smoothing=0.1)
+    assert check(tree_of("loss.smoothing=0.1")).loss == schema.Choice(name="non-saturating", smoothing=0.1)
     assert check(tree_of("optimisers.generator.rate=0.1")).optimisers.generator.name == "adam"
 
 
@@ -242,7 +243,7 @@ def test_every_other_setting_that_differs_is_named_with_both_values():
 
 
 def test_a_list_from_a_file_does_not_differ_from_the_same_tuple():
-    old = Config(optimisers=config.Optimisers(generator=config.Choice(name="adam", betas=(0.0, 0.9))))
+    old = Config(optimisers=schema.Optimisers(generator=schema.Choice(name="adam", betas=(0.0, 0.9))))
     assert differences(check(parse(config.dumps(old))), old) == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from zerosum import config
+from zerosum.schema import Config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,6 +43,6 @@ def test_every_command_of_the_readme_is_one(capsys):
 
 
 def test_every_setting_the_readme_names_exists():
-    known = config.flat(config.Config().model_dump()) | {"data.labels": 0, "data.layout": 0, "data.range": 0}
+    known = config.flat(Config().model_dump()) | {"data.labels": 0, "data.layout": 0, "data.range": 0}
     for setting in re.findall(r"--set ([\w.]+)=", README):
         assert any(key == setting or key.startswith(f"{setting}.") for key in known), setting

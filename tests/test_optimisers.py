@@ -3,8 +3,8 @@ from math import cos, pi
 import pytest
 import torch
 
-from zerosum.config import Schedule
 from zerosum.optimisers import OPTIMISERS, factor
+from zerosum.schema import Schedule
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from zerosum import draws
-from zerosum.config import Choice, Config, Latent, PenaltyChoice, Tree, with_train
+from zerosum.config import with_train
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.feed import feed
 from zerosum.data.record import Form
@@ -29,6 +29,7 @@ from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
 from zerosum.optimisers import OPTIMISERS, factor
 from zerosum.penalties import PENALTIES
+from zerosum.schema import Choice, Config, Latent, PenaltyChoice, Tree
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 

@@ -25,9 +25,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from zerosum import draws
-from zerosum.config import Order
 from zerosum.losses import Cost, Logits, Loss
 from zerosum.penalties import Penalty, Round, Samples
+from zerosum.schema import Order
 
 Player = Literal["discriminator", "generator"]
 Conditions = Tensor | None

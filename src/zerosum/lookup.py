@@ -13,8 +13,9 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from zerosum.config import Tree, explain
+from zerosum.config import explain
 from zerosum.errors import ConfigError, unknown
+from zerosum.schema import Tree
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch.nn import Parameter
 from torch.optim import SGD, Adam, Optimizer
 
-from zerosum.config import Schedule
+from zerosum.schema import Schedule
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]

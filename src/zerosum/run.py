@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from zerosum import config as settings
-from zerosum.config import Config
 from zerosum.errors import ConfigError, RunError
+from zerosum.schema import Config
 
 try:
     import fcntl

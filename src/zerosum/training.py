@@ -28,12 +28,12 @@ from torch import Tensor
 
 from zerosum import build, checkpoint, config, pictures, run
 from zerosum.build import Setup
-from zerosum.config import Config
 from zerosum.data import Data
 from zerosum.errors import DataError, Diverged, Stopped
 from zerosum.game import Batches, Game, Player, Readings, State, play
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, form_to
+from zerosum.schema import Config
 
 Report = dict[str, Any]
 """One line of readings.jsonl."""

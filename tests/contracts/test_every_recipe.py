@@ -7,6 +7,7 @@ from zerosum import build, checkpoint, config
 from zerosum.data.mnist import data_root
 from zerosum.game import play
 from zerosum.sampling import Sampler, form_to
+from zerosum.schema import Config
 
 
 def setup_of(name):
@@ -28,7 +29,7 @@ def test_a_recipe_says_what_it_is_where_it_comes_from_and_what_it_got(name):
 @pytest.mark.parametrize("name", config.recipes())
 def test_a_recipe_states_only_what_differs_from_the_defaults(name):
     stated = config.flat(config.parse(config.recipe_text(name)))
-    default = config.flat(config.Config().model_dump())
+    default = config.flat(Config().model_dump())
     needless = [key for key, value in stated.items() if default.get(key, object()) == value and key != "data.name"]
     assert needless == []
 

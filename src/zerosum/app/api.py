@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from zerosum import build, config, run, training
-from zerosum.config import Config
 from zerosum.data import Data, checked, from_array
 from zerosum.data.feed import feed
 from zerosum.errors import UsageError
@@ -29,6 +28,7 @@ from zerosum.metrics.density import mode_coverage
 from zerosum.penalties import PENALTIES, Penalty
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
+from zerosum.schema import Config
 
 LOOKED_AT = 2500
 """Samples from which mode coverage is computed, as in the published tables."""

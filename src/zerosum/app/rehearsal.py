@@ -5,8 +5,8 @@ from typing import Any
 
 from zerosum import build, config, training
 from zerosum.build import Setup
-from zerosum.config import Config
 from zerosum.data.feed import RESIDENT
+from zerosum.schema import Config
 
 ROUNDS = 2
 
