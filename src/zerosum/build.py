@@ -72,13 +72,11 @@ def resolve(config: Config) -> Config:
         "discriminator": options(config.nets.discriminator, "nets.discriminator", pair.discriminator, takes=("shape",)),
     }
     loss = expect(Loss, lookup(LOSSES, config.loss.name, "loss"), f"loss = {config.loss.name}")
-    moves: Tree = {
-        player: _filled(
-            choice, f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser"), takes=("parameters",)
-        )
-        for player in PLAYERS
-        if (choice := getattr(config.optimisers, player))
-    }
+    moves: Tree = {}
+    for player in PLAYERS:
+        choice = getattr(config.optimisers, player)
+        move = lookup(OPTIMISERS, choice.name, "optimiser")
+        moves[player] = _filled(choice, f"optimisers.{player}", move, takes=("parameters",))
     for penalty in config.penalties:
         _term(penalty)
     _refuse_contradictions(config, loss)

@@ -66,13 +66,19 @@ def rounds(state: State, game: Game, batches: Batches, steps: int) -> Iterator[M
 
 
 def fit(
-    settings: Config, folder: RunFolder, *, fresh: bool = False, say: Callable[[str], None] = lambda _: None
+    settings: Config,
+    folder: RunFolder,
+    *,
+    data: Data | None = None,
+    fresh: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Moment]:
     """Play a run in its folder, from its newest checkpoint if there is one.
 
     Args:
         settings: Resolved settings, see `build.resolve`.
         folder: The run's; other processes are kept out of it.
+        data: The data set, if it is open already.
         fresh: Erase what is there and start over.
         say: Told in a sentence what a user should know.
 
@@ -89,7 +95,7 @@ def fit(
     """
     settings = settings if fresh else run.adopt(settings, folder)
     torch.set_num_threads(settings.train.threads or torch.get_num_threads())
-    setup = build.assemble(settings)
+    setup = build.assemble(settings, data)
     run.make(folder)
     with run.lock(folder):
         if fresh:

@@ -111,23 +111,24 @@ def load(path: str | Path) -> Run:
     return Run(run.open_folder(path))
 
 
-def settings_of(recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None) -> Config:
-    """Resolved settings of a recipe; without one, of the recipe that suits the data.
+def settings_of(
+    recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None
+) -> tuple[Config, Data | None]:
+    """Resolved settings of a recipe; without one, of the recipe that suits the data, with the data if it was opened.
 
     Args:
         recipe: A name, a .toml file, or None.
         overrides: "section.key=value".
         say: Told why a recipe was chosen.
     """
-    if recipe is None:
-        wanted = config.load("digits", overrides)
-        recipe = "digits"
-        if wanted.data.name != "digits":
-            data = build.open_data(build.resolve(wanted))
-            recipe, changes, why = build.suited(data)
-            say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
-            overrides = [f'name="{config.plain(Path(data.name).stem)}"', *changes, *overrides]
-    return build.resolve(config.load(recipe, overrides))
+    wanted = config.load(recipe or "digits", overrides)
+    if recipe is not None or wanted.data.name == "digits":
+        return build.resolve(wanted), None
+    data = build.open_data(build.resolve(wanted))
+    recipe, changes, why = build.suited(data)
+    say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
+    changes = [f'name="{config.plain(Path(data.name).stem)}"', *changes, *overrides]
+    return build.resolve(config.load(recipe, changes)), data
 
 
 def train(
@@ -166,9 +167,9 @@ def train(
         ZerosumError: See its tree for what can go wrong.
     """
     overrides = overrides_of(data, steps, minutes, seed, device, precision) + list(set)
-    settings = settings_of(recipe, overrides, say)
+    settings, opened = settings_of(recipe, overrides, say)
     folder = run.choose_folder(settings, out)
-    deque(training.fit(settings, folder, fresh=fresh, say=say), maxlen=0)
+    deque(training.fit(settings, folder, data=opened, fresh=fresh, say=say), maxlen=0)
     return Run(folder)
 
 

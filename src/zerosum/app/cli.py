@@ -55,14 +55,14 @@ def train(
     if data_root:
         os.environ["ZEROSUM_DATA"] = data_root
     overrides = api.overrides_of(data, steps, minutes, seed, device, precision) + (set_ or [])
-    settings = api.settings_of(recipe, overrides, tell)
+    settings, opened = api.settings_of(recipe, overrides, tell)
     if dry_run:
         from zerosum.app.rehearsal import rehearse
 
-        answer(rehearse(settings), as_json, show_rehearsal)
+        answer(rehearse(settings, opened), as_json, show_rehearsal)
         return
     folder = run.choose_folder(settings, out)
-    moments = training.fit(settings, folder, fresh=fresh, say=tell)
+    moments = training.fit(settings, folder, data=opened, fresh=fresh, say=tell)
     played = 0
     for _ in with_events(with_bar(moments, settings.train.steps, as_json), folder.events):
         played += 1
@@ -110,7 +110,7 @@ def show(
     from zerosum import config
     from zerosum.app import api
 
-    settings = api.settings_of(recipe, set_ or [])
+    settings, _ = api.settings_of(recipe, set_ or [])
     answer(settings.model_dump(mode="json"), as_json, lambda _: config.dumps(settings).rstrip())
 
 

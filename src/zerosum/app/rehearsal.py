@@ -5,13 +5,14 @@ from typing import Any
 
 from zerosum import build, config, training
 from zerosum.build import Setup
+from zerosum.data import Data
 from zerosum.data.feed import RESIDENT
 from zerosum.schema import Config
 
 ROUNDS = 2
 
 
-def rehearse(settings: Config) -> dict[str, Any]:
+def rehearse(settings: Config, data: Data | None = None) -> dict[str, Any]:
     """Build everything, play two rounds, and say what to expect.
 
     Returns:
@@ -19,7 +20,7 @@ def rehearse(settings: Config) -> dict[str, Any]:
         players, their gradients and optimisers hold, the resident data, and the peak of this process), seconds per
         round (the second one) and minutes in all.
     """
-    setup = build.assemble(settings)
+    setup = build.assemble(settings, data)
     watch = training.Watch()
     for moment in training.rounds(setup.state, setup.game, setup.batches, ROUNDS):
         watch.note(moment)
