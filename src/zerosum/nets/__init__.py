@@ -37,7 +37,9 @@ NETS: dict[str, Pair] = {
     "cs231n": Pair(conv.cs231n_generator, conv.cs231n_discriminator, "grey images of about 28 x 28"),
     "dcgan": Pair(conv.dcgan_generator, conv.dcgan_discriminator, "images from 8 x 8 to 128 x 128, square or not"),
     "residual": Pair(
-        residual.generator, residual.discriminator, "images of any size; no normalisation, stable with R1 + R2"
+        residual.generator,
+        residual.discriminator,
+        "images of any size; no normalisation, so that penalties on the slope of D mean what they say",
     ),
 }
 
