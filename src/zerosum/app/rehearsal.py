@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+import torch
+
 from zerosum import build, config, training
 from zerosum.build import Setup
 from zerosum.data import Data
@@ -20,6 +22,7 @@ def rehearse(settings: Config, data: Data | None = None) -> dict[str, Any]:
         players, their gradients and optimisers hold, the resident data, and the peak of this process), seconds per
         round (the second one) and minutes in all.
     """
+    torch.set_num_threads(settings.train.threads or torch.get_num_threads())
     setup = build.assemble(settings, data)
     watch = training.Watch()
     for moment in training.rounds(setup.state, setup.game, setup.batches, ROUNDS):
