@@ -57,11 +57,20 @@ def assemble(config: Config, data: Data | None = None) -> Setup:
         DataError: The data cannot be trained on.
     """
     data = data or open_data(config)
-    device, dtype = torch.device(_usable(config.train.device or "cpu")), getattr(torch, config.train.precision)
+    device, dtype = place(config)
     state = new_state(config, data, device, dtype)
     game = replace(rules(config), one_pass=judges_alone(state.discriminator))
     batches = feed(data, game.batch, game.seed, device, dtype, labelled=game.conditional)
     return Setup(config, data, state, game, batches)
+
+
+def place(config: Config) -> tuple[torch.device, torch.dtype]:
+    """Where the players live, and in which type.
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
+    return torch.device(_usable(config.train.device or "cpu")), getattr(torch, config.train.precision)
 
 
 def resolve(config: Config) -> Config:
@@ -113,6 +122,11 @@ def is_folder(name: str) -> bool:
         return Path(name).is_dir() or ("/" in name and not Path(name).suffix)
     except (OSError, ValueError):
         return False
+
+
+def is_on_disk(name: str) -> bool:
+    """Whether a data set is named by where it lies, and not by a row of DATASETS or a path to import."""
+    return is_file(name) or is_folder(name)
 
 
 def suited(data: Data) -> tuple[str, list[str], str]:
@@ -285,7 +299,7 @@ def _opener(choice: Choice) -> Callable[..., Data]:
 
 def _absolute(choice: Choice) -> Choice:
     """The same data file from any working folder."""
-    if not is_file(choice.name) and not is_folder(choice.name):
+    if not is_on_disk(choice.name):
         return choice
     try:
         path = Path(choice.name).resolve()

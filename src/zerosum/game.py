@@ -137,19 +137,19 @@ def play(state: State, game: Game, batches: Batches) -> Readings:
 def discriminator_first(state: State, game: Game, batches: Batches) -> Iterator[Reading]:
     """Algorithm 1: k steps of D, then one of G with fresh noise."""
     for i in range(game.k):
-        x, c = batches(state.step * game.batches_per_round + i)
+        x, c = batches(turn(state, game, i))
         with torch.no_grad():
             fake = visit(state.generator, noise(state, game, x, i), c)
         yield discriminator_step(state, game, x, fake, c, i)
     if game.batches_per_round > game.k:
-        x, c = batches(state.step * game.batches_per_round + game.k)
+        x, c = batches(turn(state, game, game.k))
     fake = ask(state.generator, noise(state, game, x, game.k), c)
     yield generator_step(state, game, x, fake, c)
 
 
 def generator_first(state: State, game: Game, batches: Batches) -> Iterator[Reading]:
     """The common sample loop: G moves, then D is trained on the fakes that were made before G moved."""
-    met = [batches(state.step * game.k + i) for i in range(game.k)]
+    met = [batches(turn(state, game, i)) for i in range(game.k)]
     with torch.no_grad():
         later = [visit(state.generator, noise(state, game, x, i), c) for i, (x, c) in enumerate(met) if i]
     x, c = met[0]
@@ -161,7 +161,7 @@ def generator_first(state: State, game: Game, batches: Batches) -> Iterator[Read
 
 def simultaneous(state: State, game: Game, batches: Batches) -> Iterator[Reading]:
     """The 2014 code: both gradients are taken at the same point, then both players move."""
-    x, c = batches(state.step)
+    x, c = batches(turn(state, game, 0))
     reseed(state, game, 0, "discriminator")
     fake = ask(state.generator, noise(state, game, x, 0), c)
     meeting, terms = meet(state, game, x, fake, c, 0)
@@ -286,6 +286,11 @@ def visit(net: nn.Module, x: Tensor, c: Conditions = None) -> Tensor:
         return ask(net, x, c)
     out: Tensor = functional_call(net, copies, (x,) if c is None else (x, c))
     return out
+
+
+def turn(state: State, game: Game, i: int) -> int:
+    """The number, since the run began, of the batch that an inner step takes."""
+    return state.step * game.batches_per_round + i
 
 
 def noise(state: State, game: Game, like: Tensor, i: int) -> Tensor:

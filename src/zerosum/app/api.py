@@ -92,12 +92,13 @@ class Run:
 
         None where the density of the data is not known.
         """
-        if build.is_file(self.config.data.name) or build.is_folder(self.config.data.name):
-            return None
+        sampler = Sampler.load(self.path)
+        if sampler.form.kind == "images" or build.is_on_disk(self.config.data.name):
+            return None  # without opening the data, which may be large
         mixture = build.open_data(self.config).mixture
         if mixture is None:
             return None
-        samples = torch.from_numpy(self.sample(LOOKED_AT, seed).array)
+        samples = torch.from_numpy(sampler.draw(LOOKED_AT, seed).array)
         found, share = mode_coverage(samples, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas))
         return {"found": found, "of": len(mixture.means), "within_3_sigma": share, "samples": LOOKED_AT}
 
@@ -234,9 +235,7 @@ class GAN:
             penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
             one_pass=False,  # your D may look at a batch as a whole
         )
-        dtype = getattr(torch, self.config.train.precision)
-        device = torch.device(self.config.train.device or "cpu")
-        self.state = build.state_of(self.config, generator, discriminator, device, dtype)
+        self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config))
         self.readings: list[dict[str, Any]] = []
         """A line every `train.log_every` rounds."""
         self._data: Data | None = None

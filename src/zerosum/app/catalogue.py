@@ -99,7 +99,7 @@ def examine() -> Row:
         "memory": _memory(),
         "disk_free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB here",
         "device": _device(build.best_device()),
-        **{f"extra_{extra}": _installed(package) for extra, package in {"tensorboard": "tensorboard"}.items()},
+        "extra_tensorboard": _installed("tensorboard"),
     }
 
 

@@ -51,9 +51,10 @@ def train(
     from zerosum import run, training
     from zerosum.app import api
     from zerosum.app.progress import with_bar, with_events
+    from zerosum.data.mnist import VARIABLE
 
     if data_root:
-        os.environ["ZEROSUM_DATA"] = data_root
+        os.environ[VARIABLE] = data_root
     overrides = api.overrides_of(data, steps, minutes, seed, device, precision) + (set_ or [])
     settings, opened = api.settings_of(recipe, overrides, tell)
     if dry_run:

@@ -58,9 +58,12 @@ class Rows:
         return len(self.x) if self.count is None else self.count
 
     def __getitem__(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        if self.count is not None:
-            indices = permute(indices + self.first, len(self.x), SPLIT, 0)
-        return self.x[indices], None if self.labels is None else self.labels[indices]
+        places = self._places(indices)
+        return self.x[places], None if self.labels is None else self.labels[places]
+
+    def _places(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where rows of the split lie in x."""
+        return indices if self.count is None else permute(indices + self.first, len(self.x), SPLIT, 0)
 
     @property
     def nbytes(self) -> int:
@@ -75,11 +78,7 @@ class Rows:
         """The class of each row, -1 where it is not known."""
         if self.labels is None:
             return np.full(len(self), -1)
-        return (
-            self.labels
-            if self.count is None
-            else self.labels[permute(self.first + np.arange(self.count), len(self.x), SPLIT, 0)]
-        )
+        return self.labels[self._places(np.arange(len(self)))]
 
     def spread(self, most: int) -> NDArray[Any]:
         """At most so many samples, evenly spread over the split."""
