@@ -9,7 +9,7 @@ from sklearn.svm import SVC
 
 import zerosum as zs
 from zerosum import build
-from zerosum.errors import ConfigError, UsageError
+from zerosum.errors import ConfigError, DataError, UsageError
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, slerp
 from zerosum.training import fit
@@ -59,6 +59,16 @@ def test_a_resumed_run_with_conditions_goes_on_bit_by_bit(settings, tmp_path):
         chosen = settings("nets.conditions=labels", f"train.steps={steps}", "train.save_every=3")
         deque(fit(chosen, RunFolder(tmp_path / folder)), maxlen=0)
     assert np.array_equal(zs.load(tmp_path / "a").sample(20).array, zs.load(tmp_path / "b").sample(20).array)
+
+
+def test_other_labels_under_the_same_samples_are_refused_on_resume(settings, tmp_path):
+    file, x = tmp_path / "told.npz", np.random.default_rng(0).normal(size=(60, 2))
+    chosen = settings("nets.conditions=labels", f'data="{file.as_posix()}"', "train.steps=2")
+    np.savez(file, x=x, y=np.arange(60) % 3)
+    deque(fit(chosen, RunFolder(tmp_path / "run")), maxlen=0)
+    np.savez(file, x=x, y=np.arange(60)[::-1] % 3)
+    with pytest.raises(DataError, match="not what this run began with"):
+        deque(fit(chosen, RunFolder(tmp_path / "run")), maxlen=0)
 
 
 @pytest.mark.slow

@@ -220,13 +220,15 @@ class Data:
         return self.form.decode(self.form.encode(torch.from_numpy(x.astype(np.float64))))
 
     def fingerprint(self) -> str:
-        """Sixteen hex digits that follow from shape, type and content of the training rows.
+        """Sixteen hex digits that follow from shape, type and content of the training rows, and from the labels.
 
-        At most 64 MiB are read, evenly spread, so that a memory-mapped file of any size starts at once.
+        At most 64 MiB of rows are read, evenly spread, so that a memory-mapped file of any size starts at once.
         """
         sample = self.train.spread(max(1, CHUNK // max(1, self.train.x[:1].nbytes)))
         digest = hashlib.sha256(f"{len(self.train)}{self.train.x.shape}{self.train.x.dtype}".encode())
         digest.update(np.ascontiguousarray(sample).tobytes())
+        if self.train.labels is not None:
+            digest.update(self.train.labels.tobytes())
         return digest.hexdigest()[:16]
 
     def describe(self) -> str:
