@@ -37,7 +37,7 @@ def assert_equal(one, other):
         assert torch.equal(value, other[name]), name
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_restored_run_goes_on_bit_by_bit(settings, tmp_path, optimiser, precision):
     overrides = [f"train.precision={precision}", "game.k=2", "penalties.0.every=2"]

@@ -73,8 +73,8 @@ class Stopped(ZerosumError):
         self.exit_code = 128 + signal
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Say that a name is not known, with the nearest ones that are.
+def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None) -> str:
+    """Say that a name is not known, with the nearest one that is, and all of them or where they are listed.
 
     >>> unknown("loss", "hindge", ["hinge", "wasserstein"])
     "there is no loss 'hindge'. Did you mean 'hinge'? Known: hinge, wasserstein"
@@ -82,4 +82,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"there is no {kind} '{name}'.{hint} Known: {', '.join(known) or 'none'}"
+    listed = f"{where} says what there is" if where else f"Known: {', '.join(known) or 'none'}"
+    return f"there is no {kind} '{name}'.{hint} {listed}"

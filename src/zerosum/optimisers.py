@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 from torch.nn import Parameter
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from zerosum.schema import Schedule
 
@@ -49,7 +49,23 @@ def sgd(parameters: Iterable[Parameter], *, rate: Rate = 0.1, momentum: Momentum
     return SGD(parameters, lr=rate, momentum=momentum)
 
 
-OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "sgd": sgd}
+def rmsprop(
+    parameters: Iterable[Parameter], *, rate: Rate = 5e-5, memory: Momentum = 0.99, epsilon: Rate = 1e-8
+) -> Optimizer:
+    """Descent along the gradient over the root of the running mean of its square; no memory of the gradient itself.
+
+    Args:
+        parameters: Of one player.
+        rate: Step size.
+        memory: Of the gradient's square.
+        epsilon: Added to the root.
+
+    Source: Tieleman & Hinton 2012, lecture 6.5; the rate: Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1.
+    """
+    return RMSprop(parameters, lr=rate, alpha=memory, eps=epsilon)
+
+
+OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}
 
 
 def factor(schedule: Schedule, step: int) -> float:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zerosum.app import cli
 from zerosum.app.catalogue import catalogue
 from zerosum.errors import UsageError
 
@@ -16,22 +15,6 @@ SMALL = [
     for text in ("nets.generator.width=8", "nets.discriminator.width=8", "game.batch=8", "train.threads=1")
 ]
 LONG = "a" * 300
-
-
-@pytest.fixture
-def zerosum(monkeypatch, capsys):
-    """(*words) -> exit code, standard output, standard error of a command."""
-
-    def command(*words):
-        monkeypatch.setattr(sys, "argv", ["zerosum", *words])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture(scope="session")
@@ -90,12 +73,12 @@ def test_help_answers_without_torch():
         "print('\\n' + ' '.join(sorted({'torch', 'numpy', 'pydantic', 'sklearn', 'matplotlib'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for verb in ("train", "sample", "list", "show", "copy", "doctor"):
+    for verb in ("train", "sample", "theory", "list", "show", "copy", "doctor"):
         assert f" {verb} " in done.stdout
     assert done.stdout.splitlines()[-1] == ""
 
 
-@pytest.mark.parametrize("verb", ["train", "sample", "list", "show", "copy", "doctor"])
+@pytest.mark.parametrize("verb", ["train", "sample", "theory", "list", "show", "copy", "doctor"])
 def test_every_command_explains_itself_and_answers_in_json(zerosum, verb):
     code, out, _ = zerosum(verb, "--help")
     assert code == 0

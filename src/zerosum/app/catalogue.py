@@ -29,6 +29,7 @@ def catalogue(what: str) -> list[Row]:
         "nets": nets,
         "datasets": lambda: _functions("zerosum.data", "DATASETS"),
         "optimisers": lambda: _functions("zerosum.optimisers", "OPTIMISERS"),
+        "claims": claims,
         "runs": runs,
     }
     if what not in tables:
@@ -54,6 +55,13 @@ def nets() -> list[Row]:
     from zerosum.nets import NETS
 
     return [{"name": name, "about": f"for {pair.suits}"} for name, pair in NETS.items()]
+
+
+def claims() -> list[Row]:
+    """What `zerosum theory` checks."""
+    from zerosum.claims import CLAIMS
+
+    return [{"name": name, "about": claim.says} for name, claim in CLAIMS.items()]
 
 
 def runs() -> list[Row]:

@@ -90,10 +90,33 @@ def sample(
     answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
 
 
+@app.command()
+def theory(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Claims or numbers of groups; all that need no training if absent.")
+    ] = None,
+    trained: Annotated[bool, typer.Option("--trained", help="Those for which networks are trained, too.")] = False,
+    figures: Annotated[Path | None, typer.Option(help="Draw the figures into this folder, too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every claim about the game: its closed form against what is measured."""
+    from zerosum import claims
+    from zerosum.app.theory import facts, measure, table
+
+    verdicts = measure(claims.choose(names or (), trained), as_json)
+    if figures:
+        from zerosum.app.figures import draw_all
+
+        for path in draw_all(figures):
+            tell(f"drawn: {path}")
+    answer(facts(verdicts), as_json, lambda _: table(verdicts))
+    raise typer.Exit(0 if all(verdict.holds for verdict in verdicts) else 1)
+
+
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="recipes, losses, penalties, nets, datasets, optimisers or runs.")
+        str, typer.Argument(help="recipes, losses, penalties, nets, datasets, optimisers, claims or runs.")
     ] = "recipes",
     as_json: AsJson = False,
 ) -> None:

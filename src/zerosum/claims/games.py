@@ -1,0 +1,487 @@
+"""Groups 12 to 14: the xy game and equilibria, the Dirac-GAN, mode hopping."""
+
+from collections.abc import Callable
+from functools import partial
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from zerosum import game
+from zerosum.claims.claim import Claim, Measured, at_least, at_most, equal
+from zerosum.claims.optimum import GOODFELLOW
+from zerosum.losses import LOSSES
+from zerosum.penalties import PENALTIES, Round
+from zerosum.schema import Order
+from zerosum.theory import bilinear, dirac, hopping
+from zerosum.theory.divergences import jsd
+from zerosum.theory.equilibrium import frozen_gradient, mean, ratio, slope
+from zerosum.theory.quadrature import numbers
+
+ZERO_SUM = ("minimax", "wasserstein")
+"""The games whose two costs add up to something that G cannot change."""
+
+STEPS = numbers([0.05, 0.1, 0.2, 0.3, 0.4])
+
+
+def sum_of_costs(name: str) -> Tensor:
+    """How the sum of what both pay depends on the logit of a sample: its slope at 41 logits."""
+    fake = torch.linspace(-4, 4, 41, dtype=torch.float64).requires_grad_()
+    real = torch.full_like(fake, 0.5)
+    both = LOSSES[name].discriminator(real, fake) + LOSSES[name].generator(real, fake)
+    (found,) = torch.autograd.grad(both.sum(), fake)
+    return found
+
+
+def zero_sum() -> Measured:
+    """In the minimax and the Wasserstein game what one pays for a sample the other gains: the sum does not move."""
+    return equal(torch.stack([sum_of_costs(name) for name in ZERO_SUM]), 0.0)
+
+
+def not_zero_sum() -> Measured:
+    """In the five other games it does: both may gain or lose at once (largest slope of the sum, the least of five)."""
+    others = [name for name in LOSSES if name not in ZERO_SUM]
+    return at_least(torch.stack([sum_of_costs(name).abs().max() for name in others]).min(), 0.5)
+
+
+NEUTRAL = {"least-squares": 0.5}
+"""The score at which D is neutral, where it is not 0: halfway between its labels."""
+
+
+def d_cannot_gain() -> Measured:
+    """Where q = p and D is neutral everywhere, D's cost has no slope, in all seven games: D gains nothing by moving."""
+    p = numbers([0.4, 0.3, 0.2, 0.1])
+    found = [
+        slope(loss.discriminator, torch.full_like(p, NEUTRAL.get(name, 0.0)), p, p) for name, loss in LOSSES.items()
+    ]
+    return equal(torch.stack(found), 0.0)
+
+
+def g_cannot_gain() -> Measured:
+    """Against that D every G pays the same, so G gains nothing either: all seven games share the equilibrium q = p."""
+    p, theta = numbers([0.4, 0.3, 0.2, 0.1]), numbers([1.0, -0.5, 0.3, 0.0])
+    found = [
+        frozen_gradient(loss.generator, torch.full_like(p, NEUTRAL.get(name, 0.0)), p, theta)
+        for name, loss in LOSSES.items()
+    ]
+    return equal(torch.stack(found), 0.0)
+
+
+def nash_is_not_dominance() -> Measured:
+    """D = 1/2 is the best answer to q = p only: against any other q it pays log 4 and the best D less, by 2 JSD.
+
+    An equilibrium says that neither gains by moving alone; not that its strategies are best whatever the other does.
+    """
+    p, q = numbers([0.4, 0.3, 0.2, 0.1]), numbers([0.1, 0.2, 0.3, 0.4])
+    cost = LOSSES["minimax"].discriminator
+    return equal(mean(cost, torch.zeros_like(p), p, q) - mean(cost, ratio(p, q), p, q), 2 * jsd(p, q))
+
+
+def linear_in_each() -> Measured:
+    """The Wasserstein cost of D, data at 0, a sample at theta, D(x) = psi x, is the xy game: linear in each player.
+
+    Its second derivatives are 0, 1, 1, 0: concave in one, convex in the other, and still no rest for gradients.
+    """
+
+    def cost(place: Tensor) -> Tensor:
+        data = torch.zeros(1, dtype=torch.float64)
+        return LOSSES["wasserstein"].discriminator(data, place[:1] * place[1:]).sum()
+
+    return equal(torch.autograd.functional.hessian(cost, numbers([0.7, -1.3])), numbers([[0.0, 1.0], [1.0, 0.0]]))
+
+
+def flow_circles() -> Measured:
+    """Followed in continuous time the field keeps x^2 + y^2: once round in 2 pi, from (1, 1) to (1, 1)."""
+    return equal(bilinear.flow(numbers([1.0, 1.0]), 2 * torch.pi), numbers([1.0, 1.0]))
+
+
+def factors(update: Callable[..., Tensor], size: int = 2, steps: Tensor = STEPS, **options: float | bool) -> Tensor:
+    """The largest |eigenvalue| of an update for several step sizes."""
+    return numbers([bilinear.radius(partial(update, h=h, **options), size) for h in steps.tolist()])
+
+
+def simultaneous_grows() -> Measured:
+    """Simultaneous steps leave the equilibrium by sqrt(1 + h^2) each, for every h > 0."""
+    return equal(factors(bilinear.simultaneous), (1 + STEPS.square()).sqrt())
+
+
+def simultaneous_walk() -> Measured:
+    """From (1, 1) with h = 0.1, 200 of them end 3.8251844 from the equilibrium: sqrt 2 times 1.01^100."""
+    path = bilinear.walk(partial(bilinear.simultaneous, h=0.1), numbers([1.0, 1.0]), 201)
+    return equal(path[-1].norm(), sqrt(2) * 1.01**100)
+
+
+def alternating_keeps() -> Measured:
+    """Alternating steps, x first, keep x^2 + y^2 + h x y: 1,000 steps of 0.1 from (1, 1)."""
+    x, y = bilinear.walk(partial(bilinear.alternating, h=0.1), numbers([1.0, 1.0]), 1001).T
+    return equal(x.square() + y.square() + 0.1 * x * y, 2.1)
+
+
+def alternating_factor() -> Measured:
+    """Their factor is 1 for h < 2: round and round, neither nearer nor farther."""
+    return equal(factors(bilinear.alternating, steps=numbers([0.1, 0.5, 1.0, 1.5, 1.99])), 1.0)
+
+
+def alternating_breaks() -> Measured:
+    """From h = 2 on they diverge, by (h^2 - 2 + h sqrt(h^2 - 4)) / 2."""
+    h = numbers([2.1, 2.5, 3.0])
+    closed = (h.square() - 2 + h * (h.square() - 4).sqrt()) / 2
+    return equal(factors(bilinear.alternating, steps=h), closed)
+
+
+def extragradient_comes_nearer() -> Measured:
+    """Extragradient steps have the factor sqrt(1 - h^2 + h^4)."""
+    return equal(factors(bilinear.extragradient), (1 - STEPS.square() + STEPS**4).sqrt())
+
+
+def extragradient_breaks() -> Measured:
+    """It is 1 at h = 1, below it inwards and above it outwards: the same closed form at 0.9, 1 and 1.1."""
+    h = numbers([0.9, 1.0, 1.1])
+    return equal(factors(bilinear.extragradient, steps=h), (1 - h.square() + h**4).sqrt())
+
+
+def optimistic_comes_nearer() -> Measured:
+    """Optimistic steps have the factor sqrt((1 + sqrt(1 - 4 h^2)) / 2), for h up to 1/2."""
+    closed = ((1 + (1 - 4 * STEPS.square()).sqrt()) / 2).sqrt()
+    return equal(factors(bilinear.optimistic, size=4), closed)
+
+
+def optimistic_breaks() -> Measured:
+    """Above 1/2 it is sqrt(1 + (2h + sqrt(4h^2 - 1))^2) / 2, which passes 1 at h = 1/sqrt 3."""
+    h = numbers([0.52, 3**-0.5, 0.65])
+    closed = (1 + (2 * h + (4 * h.square() - 1).sqrt()).square()).sqrt() / 2
+    return equal(factors(bilinear.optimistic, size=4, steps=h), closed)
+
+
+def proximal_comes_nearer() -> Measured:
+    """Proximal steps (implicit ones) have the factor 1/sqrt(1 + h^2), inwards for every h."""
+    h = numbers([0.1, 1.0, 10.0])
+    return equal(factors(bilinear.proximal, steps=h), 1 / (1 + h.square()).sqrt())
+
+
+def consensus_comes_nearer() -> Measured:
+    """Consensus steps of strength 1 have the factor sqrt((1 - h)^2 + h^2): inwards for h < 1."""
+    h = numbers([0.1, 0.5, 1.0, 1.2])
+    closed = ((1 - h).square() + h.square()).sqrt()
+    return equal(factors(bilinear.consensus, steps=h, strength=1.0), closed)
+
+
+def heavy_ball_factor(h: float, b: float) -> float:
+    """In closed form, x and y in turn with momentum b: the largest root of (m - 1)^2 (m - b)^2 + h^2 m^3 = 0."""
+    square = torch.tensor([1.0, -(1 + b), b], dtype=torch.float64)  # (m - 1)(m - b)
+    whole = [(square[i] * square[j], i + j) for i in range(3) for j in range(3)]
+    coefficients = [sum((value for value, place in whole if place == k), numbers(0.0)).item() for k in range(5)]
+    coefficients[1] += h * h
+    companion = torch.diag(torch.ones(3, dtype=torch.float64), -1)
+    companion[0] = -numbers(coefficients[1:])
+    return torch.linalg.eigvals(companion).abs().max().item()
+
+
+def negative_momentum() -> Measured:
+    """Alternating steps with momentum b: the largest root of (m - 1)^2 (m - b)^2 + h^2 m^3, for b of both signs."""
+    pairs = [(h, b) for h in (0.1, 0.5, 1.0) for b in (-0.5, -0.25, 0.25, 0.5)]
+    found = [bilinear.radius(partial(bilinear.heavy_ball, h=h, momentum=b, in_turn=True), 4) for h, b in pairs]
+    return equal(numbers(found), numbers([heavy_ball_factor(h, b) for h, b in pairs]))
+
+
+def negative_momentum_helps() -> Measured:
+    """With b = -1/2 those steps come nearer for h < 1 and stop doing so at h = 1, where the factor is 1."""
+    found = factors(bilinear.heavy_ball, 4, numbers([0.1, 0.5, 0.9, 1.0]), momentum=-0.5, in_turn=True)
+    return at_most(found, numbers([0.9986, 0.963, 0.999, 1 + 1e-7]))
+
+
+def positive_momentum_hurts() -> Measured:
+    """With b > 0 they leave: the factor is above 1 for b = 1/4 and 1/2 at every h."""
+    found = [factors(bilinear.heavy_ball, 4, momentum=b, in_turn=True) for b in (0.25, 0.5)]
+    return at_least(torch.stack(found), 1.0 + 1e-4)
+
+
+def momentum_does_not_save_simultaneous() -> Measured:
+    """Simultaneous steps leave with every momentum from -0.9 to 0.9."""
+    found = [factors(bilinear.heavy_ball, 4, momentum=b, in_turn=False) for b in torch.linspace(-0.9, 0.9, 13).tolist()]
+    return at_least(torch.stack(found), 1.0 + 1e-6)
+
+
+EIGENVALUES = {"minimax": 0.5j, "non-saturating": 0.5j, "relativistic": 0.5j, "wasserstein": 1j, "hinge": 1j}
+"""Of the Dirac-GAN without penalty, the one above the real line; f'(0) for the logistic games."""
+
+
+def circles() -> Measured:
+    """Without penalty the eigenvalues are +-i f'(0): five games circle (+-i/2 logistic, +-i Wasserstein and hinge)."""
+    found = torch.stack([dirac.eigenvalues(dirac.field(LOSSES[name]))[0] for name in EIGENVALUES])
+    return equal(
+        torch.view_as_real(found), torch.view_as_real(torch.tensor(list(EIGENVALUES.values()), dtype=torch.complex128))
+    )
+
+
+def likelihood_circles() -> Measured:
+    """So does the likelihood cost, with +-i/sqrt 2: G's slope is 1 where the logistic ones have 1/2."""
+    found = dirac.eigenvalues(dirac.field(LOSSES["likelihood"]))[0]
+    return equal(torch.view_as_real(found), numbers([0.0, 0.5**0.5]))
+
+
+def squares_do_not_turn() -> Measured:
+    """Under least squares with labels 0, 1, 1 both eigenvalues are 0: a line through 0 cannot score data 1."""
+    return equal(torch.view_as_real(dirac.eigenvalues(dirac.field(LOSSES["least-squares"]))), 0.0)
+
+
+def damped(gamma: float) -> tuple[complex, complex]:
+    """-g/2 +- sqrt(g^2/4 - 1/4)."""
+    root = complex(gamma**2 / 4 - 0.25) ** 0.5
+    return -gamma / 2 + root, -gamma / 2 - root
+
+
+def penalised(name: str, gamma: float, loss: str = "minimax") -> dirac.Field:
+    """The field of a game with one penalty."""
+    return dirac.field(LOSSES[loss], [(gamma, PENALTIES[name])])
+
+
+def spectra(fields: list[dirac.Field], closed: list[tuple[complex, complex]]) -> Measured:
+    """Eigenvalues against their closed forms."""
+    found = torch.stack([dirac.eigenvalues(v) for v in fields])
+    return equal(torch.view_as_real(found), torch.view_as_real(torch.tensor(closed, dtype=torch.complex128)))
+
+
+GAMMAS = (0.1, 0.3, 1.0, 2.0)
+
+
+def r1_converges() -> Measured:
+    """With R1 of weight g they are -g/2 +- sqrt(g^2/4 - 1/4): the real part is negative, steps come nearer."""
+    return spectra([penalised("r1", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
+
+
+def r2_converges() -> Measured:
+    """With R2 the same: on a line the slope is the same at data and samples."""
+    return spectra([penalised("r2", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
+
+
+def both_converge() -> Measured:
+    """With R1 and R2 together as with twice the weight; our one-pass form of both."""
+    return spectra([penalised("r1+r2", g) for g in GAMMAS], [damped(2 * g) for g in GAMMAS])
+
+
+def any_logistic_game_converges() -> Measured:
+    """R1 does the same for the non-saturating and the relativistic game."""
+    games = [(loss, g) for loss in ("non-saturating", "relativistic") for g in GAMMAS]
+    return spectra([penalised("r1", g, loss) for loss, g in games], [damped(g) for _, g in games])
+
+
+def critical_damping() -> Measured:
+    """At g = 1 both eigenvalues are -1/2: the fastest R1; more of it slows down again."""
+    slowest = [dirac.eigenvalues(penalised("r1", g)).real.max() for g in (0.9, 1.1)]
+    return at_least(torch.stack(slowest), -0.5)
+
+
+def noise_converges() -> Measured:
+    """Noise of deviation s on all that D sees: f'' s^2 +- sqrt(f''^2 s^4 - f'^2), with f'' = -1/4 and f' = 1/2."""
+    closed = []
+    for s in (0.3, 0.7, 1.0):
+        root = complex(s**4 / 16 - 0.25) ** 0.5
+        closed.append((-(s**2) / 4 + root, -(s**2) / 4 - root))
+    return spectra([dirac.field(LOSSES["minimax"], noise=s) for s in (0.3, 0.7, 1.0)], closed)
+
+
+def consensus_converges() -> Measured:
+    """Consensus of strength g: -g/4 +- i/2."""
+    fields = [dirac.consensus(dirac.field(LOSSES["minimax"]), g) for g in GAMMAS]
+    return spectra(fields, [(-g / 4 + 0.5j, -g / 4 - 0.5j) for g in GAMMAS])
+
+
+def penalty_of_a_line() -> Measured:
+    """For a linear D our penalties are |w|^2/2 (R1, R2), |w|^2 (both) and (|w| - 1)^2 (WGAN-GP)."""
+    w = numbers([0.6, -1.1, 0.3])
+    x, y = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    judge = lambda points: points @ w  # noqa: E731
+    meeting = Round(x, y, judge(x), judge(y), judge, dirac.half)
+    found = torch.stack([PENALTIES[name](meeting).mean() for name in ("r1", "r2", "r1+r2", "wgan-gp")])
+    size = w @ w
+    return equal(found, torch.stack([size / 2, size / 2, size, (size.sqrt() - 1).square()]))
+
+
+def far_walk(v: dirac.Field) -> Tensor:
+    """Distance from the equilibrium after 1,500 simultaneous steps of 0.1 from (1, 1)."""
+    return dirac.walk(v, numbers([1.0, 1.0]), 0.1, 1501)[-1].norm()
+
+
+def walks_arrive() -> Measured:
+    """From afar R1, R2, both, and R1 with the non-saturating game arrive: 1,500 steps end within 1e-6."""
+    fields = [
+        penalised("r1", 0.3),
+        penalised("r2", 0.3),
+        penalised("r1+r2", 0.3),
+        penalised("r1", 0.3, "non-saturating"),
+    ]
+    return at_most(torch.stack([far_walk(v) for v in fields]), 1e-6)
+
+
+def walks_do_not_arrive() -> Measured:
+    """Without a penalty, and with WGAN-GP, which has no slope of 0 at the equilibrium, they stay more than 0.1 away."""
+    fields = [dirac.field(LOSSES[name]) for name in ("minimax", "non-saturating", "wasserstein")]
+    fields.append(penalised("wgan-gp", 0.3, "wasserstein"))
+    return at_least(torch.stack([far_walk(v) for v in fields]), 0.1)
+
+
+class Dot(nn.Module):
+    """G of the Dirac-GAN, as a network."""
+
+    def __init__(self, theta: float) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(numbers([theta]))
+
+    def forward(self, z: Tensor) -> Tensor:  # noqa: D102
+        return self.theta + 0 * z
+
+
+class Slope(nn.Module):
+    """D of the Dirac-GAN, as a network."""
+
+    def __init__(self, psi: float) -> None:
+        super().__init__()
+        self.psi = nn.Parameter(numbers([psi]))
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.psi * x[:, 0]
+
+
+def played(
+    loss: str, order: Order, h: float, penalty: str | None = None, gamma: float = 0.3, tiny: float = 1e-5
+) -> float:
+    """The factor of one round of `zerosum.game.play` near the equilibrium: the largest |eigenvalue| of its matrix."""
+    columns = []
+    for theta, psi in ((tiny, 0.0), (0.0, tiny)):
+        g, d = Dot(theta), Slope(psi)
+        optimisers: dict[game.Player, torch.optim.Optimizer]
+        optimisers = {"discriminator": SGD(d.parameters(), lr=h), "generator": SGD(g.parameters(), lr=h)}
+        state = game.State(g, d, Dot(theta), optimisers)
+        rules = game.Game(
+            LOSSES[loss],
+            latent=lambda n, seed, *key: torch.zeros(n, 1),
+            batch=1,
+            penalties=(game.Term(penalty, PENALTIES[penalty], gamma),) if penalty else (),
+            order=order,
+            half_life=0.0,
+        )
+        game.play(state, rules, lambda number: (torch.zeros(1, 1, dtype=torch.float64), None))
+        columns.append(torch.cat([g.theta.detach(), d.psi.detach()]) / tiny)
+    return torch.linalg.eigvals(torch.stack(columns, 1)).abs().max().item()
+
+
+def our_rounds_simultaneous() -> Measured:
+    """Our own rounds, both at once: |1 + h lambda|, outwards by sqrt(1 + h^2/4) without, inwards with R1 (g = 0.3)."""
+    h = 0.1
+    closed = [sqrt(1 + h * h / 4), sqrt(1 + h * h), abs(1 + h * damped(0.3)[0])]
+    found = [
+        played("minimax", "simultaneous", h),
+        played("wasserstein", "simultaneous", h),
+        played("minimax", "simultaneous", h, "r1"),
+    ]
+    return equal(numbers(found), numbers(closed))
+
+
+def our_rounds_in_turn() -> Measured:
+    """Our own rounds, D first as in Algorithm 1: factor 1, and sqrt(1 - h g) with R1."""
+    h = 0.1
+    found = [
+        played("minimax", "discriminator-first", h),
+        played("wasserstein", "discriminator-first", h),
+        played("minimax", "discriminator-first", h, "r1"),
+    ]
+    return equal(numbers(found), numbers([1.0, 1.0, sqrt(1 - h * 0.3)]))
+
+
+def our_rounds_the_other_way() -> Measured:
+    """G first, D against the samples from before G moved: both see the old opponent, as simultaneous play does."""
+    h = 0.1
+    found = [played("minimax", "generator-first", h), played("wasserstein", "generator-first", h)]
+    return equal(numbers(found), numbers([sqrt(1 + h * h / 4), sqrt(1 + h * h)]))
+
+
+def hopping_has_period_two() -> Measured:
+    """Best responses in turn hop between the modes for ever, with period 2, wherever G starts."""
+    return equal(numbers([hopping.period(hopping.chase(theta, 24)) for theta in (0.9, -0.3)]), 2.0)
+
+
+def hopping_visits_both() -> Measured:
+    """Each hop goes from one end to the other: 24 rounds, 23 hops of length 2."""
+    return equal(hopping.chase(0.4, 24).diff().abs(), 2.0)
+
+
+def unrolled_stays() -> Measured:
+    """A G that foresees D's answer has one best place, 0, between the modes, and no reason to leave it."""
+    return equal(hopping.unrolled_point(), 0.0)
+
+
+def gradient_steps_factor() -> Measured:
+    """With D at its best for R1 of weight g, a step h multiplies a small theta by 1 - h/(1 + 4 g)."""
+    tiny, cases = 1e-4, [(h, g) for h in (0.5, 4.0) for g in (0.0, 0.25, 1.0)]
+    found = [hopping.stroll(tiny, h, g, 1)[0] / tiny for h, g in cases]
+    return equal(torch.stack(found), numbers([1 - h / (1 + 4 * g) for h, g in cases]))
+
+
+def penalty_ends_hopping() -> Measured:
+    """So steps of h = 4 hop, period 2, for g = 0 and 0.2, and come to rest for g > (h - 2)/8 = 1/4: for 0.3 and 1."""
+    found = [hopping.period(hopping.stroll(0.5, 4.0, g, 120)) for g in (0.0, 0.2, 0.3, 1.0)]
+    return equal(numbers(found), numbers([2.0, 2.0, 1.0, 1.0]))
+
+
+def spreading_ends_hopping() -> Measured:
+    """A G that may split its mass (s, 1 - s) between the modes comes to rest at 1/2, D at its best before each step."""
+    p, theta = numbers([0.5, 0.5]), numbers([2.0, -1.0])
+    for _ in range(300):
+        theta = theta - 4 * frozen_gradient(LOSSES["minimax"].generator, ratio(p, theta.softmax(0)), p, theta)
+    return equal(theta.softmax(0), p)
+
+
+XY = "arXiv:1701.00160, section 8.2"
+GIDEL = "arXiv:1807.04740"
+MOKHTARI = "arXiv:1901.08511"
+MESCHEDER = "arXiv:1801.04406"
+METZ = "arXiv:1611.02163"
+
+CLAIMS = (
+    Claim(12, "zero-sum", zero_sum, "d(cost_D + cost_G)/d fake = 0", f"{GOODFELLOW}, eq. (1)", 1e-12),
+    Claim(12, "not-zero-sum", not_zero_sum, "d(cost_D + cost_G)/d fake != 0", "arXiv:1701.00160, section 3.2.3", 0.0),
+    Claim(12, "d-cannot-gain", d_cannot_gain, "d cost_D / d a = 0 at q = p", f"{GOODFELLOW}, Theorem 1", 1e-12),
+    Claim(12, "g-cannot-gain", g_cannot_gain, "grad cost_G = 0 at constant D", f"{GOODFELLOW}, section 3", 1e-12),
+    Claim(12, "nash-not-dominance", nash_is_not_dominance, "regret of D = 1/2 is 2 JSD", "Nash 1951", 1e-12),
+    Claim(12, "linear-in-each", linear_in_each, "V_xx = V_yy = 0, V_xy = 1", XY, 1e-12),
+    Claim(12, "flow", flow_circles, "x^2 + y^2 constant", XY, 1e-9),
+    Claim(12, "simultaneous", simultaneous_grows, "sqrt(1 + h^2)", MOKHTARI, 1e-12),
+    Claim(12, "simultaneous-walk", simultaneous_walk, "sqrt 2 (1 + h^2)^(n/2)", MOKHTARI, 1e-9),
+    Claim(12, "alternating-invariant", alternating_keeps, "x^2 + y^2 + h x y", GIDEL, 1e-12),
+    Claim(12, "alternating", alternating_factor, "1 for h < 2", GIDEL, 1e-6),
+    Claim(12, "alternating-breaks", alternating_breaks, "(h^2 - 2 + h sqrt(h^2 - 4))/2", "derived", 1e-9),
+    Claim(12, "extragradient", extragradient_comes_nearer, "sqrt(1 - h^2 + h^4)", MOKHTARI, 1e-12),
+    Claim(12, "extragradient-breaks", extragradient_breaks, "the same; 1 at h = 1", "derived", 1e-12),
+    Claim(12, "optimistic", optimistic_comes_nearer, "sqrt((1 + sqrt(1 - 4h^2))/2)", MOKHTARI, 1e-9),
+    Claim(12, "optimistic-breaks", optimistic_breaks, "1 at h = 1/sqrt 3", "derived", 1e-9),
+    Claim(12, "proximal", proximal_comes_nearer, "1/sqrt(1 + h^2)", MOKHTARI, 1e-12),
+    Claim(12, "consensus", consensus_comes_nearer, "sqrt((1 - h g)^2 + h^2)", "arXiv:1705.10461", 1e-12),
+    Claim(12, "momentum", negative_momentum, "(m-1)^2 (m-b)^2 + h^2 m^3 = 0", GIDEL, 1e-6),
+    Claim(12, "negative-momentum", negative_momentum_helps, "< 1 for h < 1, b = -1/2", GIDEL, 1e-6),
+    Claim(12, "positive-momentum", positive_momentum_hurts, "> 1 for b > 0", GIDEL, 0.0),
+    Claim(12, "momentum-at-once", momentum_does_not_save_simultaneous, "> 1 for every b", GIDEL, 0.0),
+    Claim(13, "dirac-circles", circles, "+-i f'(0)", f"{MESCHEDER}, lemma 2.2", 1e-9),
+    Claim(13, "dirac-likelihood", likelihood_circles, "+-i/sqrt 2", "derived", 1e-9),
+    Claim(13, "dirac-squares", squares_do_not_turn, "0, 0", "derived", 1e-9),
+    Claim(13, "dirac-r1", r1_converges, "-g/2 +- sqrt(g^2/4 - 1/4)", f"{MESCHEDER}, lemma 3.3", 1e-6),
+    Claim(13, "dirac-r2", r2_converges, "-g/2 +- sqrt(g^2/4 - 1/4)", f"{MESCHEDER}, lemma 3.3", 1e-6),
+    Claim(13, "dirac-r1-r2", both_converge, "the same with 2 g", "arXiv:2501.05441", 1e-6),
+    Claim(13, "dirac-games", any_logistic_game_converges, "-g/2 +- sqrt(g^2/4 - 1/4)", MESCHEDER, 1e-6),
+    Claim(13, "dirac-critical", critical_damping, "-1/2 at g = 1", MESCHEDER, 0.0),
+    Claim(13, "dirac-noise", noise_converges, "f'' s^2 +- sqrt(f''^2 s^4 - f'^2)", f"{MESCHEDER}, lemma 3.2", 1e-6),
+    Claim(13, "dirac-consensus", consensus_converges, "-g/4 +- i/2", MESCHEDER, 1e-9),
+    Claim(13, "penalty-of-a-line", penalty_of_a_line, "|w|^2/2, |w|^2, (|w| - 1)^2", MESCHEDER, 1e-12),
+    Claim(13, "walks-arrive", walks_arrive, "|end| <= 1e-6", f"{MESCHEDER}, figure 3", 0.0),
+    Claim(13, "walks-stay-away", walks_do_not_arrive, "|end| >= 0.1", f"{MESCHEDER}, figure 3", 0.0),
+    Claim(13, "play-at-once", our_rounds_simultaneous, "|1 + h lambda|", MESCHEDER, 1e-6),
+    Claim(13, "play-in-turn", our_rounds_in_turn, "1; sqrt(1 - h g)", "derived", 1e-6),
+    Claim(13, "play-g-first", our_rounds_the_other_way, "sqrt(1 + h^2 f'^2)", "derived", 1e-6),
+    Claim(14, "hopping-period", hopping_has_period_two, "period 2", "arXiv:1701.00160, section 5.1.1", 0.0),
+    Claim(14, "hopping-ends", hopping_visits_both, "-1, 1, -1, 1 ...", "arXiv:1701.00160, section 5.1.1", 0.0),
+    Claim(14, "unrolled", unrolled_stays, "theta = 0", METZ, 1e-9),
+    Claim(14, "step-factor", gradient_steps_factor, "1 - h/(1 + 4 g)", "derived", 1e-6),
+    Claim(14, "penalty-ends-it", penalty_ends_hopping, "rest for g > (h - 2)/8", "derived", 0.0),
+    Claim(14, "spreading-ends-it", spreading_ends_hopping, "s = 1/2", METZ, 1e-9),
+)
