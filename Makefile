@@ -9,7 +9,7 @@ help:
 	@echo "make check   format, lint, types, import layers"
 	@echo "make slow    the long proofs: statistics over seeds, twenty kills"
 	@echo "make bench   time the round of the game against a loop written by hand"
-	@echo "make docs    write the tables of README.md anew from the code"
+	@echo "make docs    write the tables of README.md and docs/theory.md anew from the code"
 	@echo "make setup   only set up: .venv with everything a contributor needs"
 
 .venv/python:

@@ -1,18 +1,21 @@
-"""Write the generated tables of README.md anew from the tables of the code (`make docs`); a test sees that they are.
+"""Write the generated tables of README.md and theory.md anew from the code (`make docs`); a test sees that they are.
 
 The text between <!-- NAME --> and <!-- /NAME --> is replaced.
 """
 
 import re
 import sys
+from functools import partial
 from inspect import getdoc
 from pathlib import Path
 
 from zerosum import config
+from zerosum.claims import CLAIMS, GROUPS
 from zerosum.losses import LOSSES
 from zerosum.penalties import PENALTIES
 
 ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "theory.md")
 
 
 def formula(function):
@@ -22,7 +25,11 @@ def formula(function):
 
 def source(function):
     text = re.sub(r"\s+", " ", getdoc(function).partition("Source:")[2].partition(">>>")[0]).strip()
-    return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text).rstrip(".")
+    return linked(text).rstrip(".")
+
+
+def linked(text):
+    return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
 
 
 def cell(text):
@@ -50,21 +57,34 @@ def recipes():
     return rows
 
 
+def claims(group):
+    rows = ["", "| claim | what holds | closed form | source |", "|---|---|---|---|"]
+    for claim in CLAIMS.values():
+        if claim.group == group:
+            marked = " *(trained)*" if claim.trained else ""
+            says = claim.says.replace("|", "\\|").replace("*", "\\*")
+            rows.append(f"| `{claim.name}`{marked} | {says} | {cell(claim.formula)} | {linked(claim.source)} |")
+    return [*rows, ""]
+
+
+PARTS = {"games": games, "recipes": recipes} | {f"claims {group}": partial(claims, group) for group in GROUPS}
+
+
 def written(text):
     """The text with its generated parts made anew."""
-    for name, make in {"games": games, "recipes": recipes}.items():
+    for name, make in PARTS.items():
         part = "\n".join([f"<!-- {name} -->", *make(), f"<!-- /{name} -->"])
         text = re.sub(rf"<!-- {name} -->[\s\S]*<!-- /{name} -->", lambda _, part=part: part, text)
     return text
 
 
 def main():
-    path = ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
-    after = written(before)
-    if "--check" in sys.argv and before != after:
-        sys.exit("README.md is not what the code says: run `make docs`")
-    path.write_text(after, encoding="utf-8")
+    for path in PAGES:
+        before = path.read_text(encoding="utf-8")
+        after = written(before)
+        if "--check" in sys.argv and before != after:
+            sys.exit(f"{path.name} is not what the code says: run `make docs`")
+        path.write_text(after, encoding="utf-8")
 
 
 if __name__ == "__main__":

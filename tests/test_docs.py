@@ -7,17 +7,31 @@ from pathlib import Path
 import pytest
 
 from zerosum import config
+from zerosum.claims import CLAIMS
 from zerosum.schema import Config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
 
 def test_the_generated_tables_are_up_to_date():
     spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    assert tables.written(README) == README, "run `make docs`"
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert tables.written(text) == text, "run `make docs`"
+
+
+@pytest.mark.parametrize("claim", re.findall(r"`([a-z0-9-]+)`", THEORY.partition("## Where the common")[2]))
+def test_every_claim_that_the_theory_page_points_to_is_one(claim):
+    assert claim in CLAIMS
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", THEORY))
+def test_every_link_of_the_theory_page_leads_somewhere(target):
+    assert (ROOT / "docs" / target).exists()
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))

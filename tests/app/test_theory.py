@@ -55,4 +55,6 @@ def test_figures_are_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in quick})
     drawn = figures.draw_all(tmp_path / "new" / "figures")
     assert [path.stem for path in drawn] == list(quick)
-    assert all(Image.open(path).width > 500 for path in drawn)
+    for path in drawn:
+        with Image.open(path) as picture:
+            assert picture.width > 500

@@ -250,7 +250,7 @@ def likelihood_by_quadrature() -> Measured:
 
 
 def likelihood_by_samples() -> Measured:
-    """So does the mean over 400,000 samples, within 4 standard errors; q is wide enough for them to exist."""
+    """The mean over 400,000 samples gives the same, within 4 standard errors; q is wide enough for them to exist."""
     found = torch.stack(reparameterised(400_000, seed=0))
     return at_most((found.mean(1) - KL_SLOPE).abs() / (found.std(1) / len(found[0]) ** 0.5), 4.0)
 

@@ -42,7 +42,7 @@ def kl_of_gaussians() -> Measured:
 
 
 def reverse_kl_of_gaussians() -> Measured:
-    """So does KL the other way round."""
+    """KL the other way round equals it as well, p and q exchanged."""
     p, q = gaussians()
     return equal(d.kl(q, p), d.gaussian_kl(*SHIFTED[2:], *SHIFTED[:2]))
 

@@ -61,7 +61,7 @@ def best_on_a_line() -> Measured:
 
 
 def best_in_the_plane() -> Measured:
-    """The same in two dimensions, for mixtures."""
+    """D = p/(p+q) at every point for mixtures in the plane as well: what makes our cost of D smallest there."""
     p, q = in_the_plane()
     return equal(best_logits(logistic(), p, q).sigmoid(), p / (p + q))
 
@@ -134,7 +134,7 @@ def value_on_letters() -> Measured:
 
 
 def value_on_a_line() -> Measured:
-    """The same for mixtures in one dimension, by quadrature."""
+    """At the best D the value of the game is -log 4 + 2 JSD for mixtures on a line, by quadrature."""
     p, q = on_a_line()
     return equal(-mean(logistic(), ratio(p, q), p, q), 2 * jsd(p, q) - log(4))
 
