@@ -1,7 +1,7 @@
-"""Does a conditional generator make what it is asked for? (`python docs/asked_class.py runs/conditional-mnist`)
+"""See whether a conditional generator makes what it is asked for (`python docs/asked_class.py runs/conditional-mnist`).
 
-A small network is trained on the real rows of the run's data, checked on the rows held out, and asked which class it sees
-in samples of each class. Prints the share in which it sees the asked one.
+A small network is trained on the real rows of the run's data, checked on the rows held out, and asked which class it
+sees in samples of each class. Prints the share in which it sees the asked one.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Which claim catches which mistake: turn one sign at a time and see what no longer holds (`python docs/mutations.py`).
 
 Every cost, every penalty, every update of a game and every step of our own trainer gets a wrong sign in its turn; the
-claims that use it are measured again. Writes docs/mutations.md; ends with exit code 1 if a mistake goes unseen.
+claims that use it are measured again. Writes docs/mutations.md, or the file that is named; ends with exit code 1 if a
+mistake goes unseen.
 """
 
 import sys
@@ -200,7 +201,7 @@ def caught(function, other, names) -> list[str]:
     return found
 
 
-def main() -> int:
+def main(page) -> int:
     used = users({function for _, function, _ in MUTATIONS})
     lines = [
         "# Which claim catches which mistake", "",
@@ -215,9 +216,9 @@ def main() -> int:
         print(f"{name}: {len(found)} of {len(names)}", flush=True)
         lines.append(f"| {name} | {len(names)} | {len(found)} | {', '.join(found) or '**none**'} |")
     lines += ["", f"{len(MUTATIONS) - unseen} of {len(MUTATIONS)} mistakes are caught."]
-    (Path(__file__).parent / "mutations.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    Path(page).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 1 if unseen else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1] if sys.argv[1:] else Path(__file__).parent / "mutations.md"))

@@ -173,7 +173,7 @@ def one_gaussian() -> Figure:
         q = divergence.normal(grid, found.mean, found.deviation)
         ax.plot(x, p / grid.weights, ":", color=DATA, lw=1.8, label="$p$, the data")
         ax.plot(x, q / grid.weights, "-", color=SAMPLES, lw=1.8, label="$q$, the best Gaussian")
-        about = f"{title} = {found.divergence:.3f}\nmean {found.mean:.2f}, deviation {found.deviation:.2f}"
+        about = f"{title} = {found.divergence:.3f}\nmean {found.mean:z.2f}, deviation {found.deviation:.2f}"
         ax.set(xlim=(-5, 5), title=about, yticks=[], xlabel="$x$")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
