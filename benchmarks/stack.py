@@ -66,7 +66,7 @@ def digits(seed, kind, f):
 def grid(seed, kind, f):
     sampler, data = played("grid", seed, kind, f)
     means, sigmas = torch.from_numpy(data.mixture.means), torch.from_numpy(data.mixture.sigmas)
-    return mode_coverage(torch.from_numpy(sampler.draw(2500).array), means, sigmas)
+    return mode_coverage(torch.from_numpy(sampler.draw(2500).array), means, sigmas)[:2]
 
 
 def main():

@@ -1,4 +1,4 @@
-from math import exp
+from math import exp, inf, log
 
 import pytest
 import torch
@@ -12,8 +12,9 @@ def test_true_samples_find_every_mode_and_score_what_theory_says(name, modes):
     data = DATASETS[name]()
     means, sigmas = torch.from_numpy(data.mixture.means), torch.from_numpy(data.mixture.sigmas)
     samples = torch.from_numpy(data.test.x)
-    found, share = mode_coverage(samples, means, sigmas)
-    assert found == modes
+    found, share, kl, missed = mode_coverage(samples, means, sigmas)
+    assert (found, missed) == (modes, ())
+    assert kl < 3 * (modes - 1) / (2 * len(samples))  # a perfect sampler has a third of that, in the mean
     assert share == pytest.approx(1 - exp(-4.5), abs=4 * (0.98889 * 0.01111 / len(samples)) ** 0.5)
 
 
@@ -22,11 +23,17 @@ def test_dropped_modes_are_counted_exactly(missing):
     mixture = DATASETS["ring"]().mixture
     points, component = mixture.sample(2500, seed=3)
     kept = torch.from_numpy(points[component >= missing])
-    found, _ = mode_coverage(kept, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas))
-    assert found == 8 - missing
+    found = mode_coverage(kept, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas))
+    assert found.found == 8 - missing
+    assert found.missed == tuple(range(missing))
+    assert found.kl == pytest.approx(log(8 / (8 - missing)), abs=0.01)
 
 
 def test_samples_between_the_modes_find_none():
     mixture = DATASETS["grid"]().mixture
     between = torch.from_numpy(mixture.means) + 1.0
-    assert mode_coverage(between, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas)) == (0, 0.0)
+    assert mode_coverage(between, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas))[:3] == (
+        0,
+        0.0,
+        inf,
+    )

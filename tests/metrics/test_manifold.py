@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from zerosum.metrics.manifold import BLOCK, coverage, nearest
+from zerosum.metrics.manifold import BLOCK, coverage, manifold, nearest
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -36,3 +36,38 @@ def test_a_perfect_sampler_covers_the_expected_share():
     expected = 1 - torch.tensor(factors).prod().item()
     found = [coverage(torch.randn(n, 3), torch.randn(n, 3), k) for _ in range(5)]
     assert sum(found) / 5 == pytest.approx(expected, abs=0.01)
+
+
+def as_published(real, fake, k):
+    """prdc's four numbers, from all distances at once."""
+    real_real, fake_fake, real_fake = torch.cdist(real, real), torch.cdist(fake, fake), torch.cdist(real, fake)
+    near, far = real_real.kthvalue(k + 1, 1).values, fake_fake.kthvalue(k + 1, 1).values
+    inside = real_fake < near[:, None]
+    return (
+        inside.any(0).double().mean(),
+        (real_fake < far).any(1).double().mean(),
+        inside.sum(0).double().mean() / k,
+        (real_fake.min(1).values < near).double().mean(),
+    )
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
+def test_the_four_numbers_equal_their_definitions(shift):
+    real, fake = torch.randn(1300, 5, dtype=torch.float64), torch.randn(1100, 5, dtype=torch.float64) + shift
+    found = manifold(real, fake, k=3, dense=5)
+    assert found[:2] == pytest.approx([part.item() for part in as_published(real, fake, 3)[:2]], abs=1e-12)
+    assert found[2:] == pytest.approx([part.item() for part in as_published(real, fake, 5)[2:]], abs=1e-12)
+
+
+def test_a_collapsed_generator_is_precise_and_covers_nothing():
+    real = torch.randn(1000, 3)
+    found = manifold(real, real[:1] * 0 + 0.01 * torch.randn(1000, 3))
+    assert found.precision > 0.99
+    assert found.recall < 0.01
+    assert found.coverage < 0.1
+
+
+def test_the_same_law_has_the_density_of_theory():
+    found = manifold(torch.randn(2000, 3), torch.randn(2000, 3))
+    assert found.density == pytest.approx(1, abs=0.05)
+    assert found.coverage == pytest.approx(1 - 2**-5, abs=0.02)

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from zerosum import build, config, run, training
+from zerosum import build, checkpoint, config, evaluation, run, training
 from zerosum.data import Data, checked, from_array
 from zerosum.data.feed import feed
 from zerosum.errors import UsageError
+from zerosum.evaluation import Row
 from zerosum.game import Term, ask
 from zerosum.lookup import lookup
 from zerosum.losses import LOSSES, Loss
@@ -68,6 +69,18 @@ class Run:
         """Samples on a closed walk through that many random latents."""
         return Sampler.load(self.path).walk(stations, seed, label=label)
 
+    def evaluate(self, n: int | None = None, features: str | None = None, seed: int = 0) -> list[Row]:
+        """Measure the samples, beside what held-out data and noise score; the numbers are added to metrics.jsonl.
+
+        Args:
+            n: Samples; as many as there are held-out rows if absent.
+            features: pixels, classifier, inception or "module:callable"; what suits the data if absent.
+            seed: Of the samples.
+        """
+        rows = evaluation.evaluate(self.folder, n, features, seed)
+        evaluation.record(self.folder, rows, int(checkpoint.steps(self.folder.checkpoints)[0].name))
+        return rows
+
     def picture(self) -> Path | None:
         """The newest picture of samples."""
         pictures = sorted((self.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
@@ -99,8 +112,8 @@ class Run:
         if mixture is None:
             return None
         samples = torch.from_numpy(sampler.draw(LOOKED_AT, seed).array)
-        found, share = mode_coverage(samples, torch.from_numpy(mixture.means), torch.from_numpy(mixture.sigmas))
-        return {"found": found, "of": len(mixture.means), "within_3_sigma": share, "samples": LOOKED_AT}
+        modes = mode_coverage(samples, *map(torch.from_numpy, (mixture.means, mixture.sigmas, mixture.weights)))
+        return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.near, "samples": LOOKED_AT}
 
 
 def load(path: str | Path) -> Run:

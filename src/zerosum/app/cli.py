@@ -91,6 +91,30 @@ def sample(
 
 
 @app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
+    n: Annotated[int | None, typer.Option("-n", help="Samples; as many as held-out rows if absent.")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="pixels, classifier, inception or module:callable; what suits the data if absent."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a run's samples, beside what real data and noise score."""
+    from zerosum.app import api
+    from zerosum.app.evaluating import table
+    from zerosum.data.mnist import VARIABLE
+    from zerosum.evaluation import facts
+
+    if data_root:
+        os.environ[VARIABLE] = data_root
+    rows = api.load(run).evaluate(n, features, seed)
+    answer({"metrics": [facts(row) for row in rows]}, as_json, lambda _: table(rows))
+
+
+@app.command()
 def theory(
     names: Annotated[
         list[str] | None, typer.Argument(help="Claims or numbers of groups; all that need no training if absent.")

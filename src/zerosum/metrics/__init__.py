@@ -1,1 +1,44 @@
-"""Numbers that say how good samples are."""
+"""Numbers that say how good samples are, each a function of arrays; METRICS are those of two clouds of features.
+
+distances   Frechet and kernel distance        manifold   precision, recall, density, coverage
+classes     class balance, classifier score    density    mode coverage, Parzen log-likelihood
+copies      whether training rows are repeated features   what a distance looks at
+"""
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Literal, NamedTuple
+
+from zerosum.metrics.distances import Estimate, frechet_distance, kernel_distance
+from zerosum.metrics.manifold import Features, Others, manifold
+
+Better = Literal["lower", "higher", "nearest 1", "nearest 0"]
+
+
+class Metric(NamedTuple):
+    """A comparison of two clouds of features, real and fake."""
+
+    compute: Callable[[Features, Others], dict[str, Estimate]]
+    """(real, fake) -> numbers with their standard errors."""
+    better: dict[str, Better]
+    """Which way each of its numbers is better."""
+
+
+def shares(real: Features, fake: Others) -> dict[str, Estimate]:
+    """The four numbers of `manifold`, with the errors of shares of independent rows."""
+    found = manifold(real, fake)
+    rows = {"precision": len(fake), "recall": len(real), "density": len(fake), "coverage": len(real)}
+    return {
+        name: Estimate(value, sqrt(max(value * (1 - value), 0.0) / rows[name]) if name != "density" else float("nan"))
+        for name, value in found._asdict().items()
+    }
+
+
+METRICS: dict[str, Metric] = {
+    "frechet": Metric(lambda real, fake: {"frechet": frechet_distance(real, fake)}, {"frechet": "lower"}),
+    "kernel": Metric(lambda real, fake: {"kernel": kernel_distance(real, fake)}, {"kernel": "lower"}),
+    "manifold": Metric(
+        shares, {"precision": "higher", "recall": "higher", "density": "nearest 1", "coverage": "higher"}
+    ),
+}
+"""name -> comparison; from outside, "module:metric" does as well."""

@@ -1,0 +1,30 @@
+"""An evaluation as a person reads it."""
+
+from collections.abc import Sequence
+from math import isnan
+
+from zerosum.evaluation import Row
+
+HEADINGS = ("metric", "samples", "+-", "real data", "noise", "better", "features")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Each number beside what held-out data and noise score under the same protocol."""
+    cells = [HEADINGS] + [
+        (row.name, number(row.value), number(row.error), number(row.real), number(row.noise), row.better, row.features)
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            text.rjust(width) if 0 < place < 5 else text.ljust(width) for place, (text, width) in enumerate(pairs)
+        )
+        for pairs in (list(zip(row, widths, strict=True)) for row in cells)
+    ]
+    n = f"{rows[0].n:,} samples; real data: held-out rows under the same protocol" if rows else "nothing to measure"
+    return "\n".join([*(line.rstrip() for line in lines), n])
+
+
+def number(value: float) -> str:
+    """Four digits; nothing where it is not known."""
+    return "" if isnan(value) else f"{value:.4g}"

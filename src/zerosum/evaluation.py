@@ -1,0 +1,233 @@
+"""How good a run's samples are: every metric, beside what real data and noise score under the same protocol.
+
+    reference   training rows, evenly spread, at most 10,000
+    fake        n samples                        compared with the reference: the value
+    real        n held-out rows                  compared with the reference: the floor, what a perfect G would get
+    noise       n rows of noise                  compared with the reference: the ceiling, what knowing nothing gets
+
+n is the number of held-out rows, at most 10,000, unless it is asked for. Noise is uniform for images; for points it is
+Gaussian with the mean and deviation of each of the data's numbers. The extractor's name and hash stand beside each
+number.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from zerosum import build
+from zerosum.data import Data
+from zerosum.errors import DataError, UsageError
+from zerosum.lookup import lookup
+from zerosum.metrics import METRICS, Better
+from zerosum.metrics.classes import class_balance, classifier_score
+from zerosum.metrics.copies import copying
+from zerosum.metrics.density import log_likelihood, mode_coverage
+from zerosum.metrics.distances import Estimate
+from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
+from zerosum.run import RunFolder
+from zerosum.sampling import Sampler
+
+MOST = 10_000
+FEWEST = 50
+"""Rows below which no number is given: the neighbours and parts of a metric would be too few."""
+
+UNKNOWN = float("nan")
+"""The error of a number of which none is known."""
+
+VALIDATION = 1_000
+"""Training rows by which the Parzen window is chosen, at most half of them."""
+
+
+class Row(NamedTuple):
+    """One number and what it is to be held against."""
+
+    name: str
+    value: float
+    error: float
+    """Standard error; NaN where none is known."""
+    real: float
+    """What held-out data scores."""
+    noise: float
+    """What noise scores."""
+    n: int
+    features: str
+    better: Better
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The rows that are compared, in the form of samples."""
+
+    data: Data
+    fake: Array
+    n: int
+
+    @cached_property
+    def reference(self) -> Array:
+        """Training rows, evenly spread."""
+        return self._form(self.data.train.spread(min(MOST, len(self.data.train))))
+
+    @cached_property
+    def real(self) -> Array:
+        """Held-out rows."""
+        return self._form(self.data.test.spread(self.n))
+
+    @cached_property
+    def noise(self) -> Array:
+        """Rows of noise: the same every time."""
+        rng = np.random.default_rng(0)
+        if self.data.kind == "images":
+            return rng.integers(0, 256, (self.n, *self.real.shape[1:]), dtype=np.uint8)
+        mean, deviation = self.reference.mean(0), self.reference.std(0)
+        return (mean + deviation * rng.standard_normal((self.n, *self.real.shape[1:]))).astype(np.float32)
+
+    def _form(self, rows: NDArray[Any]) -> Array:
+        return self.data.form.decode(self.data.form.encode(torch.from_numpy(rows.astype(np.float64))))
+
+    def candidates(self) -> tuple[Array, Array, Array]:
+        """Fake, real, noise: what is compared with the reference."""
+        return self.fake, self.real, self.noise
+
+
+def evaluate(
+    folder: RunFolder, n: int | None = None, features: str | None = None, seed: int = 0, cache: Path | None = None
+) -> list[Row]:
+    """Measure a run's samples.
+
+    Args:
+        folder: The run; its data set must be there, too.
+        n: Samples, at least 50; as many as there are held-out rows if absent.
+        features: pixels, classifier, inception or "module:callable"; the classifier where the data is images with
+            labels, else pixels.
+        seed: Of the samples.
+        cache: Where trained classifiers are kept, and where Inception's file is looked for.
+
+    Raises:
+        UsageError: Too few rows, or an extractor that is not known or not there.
+        DataError: The data is gone or changed, or samples are not what the data is.
+    """
+    config = folder.read_config()
+    data = build.open_data(config)
+    n = min(MOST, len(data.test)) if n is None else n
+    if n < FEWEST:
+        raise UsageError(f"n = {n}: at least {FEWEST} samples, and as many held-out rows, are needed for a number")
+    sides = Sides(data, Sampler.load(folder.path).draw(n, seed).array, min(n, len(data.test)))
+    refuse(sides.fake, sides.reference)
+    look = extractor(features, data, cache or user_cache_path("zerosum"))
+    return [*compared(sides, look), *of_classes(sides, look), *of_mixture(sides), *of_density(sides)]
+
+
+def refuse(fake: Array, reference: Array) -> None:
+    """Stop at samples that no metric means anything for.
+
+    Raises:
+        DataError: Another shape than the data's, or values that are no numbers.
+    """
+    if fake.shape[1:] != reference.shape[1:]:
+        raise DataError(f"samples are {fake.shape[1:]}, the data is {reference.shape[1:]}: they cannot be compared")
+    if not np.isfinite(fake).all():
+        bad = (~np.isfinite(fake)).reshape(len(fake), -1).any(1).sum()
+        raise DataError(f"{bad} of {len(fake)} samples hold NaN or infinity: the run has diverged")
+
+
+def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extractor:
+    """The extractor of that name; if none is given, the classifier for images with labels, else pixels.
+
+    Raises:
+        UsageError: It is not known, or its file is not there.
+        DataError: The data has no labels.
+    """
+    labelled = data.kind == "images" and data.classes is not None and data.train.labels is not None
+    name = name or ("classifier" if labelled else "pixels")
+    if name == "classifier":
+        if not labelled:
+            raise DataError(f"{data.name}: classifier features need images with labels; use --features pixels")
+        train, test = ((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
+        return classifier(train, test, len(data.classes or ()), cache)
+    simple = {"pixels": pixels, "inception": lambda: inception(cache or user_cache_path("zerosum"))}
+    found = lookup(simple, name, "extractor")
+    made: Extractor = found() if name in simple else own(name, found)
+    return made
+
+
+def compared(sides: Sides, look: Extractor) -> Iterator[Row]:
+    """The metrics of two clouds of features, and whether the reference is repeated."""
+    reference = look.features(sides.reference)
+    fake, real, noise = (look.features(side) for side in sides.candidates())
+    for metric in METRICS.values():
+        found, floor, ceiling = (metric.compute(reference, cloud) for cloud in (fake, real, noise))
+        for name, better in metric.better.items():
+            value, error = found[name]
+            yield Row(name, value, error, floor[name].value, ceiling[name].value, len(fake), look.label, better)
+    one, other = real[::2], real[1::2]
+    scores = copying(reference, real, fake).z, 1.0, copying(reference, one, other).z, copying(reference, real, noise).z
+    yield Row("copying", *scores, len(fake), look.label, "nearest 0")
+
+
+def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
+    """What a classifier sees in the samples."""
+    if look.probabilities is None or sides.data.classes is None:
+        return
+    seen = [look.probabilities(side) for side in sides.candidates()]
+    score, n = [classifier_score(p) for p in seen], len(sides.fake)
+    yield Row("classifier score", *score[0], score[1].value, score[2].value, n, look.label, "higher")
+    labels = sides.data.train.every_label()
+    counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=len(sides.data.classes))).double()
+    fake, real, noise = (class_balance(p.argmax(1), counts / counts.sum()) for p in seen)
+    yield Row("classes found", fake.found, UNKNOWN, real.found, noise.found, n, look.label, "higher")
+    yield Row("class KL", fake.kl, UNKNOWN, real.kl, noise.kl, n, look.label, "lower")
+
+
+def of_mixture(sides: Sides) -> Iterator[Row]:
+    """Mode coverage, where the law of the data is known."""
+    mixture = sides.data.mixture
+    if mixture is None:
+        return
+    means, sigmas, weights = (torch.from_numpy(part) for part in (mixture.means, mixture.sigmas, mixture.weights))
+    fake, real, noise = (mode_coverage(torch.from_numpy(side), means, sigmas, weights) for side in sides.candidates())
+    n, look = len(sides.fake), "exact density"
+    error = (fake.near * (1 - fake.near) / n) ** 0.5
+    yield Row("modes found", fake.found, UNKNOWN, real.found, noise.found, n, look, "higher")
+    yield Row("within 3 sigma", fake.near, error, real.near, noise.near, n, look, "higher")
+    yield Row("mode KL", fake.kl, UNKNOWN, real.kl, noise.kl, n, look, "lower")
+
+
+def of_density(sides: Sides) -> Iterator[Row]:
+    """The Parzen log-likelihood of held-out images, by samples, by training rows and by noise."""
+    if sides.data.kind != "images":
+        return
+    look, kept = pixels(), min(VALIDATION, len(sides.reference) // 2)
+    real, validation = look.features(sides.reference).split([len(sides.reference) - kept, kept])
+    test, fake, noise = (look.features(side) for side in (sides.real, sides.fake, sides.noise))
+    found, floor, ceiling = (log_likelihood(x, validation, test) for x in (fake, real[: len(fake)], noise))
+    seen = f"pixels, sigma {found.sigma:.3g}"
+    yield Row("log-likelihood", found.value, found.error, floor.value, ceiling.value, len(fake), seen, "higher")
+
+
+def record(folder: RunFolder, rows: list[Row], step: int) -> None:
+    """Add the evaluation to metrics.jsonl."""
+    line = {"step": step, "metrics": [facts(row) for row in rows]}
+    with (folder.path / "metrics.jsonl").open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(line) + "\n")
+
+
+def facts(row: Row) -> dict[str, Any]:
+    """A row as JSON can hold it: numbers that it does not know are null where unknown, else strings."""
+    return {key: _plain(value) for key, value in row._asdict().items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else str(value)
+    return value
+
+
+__all__ = ["Estimate", "Row", "Sides", "evaluate", "facts", "record"]

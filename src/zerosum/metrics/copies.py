@@ -1,0 +1,86 @@
+"""Whether G repeats its training rows: who lies nearer to them, samples or rows that were held out?
+
+A sample that was made up is as far from the training rows as a held-out row is. The test compares both sets of
+distances cell by cell of a partition of the space, so that a G that copies here and blurs there is seen:
+
+    U = share of pairs (sample, held-out row) in which the sample is nearer to the training rows
+    Z = (1/2 - U) over its deviation where both laws are equal; C_T = mean over cells, weighted by held-out rows
+
+Far below zero: copies. Far above: nothing near the data. Within 3 of zero: neither can be told.
+
+Source: Meehan et al. 2020, arXiv:2004.05675, sections 3 and 4.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zerosum.metrics.manifold import Features, Others, nearest
+
+CELLS = 3
+FEWEST = 20
+"""Rows of each kind that a cell needs to be counted."""
+
+
+class Copying(NamedTuple):
+    """What the test found."""
+
+    z: float
+    """C_T, in standard deviations."""
+    share: float
+    """Of the samples, how many are nearer to a training row than half the usual distance of held-out rows."""
+    cells: int
+    """Cells that had enough rows to be counted."""
+
+
+def copying(train: Features, test: Others, fake: Float[Tensor, "k d"], cells: int = CELLS) -> Copying:
+    """Compare distances to the training rows: samples against held-out rows.
+
+    Args:
+        train: (n, d) rows that G was trained on.
+        test: (m, d) rows that it never saw.
+        fake: (k, d) samples.
+        cells: Parts of the space, around centres found by k-means on the training rows.
+
+    Returns:
+        Z of the test, share of near copies, cells counted.
+    """
+    train, test, fake = train.double(), test.double(), fake.double()
+    theirs, ours = nearest(test, train), nearest(fake, train)
+    centres = _centres(train, cells)
+    cell_of_test, cell_of_fake = (torch.cdist(x, centres).argmin(1) for x in (test, fake))
+    scores, weights = [], []
+    for cell in range(cells):
+        one, other = theirs[cell_of_test == cell], ours[cell_of_fake == cell]
+        if min(len(one), len(other)) >= FEWEST:
+            scores.append(rank_score(other, one))
+            weights.append(len(one))
+    z = sum(score * weight for score, weight in zip(scores, weights, strict=True)) / max(1, sum(weights))
+    return Copying(z, (ours < theirs.median() / 2).double().mean().item(), len(scores))
+
+
+def rank_score(ours: Float[Tensor, " k"], theirs: Float[Tensor, " m"]) -> float:
+    """Mann and Whitney's test: below zero where ours are smaller; a standard normal number where both laws are equal.
+
+    >>> round(rank_score(torch.arange(10.0), torch.arange(10.0)), 12)
+    0.0
+    """
+    k, m = len(ours), len(theirs)
+    ordered = theirs.sort().values
+    below = torch.searchsorted(ordered, ours, right=False) + torch.searchsorted(ordered, ours, right=True)
+    larger = below.double().sum().item() / 2  # pairs in which ours is larger; ties count half
+    return (larger - k * m / 2) / sqrt(k * m * (k + m + 1) / 12)
+
+
+def _centres(x: Features, count: int, rounds: int = 30) -> Float[Tensor, "count d"]:
+    """Centres of k-means, from starting points far apart: the same every time."""
+    centres = x[x.sub(x.mean(0)).square().sum(1).argmin()][None]
+    while len(centres) < count:
+        centres = torch.cat([centres, x[torch.cdist(x, centres).min(1).values.argmax()][None]])
+    for _ in range(rounds):
+        cell = torch.cdist(x, centres).argmin(1)
+        centres = torch.stack([x[cell == k].mean(0) if (cell == k).any() else centres[k] for k in range(count)])
+    return centres
