@@ -11,10 +11,16 @@ from zerosum import evaluation, training
 from zerosum.data import DATASETS, from_array
 from zerosum.errors import DataError, UsageError
 from zerosum.evaluation import Sides, compared, evaluate, extractor, of_classes, of_density, of_mixture, refuse
+from zerosum.metrics import features
 from zerosum.metrics.distances import frechet_distance
 from zerosum.metrics.features import pixels
 from zerosum.metrics.manifold import manifold
 from zerosum.run import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr(features, "SEEN", 15_000)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +51,9 @@ def test_real_data_in_place_of_samples_scores_what_real_data_scores(digits, cach
         assert row.value == pytest.approx(row.real, rel=1e-9), row
 
 
-@pytest.mark.parametrize("features", ["pixels", "classifier"])
-def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cache, features):
-    look = extractor(features, digits, cache)
+@pytest.mark.parametrize("name", ["pixels", "classifier"])
+def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cache, name):
+    look = extractor(name, digits, cache)
     real = digits.samples(digits.test)
     rng = np.random.default_rng(0)
     labels = digits.test.every_label()

@@ -8,6 +8,11 @@ from zerosum.metrics import features
 from zerosum.metrics.features import classifier, inception, own, pixels
 
 
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr(features, "SEEN", 15_000)
+
+
 @pytest.fixture(scope="module")
 def digits():
     data = DATASETS["digits"]()
@@ -23,7 +28,7 @@ def test_pixels_are_the_numbers():
 
 def test_the_classifier_is_right_is_kept_and_is_found_again(digits, tmp_path, monkeypatch):
     first = classifier(*digits, 10, tmp_path)
-    assert float(first.about.split("about ")[1].split("%")[0]) > 97
+    assert float(first.about.split("about ")[1].split("%")[0]) > 92
     assert first.features(digits[1][0][:7]).shape == (7, 128)
     assert first.probabilities(digits[1][0][:7]).sum(1) == pytest.approx(1)
     monkeypatch.setattr(features, "_teach", lambda *_: pytest.fail("taught again"))

@@ -33,9 +33,6 @@ BATCH = 250
 SEEN = 60_000
 """Rows that the classifier is shown in all: MNIST once, smaller sets several times; about a minute on two cores."""
 
-OFTEN, FEWEST = 20, 25_000
-"""Times that the rows of a small set are shown, and how many rows that is at least."""
-
 
 class Extractor(NamedTuple):
     """A way to look at samples."""
@@ -137,7 +134,7 @@ def _teach(net: Classifier, images: Array, labels: Array) -> None:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
     x, y, batch = images, torch.from_numpy(labels).long(), min(100, len(images))
-    steps = max(FEWEST, min(OFTEN * len(x), SEEN)) // batch
+    steps = SEEN // batch
     move = Adam(net.parameters(), lr=1e-3)
     rows = torch.empty(0, dtype=torch.long)
     net.train()
