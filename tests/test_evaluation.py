@@ -169,3 +169,9 @@ def test_constant_samples_have_numbers_and_bad_ones(digits):
 def test_with_few_held_out_rows_the_floor_has_as_many(digits):
     few = replace(digits, test=replace(digits.test, x=digits.test.x[:60], labels=digits.test.labels[:60]))
     assert len(Sides(few, digits.samples(digits.train, 60), 60).real) == 60
+
+
+def test_a_run_is_not_measured_against_data_that_it_did_not_begin_with(run, cache, monkeypatch):
+    monkeypatch.setattr("zerosum.data.record.Data.fingerprint", lambda _: "another")
+    with pytest.raises(DataError, match="not what this run began with"):
+        evaluate(run, n=60, features="pixels", cache=cache)

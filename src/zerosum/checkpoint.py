@@ -26,7 +26,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zerosum.errors import CheckpointError
+from zerosum.errors import CheckpointError, DataError
 from zerosum.game import State
 
 MANIFEST = "manifest.json"
@@ -130,6 +130,19 @@ def restore(checkpoint: Checkpoint, state: State) -> None:
 def restore_average(checkpoint: Checkpoint, net: nn.Module) -> None:
     """Put the averaged weights into a freshly built generator."""
     _fill(net, checkpoint.tensors["average"], "", checkpoint.path)
+
+
+def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> None:
+    """Stop where a checkpoint's run was trained on other data than that of a fingerprint.
+
+    Raises:
+        DataError: It was.
+    """
+    if checkpoint.state["fingerprint"] != fingerprint:
+        raise DataError(
+            f"{name}: the data is not what this run began with (fingerprint {checkpoint.state['fingerprint']} then, "
+            f"{fingerprint} now). `train --fresh` starts over"
+        )
 
 
 def steps(folder: Path) -> list[Path]:

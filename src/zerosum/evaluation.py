@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from zerosum import build
+from zerosum import build, checkpoint
 from zerosum.data import Data
 from zerosum.errors import DataError, UsageError
 from zerosum.lookup import lookup
@@ -119,6 +119,9 @@ def evaluate(
     n = min(MOST, len(data.test)) if n is None else n
     if n < FEWEST:
         raise UsageError(f"n = {n}: at least {FEWEST} samples, and as many held-out rows, are needed for a number")
+    saved = checkpoint.load(folder.checkpoints)
+    if saved is not None:
+        checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
     sides = Sides(data, Sampler.load(folder.path).draw(n, seed).array, min(n, len(data.test)))
     refuse(sides.fake, sides.reference)
     look = extractor(features, data, cache or user_cache_path("zerosum"))

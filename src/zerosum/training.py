@@ -29,7 +29,7 @@ from torch import Tensor
 from zerosum import build, checkpoint, config, pictures, run
 from zerosum.build import Setup
 from zerosum.data import Data
-from zerosum.errors import DataError, Diverged, Stopped
+from zerosum.errors import Diverged, Stopped
 from zerosum.game import Batches, Game, Player, Readings, State, play
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, form_to
@@ -158,11 +158,7 @@ class Diary:
         state, facts = self.setup.state, self._facts
         saved = checkpoint.load(self.folder.checkpoints, say)
         if saved is not None:
-            if saved.state["fingerprint"] != facts["fingerprint"]:
-                raise DataError(
-                    f"{self.setup.data.name}: the data is not what this run began with (fingerprint "
-                    f"{saved.state['fingerprint']} then, {facts['fingerprint']} now). --fresh starts over"
-                )
+            checkpoint.refuse_other_data(saved, self.setup.data.name, facts["fingerprint"])
             checkpoint.restore(saved, state)
             say(f"resumed from round {state.step} in {self.folder.path}")
         run.write(self.folder.config, config.dumps(self.setup.config).encode())

@@ -93,11 +93,11 @@ def framework() -> Figure:
     return figure
 
 
+@trained.one_thread()
 def figure_one() -> Figure:
     """Figure 1 of the paper from a real training: data, samples, D, and the lines from z to x, at four moments."""
     changes = ["latent.size=1", "latent.law=uniform", "penalties.0.weight=0.1", "train.seed=1", 'train.device="cpu"']
     settings = build.resolve(config.load("mixture-1d", changes))
-    torch.set_num_threads(1)  # networks of this size are slower with more
     setup = build.assemble(settings)
     figure, axes = sheet(1, 4, width=11.0, height=3.4)
     grid = torch.linspace(-5, 5, 400).double()[:, None]

@@ -3,6 +3,8 @@
 Each is measured over five seeds; what is shown is the worst of them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from math import log
 
@@ -33,7 +35,19 @@ def laws() -> tuple[Mixture, Mixture]:
     return mixture([[-1.5], [1.5]], [0.6, 0.9], [0.4, 0.6]), mixture([[0.0]], [1.6], [1.0])
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Networks as small as these are slower with more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @cache
+@one_thread()
 def learned(n: int, seed: int) -> Tensor:
     """The logits on the grid of a perceptron that was trained on n data and n samples, in float64.
 
@@ -88,10 +102,10 @@ def value_is_learned() -> Measured:
 
 
 @cache
+@one_thread()
 def trained(seed: int) -> tuple[Masses, Masses, float]:
     """Recipe mixture-1d, whole: the data and 100,000 samples in 60 bins, and the mean value of the last 300 rounds."""
     settings = build.resolve(config.load("mixture-1d", [f"train.seed={seed}", 'train.device="cpu"']))
-    torch.set_num_threads(1)
     setup = build.assemble(settings)
     played = rounds(setup.state, setup.game, setup.batches, settings.train.steps)
     costs = [moment.readings[0].terms["cost"] for moment in played][-300:]
