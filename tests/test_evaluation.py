@@ -94,6 +94,16 @@ def test_a_missing_class_is_counted(digits, cache):
     assert found["class KL"].value > 10 * found["class KL"].real
 
 
+def test_the_class_that_was_asked_for_is_looked_for(digits, cache):
+    images, labels = digits.samples(digits.test), digits.test.every_label()
+    wrong = np.where(np.arange(len(labels)) % 4, labels, (labels + 1) % 10)  # a quarter is not what was asked for
+    both = Sides(digits, images, len(images), wrong)
+    found = by_name(of_classes(both, extractor(None, digits, cache)))["asked class"]
+    assert found.real > 0.92
+    assert found.value == pytest.approx(0.75 * found.real, abs=0.03)
+    assert found.noise < 0.3
+
+
 def test_the_parzen_likelihood_of_real_images_is_above_that_of_noise(digits):
     (row,) = of_density(sides(digits, digits.samples(digits.train, 500)))
     assert row.real > row.noise + 20

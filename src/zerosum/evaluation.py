@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
+from torch import Tensor
 
 from zerosum import build, checkpoint
 from zerosum.data import Data
@@ -69,6 +71,9 @@ class Sides:
     data: Data
     fake: Array
     n: int
+    """Held-out rows to compare with."""
+    asked: NDArray[np.int64] | None = None
+    """The class that was asked for in each sample, of a generator that is told classes."""
 
     @cached_property
     def reference(self) -> Array:
@@ -122,7 +127,8 @@ def evaluate(
     saved = checkpoint.load(folder.checkpoints)
     if saved is not None:
         checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
-    sides = Sides(data, Sampler.load(folder.path).draw(n, seed).array, min(n, len(data.test)))
+    samples = Sampler.load(folder.path).draw(n, seed)
+    sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels)
     refuse(sides.fake, sides.reference)
     look = extractor(features, data, cache or user_cache_path("zerosum"))
     return [*compared(sides, look), *of_classes(sides, look), *of_mixture(sides), *of_density(sides)]
@@ -187,6 +193,16 @@ def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
     fake, real, noise = (class_balance(p.argmax(1), counts / counts.sum()) for p in seen)
     yield Row("classes found", fake.found, UNKNOWN, real.found, noise.found, n, look.label, "higher")
     yield Row("class KL", fake.kl, UNKNOWN, real.kl, noise.kl, n, look.label, "lower")
+    if sides.asked is not None:
+        held_out = sides.data.test.every_label()[sides.data.test.evenly(sides.n)]
+        asked = torch.from_numpy(sides.asked), torch.from_numpy(held_out), torch.from_numpy(sides.asked[: sides.n])
+        right, floor, ceiling = (agreement(p, c) for p, c in zip(seen, asked, strict=True))
+        yield Row("asked class", right, (right * (1 - right) / n) ** 0.5, floor, ceiling, n, look.label, "higher")
+
+
+def agreement(p: Float[Tensor, "n classes"], c: Int[Tensor, " n"]) -> float:
+    """Share of the rows whose class is known in which the classifier sees it."""
+    return (p.argmax(1) == c)[c >= 0].double().mean().item()
 
 
 def of_mixture(sides: Sides) -> Iterator[Row]:

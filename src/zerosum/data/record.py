@@ -82,7 +82,11 @@ class Rows:
 
     def spread(self, most: int) -> NDArray[Any]:
         """At most so many samples, evenly spread over the split."""
-        return self[np.arange(0, len(self), max(1, -(-len(self) // most)))][0]
+        return self[self.evenly(most)][0]
+
+    def evenly(self, most: int) -> NDArray[np.int64]:
+        """The numbers of those rows."""
+        return np.arange(0, len(self), max(1, -(-len(self) // most)))
 
 
 @dataclass(frozen=True)
