@@ -10,7 +10,17 @@ import torch
 from zerosum import evaluation, training
 from zerosum.data import DATASETS, from_array
 from zerosum.errors import DataError, UsageError
-from zerosum.evaluation import Sides, compared, evaluate, extractor, of_classes, of_density, of_mixture, refuse
+from zerosum.evaluation import (
+    Sides,
+    between_classes,
+    compared,
+    evaluate,
+    extractor,
+    of_classes,
+    of_density,
+    of_mixture,
+    refuse,
+)
 from zerosum.metrics import features
 from zerosum.metrics.distances import frechet_distance
 from zerosum.metrics.features import pixels
@@ -185,3 +195,17 @@ def test_a_run_is_not_measured_against_data_that_it_did_not_begin_with(run, cach
     monkeypatch.setattr("zerosum.data.record.Data.fingerprint", lambda _: "another")
     with pytest.raises(DataError, match="not what this run began with"):
         evaluate(run, n=60, features="pixels", cache=cache)
+
+
+def test_classes_are_nearer_to_themselves_than_to_each_other(digits):
+    table = between_classes(digits, pixels())
+    assert table.sees
+    assert table.distance.shape == (10, 10)
+
+
+def test_classes_that_are_not_there_are_not_compared(digits):
+    with pytest.raises(DataError, match="no classes"):
+        between_classes(from_array(np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)), pixels())
+    few = np.where(digits.train.labels == 4, 5, digits.train.labels)
+    with pytest.raises(DataError, match="class '4' has 0 rows"):
+        between_classes(replace(digits, train=replace(digits.train, labels=few)), pixels())

@@ -29,10 +29,10 @@ from zerosum.data import Data
 from zerosum.errors import DataError, UsageError
 from zerosum.lookup import lookup
 from zerosum.metrics import METRICS, Better
-from zerosum.metrics.classes import class_balance, classifier_score
+from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
 from zerosum.metrics.copies import copying
 from zerosum.metrics.density import log_likelihood, mode_coverage
-from zerosum.metrics.distances import Estimate
+from zerosum.metrics.distances import Estimate, Moments, frechet
 from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler
@@ -191,7 +191,9 @@ def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
     labels = sides.data.train.every_label()
     counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=len(sides.data.classes))).double()
     fake, real, noise = (class_balance(p.argmax(1), counts / counts.sum()) for p in seen)
-    yield Row("classes found", fake.found, UNKNOWN, real.found, noise.found, n, look.label, "higher")
+    yield Row(
+        "classes found", float(fake.found), UNKNOWN, float(real.found), float(noise.found), n, look.label, "higher"
+    )
     yield Row("class KL", fake.kl, UNKNOWN, real.kl, noise.kl, n, look.label, "lower")
     if sides.asked is not None:
         held_out = sides.data.test.every_label()[sides.data.test.evenly(sides.n)]
@@ -205,6 +207,25 @@ def agreement(p: Float[Tensor, "n classes"], c: Int[Tensor, " n"]) -> float:
     return (p.argmax(1) == c)[c >= 0].double().mean().item()
 
 
+def between_classes(data: Data, look: Extractor) -> ClassTable:
+    """Frechet distances of the data's classes to each other, and of two halves of each: what a distance must see.
+
+    Raises:
+        DataError: The data has no classes, or fewer than four rows of one.
+    """
+    rows = data.train.evenly(MOST)
+    x, labels = data.train[rows]
+    if labels is None or data.classes is None:
+        raise DataError(f"{data.name} has no classes to compare")
+    counts = np.bincount(labels[labels >= 0], minlength=len(data.classes))
+    if counts.min() < 4:
+        raise DataError(f"{data.name}: class '{data.classes[counts.argmin()]}' has {counts.min()} rows; 4 are needed")
+    features = look.features(data.form.decode(data.form.encode(torch.from_numpy(x.astype(np.float64)))))
+    return class_table(
+        features, torch.from_numpy(labels), data.classes, lambda one, other: frechet(Moments.of(one), Moments.of(other))
+    )
+
+
 def of_mixture(sides: Sides) -> Iterator[Row]:
     """Mode coverage, where the law of the data is known."""
     mixture = sides.data.mixture
@@ -214,7 +235,7 @@ def of_mixture(sides: Sides) -> Iterator[Row]:
     fake, real, noise = (mode_coverage(torch.from_numpy(side), means, sigmas, weights) for side in sides.candidates())
     n, look = len(sides.fake), "exact density"
     error = (fake.near * (1 - fake.near) / n) ** 0.5
-    yield Row("modes found", fake.found, UNKNOWN, real.found, noise.found, n, look, "higher")
+    yield Row("modes found", float(fake.found), UNKNOWN, float(real.found), float(noise.found), n, look, "higher")
     yield Row("within 3 sigma", fake.near, error, real.near, noise.near, n, look, "higher")
     yield Row("mode KL", fake.kl, UNKNOWN, real.kl, noise.kl, n, look, "lower")
 

@@ -25,6 +25,7 @@ from zerosum.evaluation import Row
 from zerosum.game import Term, ask
 from zerosum.lookup import lookup
 from zerosum.losses import LOSSES, Loss
+from zerosum.metrics.classes import ClassTable
 from zerosum.metrics.density import mode_coverage
 from zerosum.penalties import PENALTIES, Penalty
 from zerosum.run import RunFolder
@@ -80,6 +81,11 @@ class Run:
         rows = evaluation.evaluate(self.folder, n, features, seed)
         evaluation.record(self.folder, rows, int(checkpoint.steps(self.folder.checkpoints)[0].name))
         return rows
+
+    def classes(self, features: str | None = None) -> ClassTable:
+        """Distances of the data's classes to each other, beside two halves of each: does the distance see them?"""
+        data = build.open_data(self.config)
+        return evaluation.between_classes(data, evaluation.extractor(features, data))
 
     def picture(self) -> Path | None:
         """The newest picture of samples."""

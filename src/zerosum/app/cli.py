@@ -99,17 +99,25 @@ def evaluate(
         typer.Option(help="pixels, classifier, inception or module:callable; what suits the data if absent."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Instead: the Frechet distance of each class of the data to each.")
+    ] = False,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a run's samples, beside what real data and noise score."""
     from zerosum.app import api
-    from zerosum.app.evaluating import table
+    from zerosum.app.evaluating import class_square, table
     from zerosum.data.mnist import VARIABLE
     from zerosum.evaluation import facts
 
     if data_root:
         os.environ[VARIABLE] = data_root
+    if classes:
+        found = api.load(run).classes(features)
+        square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.sees}
+        answer(square, as_json, lambda _: class_square(found))
+        return
     rows = api.load(run).evaluate(n, features, seed)
     answer({"metrics": [facts(row) for row in rows]}, as_json, lambda _: table(rows))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import isnan
 
 from zerosum.evaluation import Row
+from zerosum.metrics.classes import ClassTable
 
 HEADINGS = ("metric", "samples", "+-", "real data", "noise", "better", "features")
 
@@ -23,6 +24,16 @@ def table(rows: Sequence[Row]) -> str:
     ]
     n = f"{rows[0].n:,} samples; real data: held-out rows under the same protocol" if rows else "nothing to measure"
     return "\n".join([*(line.rstrip() for line in lines), n])
+
+
+def class_square(found: ClassTable) -> str:
+    """Each class against each; on the diagonal, two halves of one."""
+    cells = [["", *found.names]]
+    cells += [[name, *map(number, row)] for name, row in zip(found.names, found.distance.tolist(), strict=True)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
+    seen = "every class is nearer to itself than to any other" if found.sees else "some class is nearer to another one"
+    return "\n".join([*lines, f"on the diagonal: two halves of one class; {seen}"])
 
 
 def number(value: float) -> str:

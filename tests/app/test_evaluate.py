@@ -1,0 +1,47 @@
+"""`zerosum evaluate`: what is printed, and what is JSON."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ring") / "run"
+    words = ["train", "ring", "--steps=3", "--device=cpu", f"--out={folder}"]
+    subprocess.run([sys.executable, "-m", "zerosum", *words], check=True, capture_output=True)
+    return folder
+
+
+def test_json_is_one_line_of_the_promised_shape(zerosum, ring):
+    code, out, _ = zerosum("evaluate", str(ring), "-n", "200", "--json")
+    assert code == 0
+    (line,) = out.splitlines()
+    rows = json.loads(line)["metrics"]
+    assert all(list(row) == ["name", "value", "error", "real", "noise", "n", "features", "better"] for row in rows)
+    assert {"frechet", "kernel", "precision", "coverage", "copying", "modes found"} <= {row["name"] for row in rows}
+    assert {row["n"] for row in rows} == {200}
+
+
+def test_people_see_a_table_with_floor_and_ceiling(zerosum, ring):
+    code, out, _ = zerosum("evaluate", str(ring), "-n", "200", "--features", "pixels")
+    assert code == 0
+    heading, *rows, last = out.splitlines()
+    assert heading.split() == ["metric", "samples", "+-", "real", "data", "noise", "better", "features"]
+    assert any(row.startswith("within 3 sigma") for row in rows)
+    assert last.startswith("200 samples")
+
+
+def test_the_classes_of_the_data_are_compared(zerosum, ring):
+    code, out, _ = zerosum("evaluate", str(ring), "--classes")
+    assert code == 0
+    assert "every class is nearer to itself" in out
+
+
+@pytest.mark.parametrize(("words", "says"), [(["-n", "9"], "at least 50"), (["--features", "hope"], "no extractor")])
+def test_a_mistake_is_answered(zerosum, ring, words, says):
+    code, out, err = zerosum("evaluate", str(ring), *words)
+    assert (code, out) == (2, "")
+    assert says in err
