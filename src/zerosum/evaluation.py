@@ -78,12 +78,12 @@ class Sides:
     @cached_property
     def reference(self) -> Array:
         """Training rows, evenly spread."""
-        return self._form(self.data.train.spread(min(MOST, len(self.data.train))))
+        return self.data.shown(self.data.train.spread(min(MOST, len(self.data.train))))
 
     @cached_property
     def real(self) -> Array:
         """Held-out rows."""
-        return self._form(self.data.test.spread(self.n))
+        return self.data.shown(self.data.test.spread(self.n))
 
     @cached_property
     def noise(self) -> Array:
@@ -93,9 +93,6 @@ class Sides:
             return rng.integers(0, 256, (self.n, *self.real.shape[1:]), dtype=np.uint8)
         mean, deviation = self.reference.mean(0), self.reference.std(0)
         return (mean + deviation * rng.standard_normal((self.n, *self.real.shape[1:]))).astype(np.float32)
-
-    def _form(self, rows: NDArray[Any]) -> Array:
-        return self.data.form.decode(self.data.form.encode(torch.from_numpy(rows.astype(np.float64))))
 
     def candidates(self) -> tuple[Array, Array, Array]:
         """Fake, real, noise: what is compared with the reference."""
@@ -220,7 +217,7 @@ def between_classes(data: Data, look: Extractor) -> ClassTable:
     counts = np.bincount(labels[labels >= 0], minlength=len(data.classes))
     if counts.min() < 4:
         raise DataError(f"{data.name}: class '{data.classes[counts.argmin()]}' has {counts.min()} rows; 4 are needed")
-    features = look.features(data.form.decode(data.form.encode(torch.from_numpy(x.astype(np.float64)))))
+    features = look.features(data.shown(x))
     return class_table(
         features, torch.from_numpy(labels), data.classes, lambda one, other: frechet(Moments.of(one), Moments.of(other))
     )

@@ -221,6 +221,10 @@ class Data:
     def samples(self, rows: Rows, n: int | None = None) -> NDArray[Any]:
         """The first n rows in the form that generated samples have."""
         x, _ = rows[np.arange(len(rows) if n is None else min(n, len(rows)))]
+        return self.shown(x)
+
+    def shown(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Stored rows in the form that generated samples have."""
         return self.form.decode(self.form.encode(torch.from_numpy(x.astype(np.float64))))
 
     def fingerprint(self) -> str:
