@@ -127,7 +127,7 @@ def evaluate(
     samples = Sampler.load(folder.path).draw(n, seed)
     sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels)
     refuse(sides.fake, sides.reference)
-    look = extractor(features, data, cache or user_cache_path("zerosum"))
+    look = extractor(features, data, cache)
     return [*compared(sides, look), *of_classes(sides, look), *of_mixture(sides), *of_density(sides)]
 
 
@@ -147,10 +147,16 @@ def refuse(fake: Array, reference: Array) -> None:
 def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extractor:
     """The extractor of that name; if none is given, the classifier for images with labels, else pixels.
 
+    Args:
+        name: pixels, classifier, inception or "module:callable".
+        data: What it will look at.
+        cache: Where trained classifiers are kept and Inception's file lies; the platform's cache folder if absent.
+
     Raises:
         UsageError: It is not known, or its file is not there.
         DataError: The data has no labels.
     """
+    cache = cache or user_cache_path("zerosum")
     labelled = data.kind == "images" and data.classes is not None and data.train.labels is not None
     name = name or ("classifier" if labelled else "pixels")
     if name == "classifier":
@@ -158,7 +164,7 @@ def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extrac
             raise DataError(f"{data.name}: classifier features need images with labels; use --features pixels")
         train, test = ((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
         return classifier(train, test, len(data.classes or ()), cache)
-    simple = {"pixels": pixels, "inception": lambda: inception(cache or user_cache_path("zerosum"))}
+    simple = {"pixels": pixels, "inception": lambda: inception(cache)}
     found = lookup(simple, name, "extractor")
     made: Extractor = found() if name in simple else own(name, found)
     return made
