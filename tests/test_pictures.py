@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zerosum.pictures import plot, png, sheet
+from zerosum.pictures import path, plot, png, sheet, with_neighbours
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA"), (2, "L"), (7, "L")])
@@ -39,3 +39,23 @@ def test_points_that_all_coincide_are_plotted_too():
 def test_a_png_holds_the_picture():
     picture = sheet(np.full((1, 3, 3, 3), 200, np.uint8))
     assert np.array_equal(np.asarray(Image.open(BytesIO(png(picture)))), np.asarray(picture))
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_walk_through_points_of_any_dimension_is_drawn(d, with_data):
+    way = np.random.default_rng(0).normal(size=(30, d)).astype(np.float32)
+    assert np.asarray(path(way, way + 1 if with_data else None)).std() > 5
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_each_sample_stands_left_of_its_own_neighbours(n):
+    grey = np.arange(1, n + 1, dtype=np.uint8)[:, None, None, None] * np.ones((n, 50, 50, 1), np.uint8)
+    page = np.asarray(with_neighbours(10 * grey, 10 * grey[:, None].repeat(2, axis=1) + 1))
+    tall = page.shape[0] // (-(-n // 2))
+    for number in range(n):
+        block, row = divmod(number, -(-n // 2))
+        line = page[row * tall + tall // 2]
+        half = line[block * (len(line) + 24) // 2 :] if n > 1 else line
+        found = [value for value in dict.fromkeys(half.tolist()) if value < 120]
+        assert found[:2] == [10 * (number + 1), 10 * (number + 1) + 1]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from zerosum.errors import ConfigError, unknown
 from zerosum.schema import Config, Tree
 
-FREE = ("train.steps", "train.minutes", "train.keep", "about", "source", "result")
+FREE = ("train.steps", "train.minutes", "train.keep", "train.check_every", "about", "source", "result")
 """Settings that may change when a run is resumed: they do not touch the game that was played so far."""
 
 AUTOMATIC = ("device", "threads")

@@ -74,11 +74,13 @@ class Sides:
     """Held-out rows to compare with."""
     asked: NDArray[np.int64] | None = None
     """The class that was asked for in each sample, of a generator that is told classes."""
+    most: int = MOST
+    """Training rows to compare with, at most."""
 
     @cached_property
     def reference(self) -> Array:
         """Training rows, evenly spread."""
-        return self.data.shown(self.data.train.spread(min(MOST, len(self.data.train))))
+        return self.data.shown(self.data.train.spread(min(self.most, len(self.data.train))))
 
     @cached_property
     def real(self) -> Array:
@@ -100,7 +102,12 @@ class Sides:
 
 
 def evaluate(
-    folder: RunFolder, n: int | None = None, features: str | None = None, seed: int = 0, cache: Path | None = None
+    folder: RunFolder,
+    n: int | None = None,
+    features: str | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    rows: int = MOST,
 ) -> list[Row]:
     """Measure a run's samples.
 
@@ -111,6 +118,7 @@ def evaluate(
             labels, else pixels.
         seed: Of the samples.
         cache: Where trained classifiers are kept, and where Inception's file is looked for.
+        rows: Training rows to compare with, at most; fewer are quicker, and give other numbers.
 
     Raises:
         UsageError: Too few rows, or an extractor that is not known or not there.
@@ -125,7 +133,7 @@ def evaluate(
     if saved is not None:
         checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
     samples = Sampler.load(folder.path).draw(n, seed)
-    sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels)
+    sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels, rows)
     refuse(sides.fake, sides.reference)
     look = extractor(features, data, cache)
     return [*compared(sides, look), *of_classes(sides, look), *of_mixture(sides), *of_density(sides)]

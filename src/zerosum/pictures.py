@@ -85,6 +85,68 @@ def _scatter(axes: Any, points: Points, data: Points | None) -> None:
         axes.set_aspect("equal", adjustable="datalim")
 
 
+def path(points: Points, data: Points | None = None) -> Image.Image:
+    """A closed walk of samples: its first two numbers over data, or the one number against the way.
+
+    Args:
+        points: (n, d) samples in the order of the walk.
+        data: (m, d) real points.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5 if points.shape[1] > 1 else 3.5), dpi=110, layout="constrained")
+    (_path_in_plane if points.shape[1] > 1 else _path_in_line)(figure.add_subplot(), points, data)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    buffer = BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return Image.open(buffer).convert("RGB")
+
+
+def _path_in_plane(axes: Any, points: Points, data: Points | None) -> None:
+    if data is not None:
+        axes.scatter(data[:, 0], data[:, 1], s=14, color=PAPER, linewidths=0, label="data")
+    axes.plot(points[:, 0], points[:, 1], ".-", color=INK, linewidth=0.8, markersize=3, label="samples on the way")
+    axes.set_xlabel("$x_1$")
+    axes.set_ylabel("$x_2$")
+    if points.shape[1] == 2:
+        axes.set_aspect("equal", adjustable="datalim")
+
+
+def _path_in_line(axes: Any, points: Points, data: Points | None) -> None:
+    if data is not None:
+        way = np.linspace(0, 1, len(data))
+        axes.scatter(way, data[:, 0], s=6, color=PAPER, linewidths=0, label="data")
+    axes.plot(np.linspace(0, 1, len(points)), points[:, 0], color=INK, linewidth=1.6, label="samples on the way")
+    axes.set_xlabel("way")
+    axes.set_ylabel("x")
+
+
+def with_neighbours(samples: NDArray[np.uint8], near: NDArray[np.uint8], blocks: int = 2) -> Image.Image:
+    """Samples, each with its nearest rows to the right of it.
+
+    Args:
+        samples: (n, h, w, c).
+        near: (n, k, h, w, c), from near to far.
+        blocks: Stacks of samples that stand side by side.
+
+    >>> with_neighbours(np.zeros((4, 8, 8, 1), np.uint8), np.zeros((4, 3, 8, 8, 1), np.uint8)).size
+    (844, 205)
+    """
+    k, tall = near.shape[1], -(-len(samples) // blocks)
+    sheets = []
+    for first in range(0, len(samples), tall):
+        part = slice(first, first + tall)
+        sheets += [sheet(samples[part], 1, 100), sheet(near[part].reshape(-1, *near.shape[2:]), k, 100 * k)]
+    gaps = [8 if place % 2 else 24 for place in range(len(sheets))]  # close to its neighbours, far from the next stack
+    page = Image.new(sheets[0].mode, (sum(s.width for s in sheets) + sum(gaps[1:]), sheets[0].height), "white")
+    left = -gaps[0]
+    for gap, part_sheet in zip(gaps, sheets, strict=True):
+        page.paste(part_sheet, (left + gap, 0))
+        left += gap + part_sheet.width
+    return page
+
+
 def gif(frames: list[Image.Image], seconds: float = 0.08) -> bytes:
     """Pictures as a film that runs for ever.
 

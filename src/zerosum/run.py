@@ -2,6 +2,7 @@
 
     config.toml        the whole resolved recipe        readings.jsonl     one line per logged round
     environment.json   versions, device, commit         samples/000500.png the same latents every time
+    verdicts.json      what the diagnosis found         report.html        the page to look at
     checkpoints/000500/                                 lock               held while a process trains here
 
 Whatever is written here is written whole or not at all: to a temporary name first, then renamed.
@@ -51,6 +52,16 @@ class RunFolder:
     def readings(self) -> Path:
         """One line of JSON per logged round."""
         return self.path / "readings.jsonl"
+
+    @property
+    def verdicts(self) -> Path:
+        """What the diagnosis found."""
+        return self.path / "verdicts.json"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path / "report.html"
 
     @property
     def checkpoints(self) -> Path:
@@ -154,7 +165,8 @@ def erase(folder: RunFolder) -> None:
     for path in folder.checkpoints.glob("[0-9]*"):
         shutil.rmtree(path, ignore_errors=True)
     pictures, events = (folder.path / "samples").glob("[0-9]*.png"), folder.events.glob("events.out.tfevents.*")
-    for path in (*pictures, *events, folder.config, folder.environment, folder.readings):
+    written = (folder.verdicts, folder.report, folder.path / "metrics.jsonl")
+    for path in (*pictures, *events, folder.config, folder.environment, folder.readings, *written):
         path.unlink(missing_ok=True)
 
 

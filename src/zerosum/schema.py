@@ -185,6 +185,8 @@ class Train(Section):
     """CPU threads. Absent: torch's choice. Part of the run, since it decides the order of sums."""
     log_every: Positive = 50
     """Rounds from one reading to the next; there is one with each checkpoint, too."""
+    check_every: Positive = 100
+    """Rounds from one checkup to the next: the signs of health that `zerosum diagnose` reads."""
     save_every: Positive = 500
     """Rounds from one checkpoint to the next."""
     sample_every: Positive = 500

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zerosum import build, checkpoint, config, pictures, run
+from zerosum import build, checkpoint, checkup, config, diagnostics, pictures, run
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.errors import Diverged, Stopped
@@ -71,6 +71,7 @@ def fit(
     *,
     data: Data | None = None,
     fresh: bool = False,
+    until_finished: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Moment]:
     """Play a run in its folder, from its newest checkpoint if there is one.
@@ -80,6 +81,7 @@ def fit(
         folder: The run's; other processes are kept out of it.
         data: The data set, if it is open already.
         fresh: Erase what is there and start over.
+        until_finished: Stop when samples no longer get better (`diagnostics.finished`), at the latest after all rounds.
         say: Told in a sentence what a user should know.
 
     Yields:
@@ -107,31 +109,38 @@ def fit(
         diary = Diary(setup, folder)
         diary.open(say)
         try:
-            yield from _guarded(setup, diary)
+            if not (until_finished and diagnostics.finished(diary.history)):
+                yield from _guarded(setup, diary, until_finished, say)
         except Diverged as error:
             good = checkpoint.steps(folder.checkpoints)[0]
             error.add_note(f"The last good checkpoint is {good}. The same settings end here again: try a smaller rate")
             raise
 
 
-def _guarded(setup: Setup, diary: "Diary") -> Iterator[Moment]:
+def _guarded(
+    setup: Setup, diary: "Diary", until_finished: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Moment]:
     """The rounds of a run, each written down, until the end, a limit or a signal."""
     state, train = setup.state, setup.config.train
     clock = Clock(state.extra.get("seconds", 0.0))
-    watch = Watch()
+    watch, health = Watch(), checkup.prepare(setup)
     with asked_to_stop() as signals:
         for moment in rounds(state, setup.game, setup.batches, train.steps):
             clock.tick(moment.seconds)
             watch.note(moment)
             asked = list(signals)  # a signal that comes later than this lets one more round be played
             late = train.minutes is not None and clock.seconds > 60 * train.minutes
-            last = moment.step >= train.steps or late or bool(asked)
+            checks = moment.step % train.check_every == 0
+            done = until_finished and checks and diagnostics.finished(diary.history)
+            last = moment.step >= train.steps or late or done or bool(asked)
             saves = last or moment.step % train.save_every == 0
-            if saves or moment.step % train.log_every == 0:
+            if saves or checks or moment.step % train.log_every == 0:
                 watch.look()
                 report = describe(moment, setup.game) | clock.reading(setup.game.batch)
+                if checks:
+                    report["signs"] = health.look(state)
                 state.extra["seconds"] = report["seconds"]
-                run.append(diary.folder, report)
+                diary.log(report, say)
                 moment = moment._replace(report=report)  # noqa: PLW2901  the same moment, now described
             if last or moment.step % train.sample_every == 0:
                 diary.picture()
@@ -142,7 +151,7 @@ def _guarded(setup: Setup, diary: "Diary") -> Iterator[Moment]:
                 raise Stopped(
                     asked[0], f"stopped after round {moment.step}; everything is saved in {diary.folder.path}"
                 )
-            if late:
+            if late or done:
                 return
 
 
@@ -152,6 +161,10 @@ class Diary:
 
     setup: Setup
     folder: RunFolder
+    history: list[Report] = field(default_factory=list)
+    """The reports of checkups so far."""
+    named: set[str] = field(default_factory=set)
+    """What the diagnosis has named so far."""
 
     def open(self, say: Callable[[str], None]) -> None:
         """Begin the run, or take it up where its newest whole checkpoint left it."""
@@ -163,16 +176,33 @@ class Diary:
             say(f"resumed from round {state.step} in {self.folder.path}")
         run.write(self.folder.config, config.dumps(self.setup.config).encode())
         run.cut(self.folder, state.step)
+        self.history = [report for report in run.read(self.folder) if "signs" in report]
+        self.named = {verdict.name for verdict in self._verdicts() if verdict.sick}
         if self.setup.data.kind == "images":
             run.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
             run.write(self.folder.environment, json.dumps(environment(), indent=1).encode())
             self.save()
 
+    def log(self, report: Report, say: Callable[[str], None]) -> None:
+        """Write a report down; if a checkup is in it and finds something new, say so."""
+        run.append(self.folder, report)
+        if "signs" not in report:
+            return
+        self.history.append(report)
+        for verdict in self._verdicts():
+            if verdict.sick and verdict.name not in self.named:
+                self.named.add(verdict.name)
+                say(f"round {report['step']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
+
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, and what the diagnosis says at it."""
         keep = self.setup.config.train.keep
         checkpoint.save(self.folder.checkpoints, self.setup.state, self._facts, keep)
+        diagnostics.record(self.folder, self._verdicts(), self.setup.state.step)
+
+    def _verdicts(self) -> list[diagnostics.Verdict]:
+        return diagnostics.diagnose(self.history, self.setup.config)
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from zerosum.metrics.manifold import BLOCK, coverage, manifold, nearest
+from zerosum.metrics.manifold import BLOCK, coverage, manifold, nearest, neighbours
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -10,6 +10,14 @@ def test_neighbours_equal_those_of_scikit_learn(k):
     points, others = torch.randn(200, 7, dtype=torch.float64), torch.randn(300, 7, dtype=torch.float64)
     theirs = NearestNeighbors(n_neighbors=k).fit(others.numpy()).kneighbors(points.numpy())[0][:, -1]
     torch.testing.assert_close(nearest(points, others, k), torch.from_numpy(theirs), rtol=1e-12, atol=0)
+
+
+def test_all_of_the_nearest_are_those_of_scikit_learn_from_near_to_far():
+    points, others = torch.randn(BLOCK + 7, 7).double(), torch.randn(300, 7).double()
+    distance, row = NearestNeighbors(n_neighbors=4).fit(others.numpy()).kneighbors(points.numpy())
+    found = neighbours(points, others, 4)
+    torch.testing.assert_close(found.distance, torch.from_numpy(distance), rtol=1e-6, atol=0)
+    assert torch.equal(found.row, torch.from_numpy(row))
 
 
 def test_blocks_do_not_show():

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from zerosum import build, checkpoint, config, evaluation, run, training
+from zerosum import build, checkpoint, config, diagnostics, evaluation, run, training
 from zerosum.data import Data, checked, from_array
 from zerosum.data.feed import feed
-from zerosum.errors import UsageError
+from zerosum.diagnostics import Verdict
+from zerosum.errors import UsageError, ZerosumError
 from zerosum.evaluation import Row
 from zerosum.game import Term, ask
 from zerosum.lookup import lookup
@@ -87,6 +88,37 @@ class Run:
         data = build.open_data(self.config)
         return evaluation.between_classes(data, evaluation.extractor(features, data))
 
+    def diagnose(self) -> list[Verdict]:
+        """Answer, from the readings alone: is the run healthy, how can one tell, which setting should change?
+
+        Returns:
+            A verdict for each question, and one on progress; they are written to verdicts.json, too.
+        """
+        verdicts = diagnostics.of_run(self.folder)
+        diagnostics.record(self.folder, verdicts, (self.readings() or [{"step": 0}])[-1]["step"])
+        return verdicts
+
+    def report(self) -> Path:
+        """Write report.html into the run folder: one file that needs nothing else.
+
+        Raises:
+            RunError: The folder cannot be written to.
+            CheckpointError: There is no checkpoint to make samples from.
+        """
+        from zerosum.app.report import write  # the page's templates are loaded only where they are asked for
+
+        return write(self.folder)
+
+    def conclude(self, say: Callable[[str], None]) -> None:
+        """Write the report of a run that has just been played; whatever keeps it from being written is said.
+
+        A training is not lost because its page could not be drawn.
+        """
+        try:
+            self.report()
+        except (ZerosumError, OSError) as error:
+            say(f"no report: {error}")
+
     def picture(self) -> Path | None:
         """The newest picture of samples."""
         pictures = sorted((self.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
@@ -103,6 +135,8 @@ class Run:
             "samples_per_second": last["samples_per_second"],
             "readings": last,
             "picture": str(self.picture()),
+            "verdict": diagnostics.headline(diagnostics.of_run(self.folder)),
+            "report": str(self.folder.report) if self.folder.report.exists() else None,
             "modes": self.modes(),
         }
 
@@ -162,6 +196,8 @@ def train(
     precision: str | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
+    until: str | None = None,
+    report: bool = True,
     set: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> Run:
@@ -177,6 +213,8 @@ def train(
         precision: "float32" or "float64".
         out: The run folder; runs/NAME if absent.
         fresh: Erase what is there and start over.
+        until: "finished": stop when the samples no longer get better.
+        report: Write report.html at the end, which takes a few seconds.
         set: Further settings, "section.key=value".
         say: Told in a sentence what a user should know.
 
@@ -189,8 +227,23 @@ def train(
     overrides = overrides_of(data, steps, minutes, seed, device, precision) + list(set)
     settings, opened = settings_of(recipe, overrides, say)
     folder = run.choose_folder(settings, out)
-    deque(training.fit(settings, folder, data=opened, fresh=fresh, say=say), maxlen=0)
-    return Run(folder)
+    finished = asks_until_finished(until)
+    deque(training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=say), maxlen=0)
+    run_ = Run(folder)
+    if report:
+        run_.conclude(say)
+    return run_
+
+
+def asks_until_finished(until: str | None) -> bool:
+    """Whether a training is to stop by its diagnosis.
+
+    Raises:
+        UsageError: Something else was asked for.
+    """
+    if until not in (None, "finished"):
+        raise UsageError(f"until = {until!r}: 'finished' is the one thing that can be waited for; for rounds, steps=N")
+    return until is not None
 
 
 def overrides_of(

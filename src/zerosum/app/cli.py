@@ -41,6 +41,9 @@ def train(
     precision: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase what is there and start over.")] = False,
+    until: Annotated[
+        str | None, typer.Option(help="finished: stop when the samples no longer get better.", metavar="finished")
+    ] = None,
     set_: Set = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Play two rounds, write nothing, say what to expect.")
@@ -63,10 +66,12 @@ def train(
         answer(rehearse(settings, opened), as_json, show_rehearsal)
         return
     folder = run.choose_folder(settings, out)
-    moments = training.fit(settings, folder, data=opened, fresh=fresh, say=tell)
+    finished = api.asks_until_finished(until)
+    moments = training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=tell)
     played = 0
     for _ in with_events(with_bar(moments, settings.train.steps, as_json), folder.events):
         played += 1
+    api.Run(folder).conclude(tell)
     answer(api.Run(folder).summary(played), as_json, show_trained)
 
 
@@ -120,6 +125,39 @@ def evaluate(
         return
     rows = api.load(run).evaluate(n, features, seed)
     answer({"metrics": [facts(row) for row in rows]}, as_json, lambda _: table(rows))
+
+
+@app.command()
+def diagnose(
+    run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say in plain words whether a run is healthy, how one can tell, and which setting to change."""
+    from zerosum.app import api
+    from zerosum.app.diagnosing import page
+
+    verdicts = api.load(run).diagnose()
+    answer({"verdicts": [verdict.facts() for verdict in verdicts]}, as_json, lambda _: page(verdicts))
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's report: one HTML file with verdicts, samples, curves and metrics, which needs nothing else."""
+    from time import perf_counter
+
+    from zerosum.app import api
+    from zerosum.data.mnist import VARIABLE
+
+    if data_root:
+        os.environ[VARIABLE] = data_root
+    began = perf_counter()
+    path = api.load(run).report()
+    facts = {"path": str(path), "seconds": round(perf_counter() - began, 2)}
+    answer(facts, as_json, lambda facts: f"report:   {facts['path']}\nwritten in {facts['seconds']:.1f} s")
 
 
 @app.command()
@@ -228,7 +266,9 @@ def show_trained(facts: dict[str, Any]) -> str:
                 **facts["modes"]
             )
         )
+    lines.append(facts["verdict"])
     lines += [f"run:      {facts['run']}", f"samples:  {facts['picture']}",
+              f"report:   {facts['report']}",
               f"next:     zerosum sample {facts['run']} -n 100 --out samples.png"]  # fmt: skip
     return "\n".join(lines)
 

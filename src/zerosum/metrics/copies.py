@@ -50,8 +50,8 @@ def copying(train: Features, test: Others, fake: Float[Tensor, "k d"], cells: in
     """
     train, test, fake = train.double(), test.double(), fake.double()
     theirs, ours = closest(test, train), closest(fake, train)
-    centres = _centres(train, cells)
-    cell_of_test, cell_of_fake = (torch.cdist(x, centres).argmin(1) for x in (test, fake))
+    middles = centres(train, cells)
+    cell_of_test, cell_of_fake = (torch.cdist(x, middles).argmin(1) for x in (test, fake))
     scores, weights = [], []
     for cell in range(cells):
         one, other = theirs[cell_of_test == cell], ours[cell_of_fake == cell]
@@ -74,18 +74,26 @@ def rank_score(ours: Float[Tensor, " k"], theirs: Float[Tensor, " m"]) -> float:
     0.0
     """
     k, m = len(ours), len(theirs)
+    return (above(ours, theirs) - 1 / 2) * sqrt(12 * k * m / (k + m + 1))
+
+
+def above(ours: Float[Tensor, " k"], theirs: Float[Tensor, " m"]) -> float:
+    """Share of the pairs in which ours is larger, ties counting half: the area under the ROC curve.
+
+    >>> above(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0]))
+    0.625
+    """
     ordered = theirs.sort().values
     below = torch.searchsorted(ordered, ours, right=False) + torch.searchsorted(ordered, ours, right=True)
-    larger = below.double().sum().item() / 2  # pairs in which ours is larger; ties count half
-    return (larger - k * m / 2) / sqrt(k * m * (k + m + 1) / 12)
+    return below.double().mean().item() / 2 / len(theirs)
 
 
-def _centres(x: Features, count: int, rounds: int = 30) -> Float[Tensor, "count d"]:
+def centres(x: Features, count: int, rounds: int = 30) -> Float[Tensor, "count d"]:
     """Centres of k-means, from starting points far apart: the same every time."""
-    centres = x[x.sub(x.mean(0)).square().sum(1).argmin()][None]
-    while len(centres) < count:
-        centres = torch.cat([centres, x[torch.cdist(x, centres).min(1).values.argmax()][None]])
+    found = x[x.sub(x.mean(0)).square().sum(1).argmin()][None]
+    while len(found) < count:
+        found = torch.cat([found, x[torch.cdist(x, found).min(1).values.argmax()][None]])
     for _ in range(rounds):
-        cell = torch.cdist(x, centres).argmin(1)
-        centres = torch.stack([x[cell == k].mean(0) if (cell == k).any() else centres[k] for k in range(count)])
-    return centres
+        cell = torch.cdist(x, found).argmin(1)
+        found = torch.stack([x[cell == k].mean(0) if (cell == k).any() else found[k] for k in range(count)])
+    return found

@@ -1,0 +1,169 @@
+"""The pictures of the page, as data that stands in the page itself."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from io import BytesIO
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from zerosum import pictures
+from zerosum.data import Data
+from zerosum.metrics.features import Array, pixels
+from zerosum.metrics.manifold import Neighbours, neighbours
+from zerosum.run import RunFolder
+from zerosum.sampling import Sampler
+
+FRAMES = 24
+"""Pictures over time."""
+
+HEAVY, WIDEST = 100_000, 800
+"""Bytes of one picture above which it is packed tighter, and the pixels it may then be wide."""
+
+WALKS, STEPS = 6, 9
+"""Rows of a sheet of walks, and steps from the first image of a row to its last."""
+
+MOST_CLASSES = 12
+"""Classes of which a walk is shown."""
+
+SHOWN, NEAR = 12, 3
+"""Samples that are shown with their neighbours, and how many of them."""
+
+ASKED, SEARCHED = 400, 10_000
+"""Samples whose neighbours are looked for, and training rows among which they are looked for."""
+
+NUMBERS = 2**24
+"""Numbers in those rows at most, so that large images fit into memory, too."""
+
+
+class Frame(NamedTuple):
+    """A picture of the samples after a round."""
+
+    step: int
+    source: str
+    width: int
+    height: int
+
+
+class Picture(NamedTuple):
+    """Any other picture."""
+
+    source: str
+    width: int
+    height: int
+
+
+class Likeness(NamedTuple):
+    """How near samples lie to the training rows."""
+
+    ratio: float
+    """Median distance of a sample to its nearest training row, over that of a held-out row; NaN if none is known."""
+    searched: int
+    asked: int
+    picture: Picture | None
+
+    @property
+    def meaning(self) -> str:
+        """What the ratio says, in a sentence."""
+        if not self.ratio < 1e6:
+            return ""
+        if self.ratio < 0.6:
+            return "That is suspiciously near: G may repeat rows it was trained on."
+        if self.ratio <= 1.4:
+            return "That is about as it should be: samples that are no copies lie as far away as held-out rows."
+        return "That is farther than new data would lie: these samples are no copies, and not yet like the data."
+
+
+def frames(folder: RunFolder, most: int = FRAMES) -> list[Frame]:
+    """Pictures of the samples over time, evenly chosen; the first and the last are always there."""
+    found = sorted((folder.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+    places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
+    return [Frame(int(found[place].stem), *embedded(found[place].read_bytes())) for place in places]
+
+
+def real(folder: RunFolder) -> Picture | None:
+    """The sheet of real data, where there is one."""
+    return embedded(folder.real.read_bytes()) if folder.real.is_file() else None
+
+
+def embedded(content: bytes) -> Picture:
+    """A PNG file as a data URI; a heavy one is made smaller and becomes a JPEG."""
+    picture: Image.Image = Image.open(BytesIO(content))
+    kind = "png"
+    if len(content) > HEAVY:
+        picture = picture.convert("L" if picture.mode in ("L", "1") else "RGB")
+        picture.thumbnail((WIDEST, 2 * WIDEST))
+        content, kind = _jpeg(picture), "jpeg"
+    return Picture(f"data:image/{kind};base64,{b64encode(content).decode()}", *picture.size)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    for quality in (85, 70, 50):
+        buffer = BytesIO()
+        picture.save(buffer, "JPEG", quality=quality)
+        if buffer.tell() <= HEAVY:
+            break
+    return buffer.getvalue()
+
+
+def drawn(picture: Image.Image) -> Picture:
+    """A picture that was just made."""
+    return embedded(pictures.png(picture))
+
+
+def walks(sampler: Sampler, data: Data | None) -> Picture | None:
+    """Samples between latents: a row of images for each walk or class; the path of points over the data.
+
+    Args:
+        sampler: The generator.
+        data: Points to draw below the path, where they are at hand.
+    """
+    if sampler.form.kind == "points":
+        path = sampler.walk(WALKS, steps=100).array
+        below = data.samples(data.test if len(data.test) else data.train, 2000) if data else None
+        return drawn(pictures.path(path, below)) if np.isfinite(path).all() else None
+    if sampler.conditional:
+        rows = [sampler.walk(2, steps=STEPS, label=label).array for label in classes(sampler)]
+    else:
+        whole = sampler.walk(WALKS + 1, steps=STEPS).array
+        rows = [whole[first * STEPS :] for first in range(WALKS)]
+    return drawn(pictures.sheet(np.concatenate([row[: STEPS + 1] for row in rows]), STEPS + 1, side=800))
+
+
+def classes(sampler: Sampler) -> Sequence[str]:
+    """The classes of which a walk is shown."""
+    return (sampler.form.classes or ())[:MOST_CLASSES]
+
+
+def likeness(sampler: Sampler, data: Data) -> Likeness | None:
+    """How near samples lie to training rows, and a picture of some beside their nearest ones.
+
+    Returns:
+        None where samples are no numbers.
+    """
+    samples = sampler.draw(ASKED).array
+    if not np.isfinite(samples).all():
+        return None
+    train = data.train.spread(max(1, min(SEARCHED, len(data.train), NUMBERS // prod(data.shape))))
+    rows = data.shown(train)
+    look = pixels().features
+    found = neighbours(look(samples), look(rows), min(NEAR, len(rows)))
+    picture = drawn(beside(samples, rows, found)) if data.kind == "images" else None
+    return Likeness(_ratio(found, data, rows), len(rows), len(samples), picture)
+
+
+def _ratio(found: Neighbours, data: Data, rows: Array) -> float:
+    if not len(data.test):
+        return float("nan")
+    look = pixels().features
+    held_out = neighbours(look(data.shown(data.test.spread(ASKED))), look(rows), 1).distance
+    ours, theirs = (torch.median(distance[:, 0]).item() for distance in (found.distance, held_out))
+    return ours / theirs if theirs else float("nan")
+
+
+def beside(samples: Array, rows: Array, found: Neighbours) -> Image.Image:
+    """The first samples, each beside its nearest rows."""
+    return pictures.with_neighbours(samples[:SHOWN], rows[found.row[:SHOWN].numpy()])

@@ -1,0 +1,153 @@
+"""Readings to verdicts: what is wrong with a run, how one can tell, and which setting to change.
+
+Every checkup (see `checkup`) leaves its signs in readings.jsonl.
+
+    measures    signs of the last checkups -> numbers       questions   limits of the measures, and what they mean
+    advice      settings -> the setting to change           verdict     what is asked and answered
+
+The limits come from a zoo of runs with planted faults and of healthy ones (docs/zoo.md). No torch here: a run folder on
+a machine without it can be diagnosed, too.
+"""
+
+import json
+from collections.abc import Sequence
+
+from zerosum.diagnostics.advice import option
+from zerosum.diagnostics.measures import RECENT, History, Reading, measure, sign
+from zerosum.diagnostics.questions import QUESTIONS
+from zerosum.diagnostics.verdict import Evidence, Finding, Question, Verdict
+from zerosum.run import RunFolder, read, write
+from zerosum.schema import Config
+
+FEWEST = 5
+"""Checkups below which nothing is said."""
+
+
+def diagnose(readings: Sequence[Reading], config: Config) -> list[Verdict]:
+    """Answer every question about a run.
+
+    Args:
+        readings: Every line of readings.jsonl, oldest first, or those up to some round.
+        config: The settings of the run: advice depends on them.
+
+    Returns:
+        A verdict for each question, and one on progress.
+    """
+    history = [reading for reading in readings if "signs" in reading]
+    if len(history) < FEWEST:
+        few = f"Cannot be told: {len(history)} checkups, and {FEWEST} are needed"
+        more = option("train.check_every", str(max(1, config.train.steps // (2 * FEWEST))))
+        asked = [*((one.name, one.asks) for one in QUESTIONS), PROGRESS]
+        return [Verdict(name, None, asks, few, (), more) for name, asks in asked]
+    return [*(answer(question, history, config) for question in QUESTIONS), on_progress(history)]
+
+
+def answer(question: Question, history: History, config: Config) -> Verdict:
+    """Answer one question."""
+    known = Known(history)
+    met = [(finding, weighed(finding, known)) for finding in question.findings]
+    for finding, evidence in met:
+        if len(evidence) == len(finding.limits) and all(one.sick for one in evidence):
+            says = said(finding.answer, known)
+            return Verdict(question.name, True, question.asks, says, tuple(evidence), question.advice(config))
+    everything = tuple(dict.fromkeys(one for _, evidence in met for one in evidence))
+    if not everything:
+        return Verdict(question.name, None, question.asks, "Cannot be told: nothing here measures it.")
+    return Verdict(question.name, False, question.asks, said(question.well, known), everything)
+
+
+def weighed(finding: Finding, known: "Known") -> list[Evidence]:
+    """The limits of a finding with what was measured, less those that nothing measures here."""
+    pairs = [(limit, known[limit.measure]) for limit in finding.limits]
+    return [limit.evidence(value) for limit, value in pairs if value is not None]
+
+
+class Known(dict[str, float | None]):
+    """The measures of a history, each computed when it is asked for."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self.history = history
+
+    def __missing__(self, name: str) -> float | None:
+        self[name] = measure(name, self.history)
+        return self[name]
+
+
+def said(sentence: str, known: Known) -> str:
+    """A sentence with its measures put in."""
+    return sentence.format_map(known) + "."
+
+
+PROGRESS = "progress", "Is it still getting better?"
+
+
+def on_progress(history: History) -> Verdict:
+    """Whether samples still get nearer to held-out data."""
+    gains = {name: better(history, name) for name in GAINS}
+    evidence = tuple(Evidence(f"{name} gained", gain, GAINS[name], "above", NOISE) for name, gain in gains.items())
+    done = len(history) >= 2 * FEWEST and all(gain <= GAINS[name] for name, gain in gains.items())
+    distance = sign("distance", history)
+    where = (
+        ""
+        if distance is None
+        else f"; the distance to held-out data is {distance:.2g}, real data scores "
+        + (f"{sign('distance_real', history):.2g}")
+    )
+    sentence = "No, finished: nothing gained in the last third of the run" if done else "Yes, still improving"
+    advice = "" if done else "train on: --steps with a larger number, or --until finished"
+    return Verdict(PROGRESS[0], False, PROGRESS[1], sentence + where + ".", evidence, advice)
+
+
+NOISE = "the spread of a share of 512 rows"
+
+GAINS = {"distance": 0.1, "told": 0.03, "covered": 0.02}
+"""Sign -> what is a gain: of the distance as a share of itself, else as it is."""
+
+
+def better(history: History, name: str) -> float:
+    """How far the best recent median of a sign lies beyond the best before the last third."""
+    cut = max(RECENT, len(history) - max(FEWEST, len(history) // 3))
+    direction = 1 if name == "covered" else -1
+    medians = [sign(name, history[: end + 1]) for end in range(RECENT - 1, len(history))]
+    values = [(direction * value if value is not None else float("-inf")) for value in medians]
+    before, now = max(values[: cut - RECENT + 1]), max(values[cut - RECENT + 1 :])
+    scale = max(abs(before), 0.01) if name == "distance" else 1.0
+    return (now - before) / scale
+
+
+def finished(readings: Sequence[Reading]) -> bool:
+    """Whether a run has stopped getting better, so that `train --until finished` stops."""
+    history = [reading for reading in readings if "signs" in reading]
+    return len(history) >= 2 * FEWEST and on_progress(history).answer.startswith("No")
+
+
+def headline(verdicts: Sequence[Verdict]) -> str:
+    """One sentence: what is wrong, or that nothing is."""
+    sick = [verdict for verdict in verdicts if verdict.sick]
+    if sick:
+        rest = f" (and {len(sick) - 1} more)" if len(sick) > 1 else ""
+        return f"{sick[0].name}{rest}: {sick[0].answer}"
+    if all(verdict.sick is None for verdict in verdicts):
+        return verdicts[0].answer
+    return f"healthy: no fault found. Still improving? {verdicts[-1].answer}"
+
+
+def of_run(folder: RunFolder) -> list[Verdict]:
+    """The verdicts on a run, from its readings.
+
+    Raises:
+        RunError: There is no run in the folder.
+    """
+    return diagnose(read(folder), folder.read_config())
+
+
+def record(folder: RunFolder, verdicts: Sequence[Verdict], step: int) -> None:
+    """Write verdicts.json."""
+    facts = {"step": step, "verdicts": [verdict.facts() for verdict in verdicts]}
+    write(folder.verdicts, json.dumps(facts, indent=1).encode())
+
+
+__all__ = [
+    "QUESTIONS", "Evidence", "Verdict", "diagnose", "finished", "headline", "of_run", "record",
+]  # fmt: skip

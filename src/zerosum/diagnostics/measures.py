@@ -1,0 +1,93 @@
+"""Measures: one number of a stretch of checkups.
+
+A sign's measure is its median over the last four checkups, so that one that is out of line decides nothing; the others
+say how far something moved, grew or fell. A measure is None where nothing measures it: a sign that this data does not
+have, or too few checkups.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+Reading = Mapping[str, Any]
+"""A line of readings.jsonl."""
+
+History = Sequence[Reading]
+"""Readings that hold signs, oldest first."""
+
+RECENT = 4
+"""Checkups whose median is a measure."""
+
+
+def sign(name: str, history: History) -> float | None:
+    """The median of a sign over the last checkups; None where it is missing."""
+    values = [one for reading in history[-RECENT:] if (one := reading["signs"].get(name)) is not None]
+    return median(values) if values else None
+
+
+def turnover(history: History) -> float | None:
+    """Share of G's samples, from the same latents, that moved to another part of the space since the checkup before."""
+    cells = [reading["signs"]["cells"] for reading in history[-RECENT - 1 :]]
+    moves = [sum(abs(a - b) for a, b in zip(one, other, strict=True)) / 2 for one, other in pairwise(cells)]
+    return median(moves) if moves else None
+
+
+def slope(history: History) -> float | None:
+    """How fast D's logit changes with the sample; None where a logit has no scale of its own, as a critic's."""
+    return None if history[-1].get("score") == "critic value" else sign("slope", history)
+
+
+def growth(history: History) -> float | None:
+    """Size of D's logits, over what it was in the first checkups of the half before."""
+    early, late = sign("logit_size", history[: len(history) // 2]), sign("logit_size", history)
+    return None if not early or late is None else late / early
+
+
+def progress(history: History) -> float | None:
+    """Share of the distance to held-out data that was overcome since half as many checkups, at most over ten."""
+    back = min(10, len(history) // 2)
+    early, late = sign("distance", history[:-back]) if back else None, sign("distance", history)
+    return None if not early or late is None else 1 - late / early
+
+
+def excess(history: History) -> float | None:
+    """How much better than by chance, and than for real data, a nearest neighbour tells samples from data."""
+    told, real = sign("told", history), sign("told_real", history)
+    return None if told is None or real is None else told - max(0.5, real)
+
+
+def confined(history: History) -> float | None:
+    """How steady the share of values that G cannot reach is: the least of the last checkups over the largest."""
+    values = [one for reading in history[-2 * RECENT :] if (one := reading["signs"].get("unreached")) is not None]
+    return min(values) / max(values) if values and max(values) else None
+
+
+def gained(history: History) -> float | None:
+    """How much more of the data samples come near than half as many checkups ago, at most ten."""
+    back = min(10, len(history) // 2)
+    early, late = sign("covered", history[:-back]) if back else None, sign("covered", history)
+    return None if early is None or late is None else late - early
+
+
+def lost(history: History) -> float | None:
+    """Share of the data that no sample comes near, beyond what held-out data itself leaves out."""
+    covered, real = sign("covered", history), sign("covered_real", history)
+    return None if covered is None or real is None else real - covered
+
+
+MEASURES: dict[str, Callable[[History], float | None]] = {
+    "turnover": turnover,
+    "slope": slope,
+    "growth": growth,
+    "progress": progress,
+    "excess": excess,
+    "lost": lost,
+    "gained": gained,
+    "confined": confined,
+}
+
+
+def measure(name: str, history: History) -> float | None:
+    """A measure of that name, or the recent median of the sign of that name."""
+    return MEASURES[name](history) if name in MEASURES else sign(name, history)
