@@ -11,11 +11,13 @@ from pathlib import Path
 
 from zerosum import config
 from zerosum.claims import CLAIMS, GROUPS
+from zerosum.diagnostics import QUESTIONS
+from zerosum.diagnostics.measures import MEASURES
 from zerosum.losses import LOSSES
 from zerosum.penalties import PENALTIES
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "theory.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "theory.md", ROOT / "docs" / "diagnosis.md")
 
 
 def formula(function):
@@ -57,6 +59,21 @@ def recipes():
     return rows
 
 
+def questions():
+    rows = ["| verdict | question | found where |", "|---|---|---|"]
+    for question in QUESTIONS:
+        found = "; or ".join(
+            " and ".join(
+                f"`{limit.measure}` {'>' if limit.sick == 'above' else '<'} {limit.threshold:g}" for limit in one
+            )
+            for one in (finding.limits for finding in question.findings)
+        )
+        rows.append(f"| {question.name} | {question.asks} | {found} |")
+    rows += ["", "Measures that are no sign:", ""]
+    rows += [f"- `{name}`: {getdoc(function)[0].lower()}{getdoc(function)[1:]}" for name, function in MEASURES.items()]
+    return rows
+
+
 def claims(group):
     rows = ["", "| claim | what holds | closed form | source |", "|---|---|---|---|"]
     for claim in CLAIMS.values():
@@ -67,7 +84,9 @@ def claims(group):
     return [*rows, ""]
 
 
-PARTS = {"games": games, "recipes": recipes} | {f"claims {group}": partial(claims, group) for group in GROUPS}
+PARTS = {"games": games, "recipes": recipes, "questions": questions} | {
+    f"claims {group}": partial(claims, group) for group in GROUPS
+}
 
 
 def written(text):

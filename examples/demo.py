@@ -54,6 +54,8 @@ def main():
     for name, row in zip(GOALS, zip(*columns, strict=True), strict=True):
         print(f"{name:<56}{''.join(f'{value:6.3f}  ' for value in row[:-1])}{row[-1]:>15.3f}   {GOALS[name]}")
     print(f"\nDigits that no one wrote: {run.picture()}")
+    print(f"Verdict on the last seed, {run.verdict()}")
+    print(f"Its report, to open in a browser: {run.path / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -99,6 +99,15 @@ def test_signs_that_are_null_or_missing_make_a_question_unanswerable_and_not_fal
         assert "Cannot be told" in verdict.answer
 
 
+def test_a_run_of_which_nothing_could_be_measured_is_still_answered_in_json():
+    """Samples at infinity leave null in every sign."""
+    readings = [{"step": i, "signs": dict.fromkeys(WELL) | {"cells": [0.5, 0.5]}} for i in range(1, 15)]
+    facts = [verdict.facts() for verdict in diagnose(readings, SETTINGS)]
+    assert json.loads(json.dumps(facts, allow_nan=False)) == json.loads(json.dumps(facts))
+    partly = history(change=lambda i: {"spread": None, "unreached": None})
+    assert "unknown" in " ".join(verdict.answer for verdict in diagnose(partly, SETTINGS))
+
+
 def test_every_limit_is_a_measure_and_every_sentence_can_be_said():
     readings = history()
     for question in QUESTIONS:
@@ -149,7 +158,9 @@ def test_a_run_is_finished_when_nothing_got_better_in_its_last_third():
     assert not finished(history(16, falling))
     assert finished(history(24, flat))
     assert not finished(history(6, flat))  # too early to tell
-    assert "still improving" in diagnose(history(16, falling), SETTINGS)[-1].answer
+    assert diagnose(history(16, falling), SETTINGS)[-1].answer.startswith("Yes")
+    assert "still getting better" in headline(diagnose(history(16, falling), SETTINGS))
+    assert "finished" in headline(diagnose(history(24, flat), SETTINGS))
 
 
 def test_noise_around_a_level_is_no_improvement():

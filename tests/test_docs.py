@@ -57,6 +57,11 @@ def test_every_command_of_the_readme_is_one(capsys):
 
 
 def test_every_setting_the_readme_names_exists():
-    known = config.flat(Config().model_dump()) | {"data.labels": 0, "data.layout": 0, "data.range": 0}
+    known = config.flat(Config().model_dump()) | {
+        "optimisers.discriminator.rate": 0,
+        "data.labels": 0,
+        "data.layout": 0,
+        "data.range": 0,
+    }
     for setting in re.findall(r"--set ([\w.]+)=", README):
         assert any(key == setting or key.startswith(f"{setting}.") for key in known), setting

@@ -239,3 +239,40 @@ def test_samples_of_every_picture_come_from_the_same_latents(settings, tmp_path)
 def test_points_are_plotted(settings, tmp_path, recipe):
     finish(settings(f'data="{recipe}"', "train.steps=2", "train.sample_every=2"), tmp_path)
     assert RunFolder(tmp_path).sample(2).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_writes_its_verdicts_and_says_a_finding_once(settings, tmp_path):
+    heard = []
+    recipe = settings(
+        "train.steps=12", "train.check_every=1", "train.save_every=6", 'data="digits"', "average.half_life=0"
+    )
+    finish(recipe, tmp_path, say=heard.append)
+    facts = json.loads((tmp_path / "verdicts.json").read_text())
+    assert facts["step"] == 12
+    assert {verdict["name"] for verdict in facts["verdicts"]} >= {"mode collapse", "D too weak", "progress"}
+    sick = [verdict["name"] for verdict in facts["verdicts"] if verdict["sick"]]
+    assert sick  # twelve rounds make no digits
+    for name in sick:
+        assert sum(f": {name}? " in sentence and "Try " in sentence for sentence in heard) == 1
+
+
+def test_a_resumed_run_does_not_repeat_what_it_has_said(settings, tmp_path):
+    options = ("train.check_every=1", "train.save_every=6", "average.half_life=0")
+    finish(settings("train.steps=12", *options), tmp_path)
+    heard = []
+    finish(settings("train.steps=13", *options), tmp_path, say=heard.append)
+    named = {v["name"] for v in json.loads((tmp_path / "verdicts.json").read_text())["verdicts"] if v["sick"]}
+    assert named
+    assert not any("mode collapse?" in sentence for sentence in heard)
+
+
+def test_until_finished_stops_where_nothing_gets_better_and_says_so_again(settings, tmp_path):
+    """With hardly a step of either player, nothing can get better; the tenth checkup is the first that can tell."""
+    still = [f"optimisers.{player}.rate=1e-9" for player in ("generator", "discriminator")]
+    recipe = settings("train.steps=60", "train.check_every=2", *still)
+    finish(recipe, tmp_path, until_finished=True)
+    stopped = run.read(RunFolder(tmp_path))[-1]["step"]
+    assert 20 <= stopped <= 24
+    assert (tmp_path / "checkpoints" / f"{stopped:06d}").exists()
+    assert not list(fit(recipe, RunFolder(tmp_path), until_finished=True))
+    assert next(iter(fit(recipe, RunFolder(tmp_path)))).step == stopped + 1  # asked for all rounds, it goes on

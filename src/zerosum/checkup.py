@@ -31,6 +31,7 @@ from zerosum.data.record import Rows
 from zerosum.game import Conditions, Game, State, visit
 from zerosum.metrics.clouds import (
     Clouds,
+    Within,
     clouds,
     covered,
     energy_distance,
@@ -39,8 +40,7 @@ from zerosum.metrics.clouds import (
     nearer,
     spread,
     told_apart,
-    usual,
-)
+)  # fmt: skip
 from zerosum.metrics.copies import above, centres
 
 ROWS = 512
@@ -143,7 +143,7 @@ class Checkup:
         """Where the samples lie, as a user would see them: images clipped to black and white."""
         samples = samples.clamp(-1, 1) if self.images else samples
         fake = samples.flatten(1).float()
-        among = Clouds(self._real, *clouds(self.held.flat, fake)[1:])
+        among = Clouds(self._real, Within(torch.cdist(fake, fake)), torch.cdist(self.held.flat, fake))
         for measure in (energy_distance, spread, missing, covered, near, told_apart):
             yield (
                 {"energy_distance": "distance", "told_apart": "told"}.get(measure.__name__, measure.__name__),
@@ -156,9 +156,9 @@ class Checkup:
             yield "detail", detail(samples) / detail(self.held.x)
 
     @cached_property
-    def _real(self) -> Tensor:
+    def _real(self) -> Within:
         """Distances between held-out rows."""
-        return torch.cdist(self.held.flat, self.held.flat)
+        return Within(torch.cdist(self.held.flat, self.held.flat))
 
     def _shares(self, x: Tensor) -> list[float]:
         """Which share of the rows lies in each part of the space."""
@@ -201,7 +201,7 @@ class Checkup:
 
     def _slopes(self, net: nn.Module, samples: Tensor) -> Signs:
         """How fast D's logit and G's cost change as a sample moves by the usual distance; of a batch of samples."""
-        m, usually = self.game.batch, usual(self._real)
+        m, usually = self.game.batch, self._real.usual
         c = None if self.held.c is None else self.held.c[:m]
         x = samples[:m].detach().requires_grad_()
         with torch.enable_grad():

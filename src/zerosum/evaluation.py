@@ -11,7 +11,7 @@ number.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from zerosum.lookup import lookup
 from zerosum.metrics import METRICS, Better
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
 from zerosum.metrics.copies import copying
-from zerosum.metrics.density import log_likelihood, mode_coverage
+from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
 from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
 from zerosum.run import RunFolder
@@ -40,9 +40,6 @@ from zerosum.sampling import Sampler
 MOST = 10_000
 FEWEST = 50
 """Rows below which no number is given: the neighbours and parts of a metric would be too few."""
-
-UNKNOWN = float("nan")
-"""The error of a number of which none is known."""
 
 VALIDATION = 1_000
 """Training rows by which the Parzen window is chosen, at most half of them."""
@@ -62,6 +59,8 @@ class Row(NamedTuple):
     n: int
     features: str
     better: Better
+    note: str = ""
+    """What the number does not say: which classes or modes were missed."""
 
 
 @dataclass(frozen=True)
@@ -202,15 +201,23 @@ def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
     labels = sides.data.train.every_label()
     counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=len(sides.data.classes))).double()
     fake, real, noise = (class_balance(p.argmax(1), counts / counts.sum()) for p in seen)
-    yield Row(
-        "classes found", float(fake.found), UNKNOWN, float(real.found), float(noise.found), n, look.label, "higher"
-    )
-    yield Row("class KL", fake.kl, UNKNOWN, real.kl, noise.kl, n, look.label, "lower")
+    yield from spread_rows("classes found", "class KL", (fake, real, noise), sides.data.classes, n, look.label)
     if sides.asked is not None:
         held_out = sides.data.test.every_label()[sides.data.test.evenly(sides.n)]
         asked = torch.from_numpy(sides.asked), torch.from_numpy(held_out), torch.from_numpy(sides.asked[: sides.n])
         right, floor, ceiling = (agreement(p, c) for p, c in zip(seen, asked, strict=True))
         yield Row("asked class", right, (right * (1 - right) / n) ** 0.5, floor, ceiling, n, look.label, "higher")
+
+
+def spread_rows(
+    found: str, kl: str, seen: tuple[Modes, Modes, Modes], names: Sequence[str], n: int, look: str
+) -> Iterator[Row]:
+    """How samples, held-out rows and noise are spread over classes or modes, and which the samples missed."""
+    fake, real, noise = seen
+    missed = f"missed: {', '.join(names[number] for number in fake.missed)}" if fake.missed else ""
+    counts = float(fake.found), fake.found_error, float(real.found), float(noise.found)
+    yield Row(found, *counts, n, look, "higher", missed)
+    yield Row(kl, fake.kl, fake.kl_error, real.kl, noise.kl, n, look, "lower")
 
 
 def agreement(p: Float[Tensor, "n classes"], c: Int[Tensor, " n"]) -> float:
@@ -246,9 +253,9 @@ def of_mixture(sides: Sides) -> Iterator[Row]:
     fake, real, noise = (mode_coverage(torch.from_numpy(side), means, sigmas, weights) for side in sides.candidates())
     n, look = len(sides.fake), "exact density"
     error = (fake.near * (1 - fake.near) / n) ** 0.5
-    yield Row("modes found", float(fake.found), UNKNOWN, float(real.found), float(noise.found), n, look, "higher")
+    names = tuple(f"({', '.join(f'{place:.3g}' for place in mean)})" for mean in mixture.means)
+    yield from spread_rows("modes found", "mode KL", (fake, real, noise), names, n, look)
     yield Row("within 3 sigma", fake.near, error, real.near, noise.near, n, look, "higher")
-    yield Row("mode KL", fake.kl, UNKNOWN, real.kl, noise.kl, n, look, "lower")
 
 
 def of_density(sides: Sides) -> Iterator[Row]:

@@ -131,7 +131,7 @@ def with_neighbours(samples: NDArray[np.uint8], near: NDArray[np.uint8], blocks:
         blocks: Stacks of samples that stand side by side.
 
     >>> with_neighbours(np.zeros((4, 8, 8, 1), np.uint8), np.zeros((4, 3, 8, 8, 1), np.uint8)).size
-    (844, 205)
+    (856, 204)
     """
     k, tall = near.shape[1], -(-len(samples) // blocks)
     sheets = []

@@ -20,7 +20,9 @@ def test_json_is_one_line_of_the_promised_shape(zerosum, ring):
     assert code == 0
     (line,) = out.splitlines()
     rows = json.loads(line)["metrics"]
-    assert all(list(row) == ["name", "value", "error", "real", "noise", "n", "features", "better"] for row in rows)
+    assert all(
+        list(row) == ["name", "value", "error", "real", "noise", "n", "features", "better", "note"] for row in rows
+    )
     assert {"frechet", "kernel", "precision", "coverage", "copying", "modes found"} <= {row["name"] for row in rows}
     assert {row["n"] for row in rows} == {200}
 

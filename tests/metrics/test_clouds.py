@@ -4,7 +4,7 @@ import torch
 from scipy.stats import energy_distance as of_scipy
 from sklearn.neighbors import KNeighborsClassifier
 
-from zerosum.metrics.clouds import clouds, covered, energy_distance, missing, near, nearer, spread, told_apart, usual
+from zerosum.metrics.clouds import Within, clouds, covered, energy_distance, missing, near, nearer, spread, told_apart
 from zerosum.metrics.manifold import coverage
 
 
@@ -15,7 +15,7 @@ def normal(n, d=2, seed=0, shift=0.0):
 def test_the_energy_distance_in_one_dimension_is_scipys():
     x, y = normal(300, 1), normal(200, 1, seed=1, shift=0.7)
     among = clouds(x, y)
-    ours = 2 * among.across.mean() - among.real.mean() - among.fake.mean()
+    ours = 2 * among.across.mean() - among.real.distances.mean() - among.fake.distances.mean()
     assert ours.item() == pytest.approx(of_scipy(x.flatten().numpy(), y.flatten().numpy()) ** 2, rel=1e-9)
 
 
@@ -86,4 +86,4 @@ def test_one_point_again_and_again_has_no_spread():
 
 
 def test_the_usual_distance_leaves_out_the_diagonal():
-    assert usual(torch.tensor([[0.0, 3.0], [3.0, 0.0]])) == 3
+    assert Within(torch.tensor([[0.0, 3.0], [3.0, 0.0]])).usual == 3

@@ -1,10 +1,11 @@
 from math import exp, inf, log
 
+import numpy as np
 import pytest
 import torch
 
 from zerosum.data import DATASETS
-from zerosum.metrics.density import mode_coverage
+from zerosum.metrics.density import mode_coverage, spread_over
 
 
 @pytest.mark.parametrize(("name", "modes"), [("ring", 8), ("grid", 25)])
@@ -12,7 +13,7 @@ def test_true_samples_find_every_mode_and_score_what_theory_says(name, modes):
     data = DATASETS[name]()
     means, sigmas = torch.from_numpy(data.mixture.means), torch.from_numpy(data.mixture.sigmas)
     samples = torch.from_numpy(data.test.x)
-    found, share, kl, missed = mode_coverage(samples, means, sigmas)
+    found, share, kl, missed, *_ = mode_coverage(samples, means, sigmas)
     assert (found, missed) == (modes, ())
     assert kl < 3 * (modes - 1) / (2 * len(samples))  # a perfect sampler has a third of that, in the mean
     assert share == pytest.approx(1 - exp(-4.5), abs=4 * (0.98889 * 0.01111 / len(samples)) ** 0.5)
@@ -37,3 +38,20 @@ def test_samples_between_the_modes_find_none():
         0.0,
         inf,
     )
+
+
+def test_the_errors_of_counts_are_those_of_drawing_again():
+    """Against many fresh draws of the same size."""
+    shares = torch.tensor([0.5, 0.3, 0.19, 0.01])
+    rng = np.random.default_rng(3)
+    draws = rng.multinomial(100, [0.5, 0.3, 0.19, 0.01], 300)
+    fresh = [spread_over(torch.from_numpy(draw).double(), shares, 100) for draw in draws]
+    found, kl = np.std([one.found for one in fresh]), np.std([one.kl for one in fresh])
+    assert np.mean([one.found_error for one in fresh if one.found == 4]) == pytest.approx(found, rel=0.35)
+    assert kl <= np.mean([one.kl_error for one in fresh]) <= 2 * kl  # near zero, drawing again says too much
+
+
+def test_no_sample_anywhere_has_no_error_to_state():
+    none = spread_over(torch.zeros(3), torch.full((3,), 1 / 3), 50)
+    assert (none.found, none.near, none.kl) == (0, 0, float("inf"))
+    assert np.isnan(none.kl_error)

@@ -21,7 +21,7 @@ from zerosum import build, checkpoint, config, diagnostics, evaluation, run, tra
 from zerosum.data import Data, checked, from_array
 from zerosum.data.feed import feed
 from zerosum.diagnostics import Verdict
-from zerosum.errors import UsageError, ZerosumError
+from zerosum.errors import UsageError
 from zerosum.evaluation import Row
 from zerosum.game import Term, ask
 from zerosum.lookup import lookup
@@ -98,6 +98,10 @@ class Run:
         diagnostics.record(self.folder, verdicts, (self.readings() or [{"step": 0}])[-1]["step"])
         return verdicts
 
+    def verdict(self) -> str:
+        """The diagnosis in one sentence."""
+        return diagnostics.headline(diagnostics.of_run(self.folder))
+
     def report(self) -> Path:
         """Write report.html into the run folder: one file that needs nothing else.
 
@@ -116,8 +120,8 @@ class Run:
         """
         try:
             self.report()
-        except (ZerosumError, OSError) as error:
-            say(f"no report: {error}")
+        except Exception as error:  # noqa: BLE001  whatever it is, the run is saved and must not end in it
+            say(f"no report: {type(error).__name__}: {error}. `zerosum report {self.path}` tries again")
 
     def picture(self) -> Path | None:
         """The newest picture of samples."""
@@ -135,7 +139,7 @@ class Run:
             "samples_per_second": last["samples_per_second"],
             "readings": last,
             "picture": str(self.picture()),
-            "verdict": diagnostics.headline(diagnostics.of_run(self.folder)),
+            "verdict": self.verdict(),
             "report": str(self.folder.report) if self.folder.report.exists() else None,
             "modes": self.modes(),
         }

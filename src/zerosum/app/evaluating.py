@@ -23,7 +23,8 @@ def table(rows: Sequence[Row]) -> str:
         for pairs in (list(zip(row, widths, strict=True)) for row in cells)
     ]
     n = f"{rows[0].n:,} samples; real data: held-out rows under the same protocol" if rows else "nothing to measure"
-    return "\n".join([*(line.rstrip() for line in lines), n])
+    notes = [f"{row.name}: {row.note}" for row in rows if row.note]
+    return "\n".join([*(line.rstrip() for line in lines), *notes, n])
 
 
 def class_square(found: ClassTable) -> str:

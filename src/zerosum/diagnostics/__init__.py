@@ -11,6 +11,8 @@ a machine without it can be diagnosed, too.
 
 import json
 from collections.abc import Sequence
+from math import isinf
+from typing import Any
 
 from zerosum.diagnostics.advice import option
 from zerosum.diagnostics.measures import RECENT, History, Reading, measure, sign
@@ -76,7 +78,26 @@ class Known(dict[str, float | None]):
 
 def said(sentence: str, known: Known) -> str:
     """A sentence with its measures put in."""
-    return sentence.format_map(known) + "."
+    return sentence.format_map(Spoken(known)) + "."
+
+
+class Spoken(dict[str, Any]):
+    """Measures as words: one that is not known is said to be so, whatever the format."""
+
+    def __init__(self, known: Known) -> None:
+        super().__init__()
+        self.known = known
+
+    def __missing__(self, name: str) -> Any:
+        value = self.known[name]
+        return Unknown() if value is None else value
+
+
+class Unknown:
+    """Stands in a sentence for a number that was not measured."""
+
+    def __format__(self, how: str) -> str:
+        return "an unknown share" if "%" in how else "unknown"
 
 
 PROGRESS = "progress", "Is it still getting better?"
@@ -87,16 +108,11 @@ def on_progress(history: History) -> Verdict:
     gains = {name: better(history, name) for name in GAINS}
     evidence = tuple(Evidence(f"{name} gained", gain, GAINS[name], "above", NOISE) for name, gain in gains.items())
     done = len(history) >= 2 * FEWEST and all(gain <= GAINS[name] for name, gain in gains.items())
-    distance = sign("distance", history)
-    where = (
-        ""
-        if distance is None
-        else f"; the distance to held-out data is {distance:.2g}, real data scores "
-        + (f"{sign('distance_real', history):.2g}")
-    )
-    sentence = "No, finished: nothing gained in the last third of the run" if done else "Yes, still improving"
+    known = Known(history)
+    says = "No, it is finished: nothing was gained in the last third of the run" if done else "Yes"
+    where = said("the distance to held-out data is {distance:.2g}, real data scores {distance_real:.2g}", known)
     advice = "" if done else "train on: --steps with a larger number, or --until finished"
-    return Verdict(PROGRESS[0], False, PROGRESS[1], sentence + where + ".", evidence, advice)
+    return Verdict(PROGRESS[0], False, PROGRESS[1], f"{says}; {where}", evidence, advice)
 
 
 NOISE = "the spread of a share of 512 rows"
@@ -112,6 +128,8 @@ def better(history: History, name: str) -> float:
     medians = [sign(name, history[: end + 1]) for end in range(RECENT - 1, len(history))]
     values = [(direction * value if value is not None else float("-inf")) for value in medians]
     before, now = max(values[: cut - RECENT + 1]), max(values[cut - RECENT + 1 :])
+    if isinf(before) or isinf(now):
+        return 0.0  # it could not be measured: nothing is known to be gained
     scale = max(abs(before), 0.01) if name == "distance" else 1.0
     return (now - before) / scale
 
@@ -130,7 +148,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         return f"{sick[0].name}{rest}: {sick[0].answer}"
     if all(verdict.sick is None for verdict in verdicts):
         return verdicts[0].answer
-    return f"healthy: no fault found. Still improving? {verdicts[-1].answer}"
+    done = verdicts[-1].answer.startswith("No")
+    return f"healthy: no fault found, and {'finished: nothing gained lately' if done else 'still getting better'}"
 
 
 def of_run(folder: RunFolder) -> list[Verdict]:

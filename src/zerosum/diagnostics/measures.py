@@ -39,13 +39,13 @@ def slope(history: History) -> float | None:
 
 
 def growth(history: History) -> float | None:
-    """Size of D's logits, over what it was in the first checkups of the half before."""
+    """Size of D's logits, over what it was when the run was half as long."""
     early, late = sign("logit_size", history[: len(history) // 2]), sign("logit_size", history)
     return None if not early or late is None else late / early
 
 
 def progress(history: History) -> float | None:
-    """Share of the distance to held-out data that was overcome since half as many checkups, at most over ten."""
+    """Share of the distance to held-out data that was overcome in the last half of the checkups, at most in ten."""
     back = min(10, len(history) // 2)
     early, late = sign("distance", history[:-back]) if back else None, sign("distance", history)
     return None if not early or late is None else 1 - late / early
@@ -64,16 +64,10 @@ def confined(history: History) -> float | None:
 
 
 def gained(history: History) -> float | None:
-    """How much more of the data samples come near than half as many checkups ago, at most ten."""
+    """How much more of the data samples came near in the last half of the checkups, at most in ten."""
     back = min(10, len(history) // 2)
     early, late = sign("covered", history[:-back]) if back else None, sign("covered", history)
     return None if early is None or late is None else late - early
-
-
-def lost(history: History) -> float | None:
-    """Share of the data that no sample comes near, beyond what held-out data itself leaves out."""
-    covered, real = sign("covered", history), sign("covered_real", history)
-    return None if covered is None or real is None else real - covered
 
 
 MEASURES: dict[str, Callable[[History], float | None]] = {
@@ -82,7 +76,6 @@ MEASURES: dict[str, Callable[[History], float | None]] = {
     "growth": growth,
     "progress": progress,
     "excess": excess,
-    "lost": lost,
     "gained": gained,
     "confined": confined,
 }

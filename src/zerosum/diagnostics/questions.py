@@ -110,6 +110,10 @@ QUESTIONS: tuple[Question, ...] = (
                 "Yes, in part: samples come near {covered:.0%} of held-out data, and that is not getting better",
                 (below("covered", 0.8), below("gained", 0.03)),
             ),
+            Finding(
+                "Yes, in part: around {missing:.0%} of the held-out data are no samples, yet {near:.0%} lie near some",
+                (below("covered", 0.8), above("missing", 0.08), above("near", 0.6)),
+            ),
         ),
         "No: samples come near {covered:.0%} of the held-out data and lie {spread:.0%} as wide",
         advice.against_collapse,

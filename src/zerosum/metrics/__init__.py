@@ -10,7 +10,7 @@ from math import sqrt
 from typing import Literal, NamedTuple
 
 from zerosum.metrics.distances import Estimate, frechet_distance, kernel_distance
-from zerosum.metrics.manifold import Features, Others, manifold
+from zerosum.metrics.manifold import Features, Others, manifold_rows
 
 Better = Literal["lower", "higher", "nearest 1", "nearest 0"]
 
@@ -25,12 +25,10 @@ class Metric(NamedTuple):
 
 
 def shares(real: Features, fake: Others) -> dict[str, Estimate]:
-    """The four numbers of `manifold`, with the errors of shares of independent rows."""
-    found = manifold(real, fake)
-    rows = {"precision": len(fake), "recall": len(real), "density": len(fake), "coverage": len(real)}
+    """The four numbers of `manifold`, with the standard errors of means over rows."""
+    rows = manifold_rows(real, fake)._asdict()
     return {
-        name: Estimate(value, sqrt(max(value * (1 - value), 0.0) / rows[name]) if name != "density" else float("nan"))
-        for name, value in found._asdict().items()
+        name: Estimate(row.mean().item(), row.std(correction=0).item() / sqrt(len(row))) for name, row in rows.items()
     }
 
 

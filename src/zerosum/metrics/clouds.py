@@ -1,16 +1,18 @@
 """Two clouds of rows, told from their distances alone: how far apart, how wide, what is missing, who stands alone.
 
-    real     (n, n) distances between held-out rows        across   (n, m) from each of them to each sample
-    fake     (m, m) distances between samples
+    real     distances between held-out rows, (n, n)        across   from each of them to each sample, (n, m)
+    fake     distances between samples, (m, m)
 
-Each function is a few sums over these three, which are computed once. Nothing is fitted and nothing depends on units:
+Each function is a few sums over these three. Nothing is fitted and nothing depends on units:
 distances count in parts of the usual distance between two real rows. What real data itself scores stands beside each.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from zerosum.metrics.manifold import Features, Others
@@ -21,15 +23,53 @@ BALL = 0.1
 REACH = 0.15
 """Of the usual distance between real rows: the least radius of that ball; a mode hit not quite is no mode lost."""
 
+NEIGHBOURS = 5
+"""Of a real row, as far as the last of which it reaches towards samples."""
+
 LEAST = 0.05
 """Of the usual distance: the least reach of a real row towards samples."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """The distances within one cloud, and what follows from them: computed once, however often it is asked for."""
+
+    distances: Float[Tensor, "n n"]
+
+    @cached_property
+    def usual(self) -> float:
+        """Mean distance between two different rows."""
+        n = len(self.distances)
+        return (self.distances.sum(dtype=torch.float64) / (n * (n - 1))).item()
+
+    @cached_property
+    def nearest(self) -> Float[Tensor, " n"]:
+        """Distance of each row to its nearest other one."""
+        return self.kth(1)
+
+    @cached_property
+    def ball(self) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Around each row the radius that holds a tenth of the others, at least `REACH`; which share lies within."""
+        n = len(self.distances)
+        radius = self.kth(max(1, round(BALL * n))).clamp(min=REACH * self.usual)
+        return radius, ((self.distances <= radius[:, None]).sum(1) - 1).double() / (n - 1)
+
+    @cached_property
+    def reach(self) -> Float[Tensor, " n"]:
+        """Distance of each row to its `NEIGHBOURS`-th neighbour, at least a twentieth of the usual distance."""
+        return self.kth(NEIGHBOURS).clamp(min=LEAST * self.usual)
+
+    def kth(self, k: int) -> Float[Tensor, " n"]:
+        """Distance of each row to its k-th neighbour, or to the farthest where there are fewer."""
+        k = min(k, len(self.distances) - 1)
+        return self.distances.topk(k + 1, dim=1, largest=False).values[:, k]
 
 
 class Clouds(NamedTuple):
     """The distances within and between real rows and samples."""
 
-    real: Float[Tensor, "n n"]
-    fake: Float[Tensor, "m m"]
+    real: Within
+    fake: Within
     across: Float[Tensor, "n m"]
 
 
@@ -40,13 +80,7 @@ def clouds(real: Features, fake: Others) -> Clouds:
         real: (n, d) rows, n >= 2.
         fake: (m, d) rows, m >= 2.
     """
-    return Clouds(torch.cdist(real, real), torch.cdist(fake, fake), torch.cdist(real, fake))
-
-
-def usual(distances: Float[Tensor, "n n"]) -> float:
-    """Mean distance between two different rows."""
-    n = len(distances)
-    return (distances.double().sum() / (n * (n - 1))).item()
+    return Clouds(Within(torch.cdist(real, real)), Within(torch.cdist(fake, fake)), torch.cdist(real, fake))
 
 
 def energy_distance(among: Clouds) -> float:
@@ -61,7 +95,7 @@ def energy_distance(among: Clouds) -> float:
     >>> round(energy_distance(clouds(torch.tensor([[0.0], [1.0]]), torch.tensor([[9.0], [10.0]]))), 6)
     16.0
     """
-    return (2 * among.across.double().mean().item() - usual(among.fake)) / usual(among.real) - 1
+    return (2 * among.across.mean(dtype=torch.float64).item() - among.fake.usual) / among.real.usual - 1
 
 
 def spread(among: Clouds) -> float:
@@ -70,7 +104,7 @@ def spread(among: Clouds) -> float:
     >>> spread(clouds(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]])))
     3.0
     """
-    return usual(among.fake) / usual(among.real)
+    return among.fake.usual / among.real.usual
 
 
 def missing(among: Clouds) -> float:
@@ -83,28 +117,25 @@ def missing(among: Clouds) -> float:
     >>> missing(clouds(torch.tensor([[0.0], [0.0], [9.0], [9.0]]), torch.zeros(4, 1)))
     0.5
     """
-    n, m = among.across.shape
-    kth = min(n - 1, max(1, round(BALL * n)))
-    radius = among.real.kthvalue(kth + 1, dim=1).values.clamp(min=REACH * usual(among.real))[:, None]
-    others = ((among.real <= radius).sum(1) - 1).double() / (n - 1)
-    samples = (among.across <= radius).sum(1).double() / m
+    radius, others = among.real.ball
+    samples = (among.across <= radius[:, None]).double().mean(1)
     return (1 - samples / others).clamp(min=0).mean().item()
 
 
-def covered(among: Clouds, k: int = 5) -> float:
+def covered(among: Clouds) -> float:
     """Share of the data that a sample comes near: nearer than the row's k-th neighbour among the real ones is.
 
     As with `near`, the reach is never below a twentieth of the usual distance.
 
     Source: coverage of Naeem et al. 2020, arXiv:2002.09797, section 3, but for the least reach.
 
-    >>> covered(clouds(torch.tensor([[0.0], [1.0], [8.0], [9.0]]), torch.tensor([[0.5]])), k=1)
-    0.5
+    >>> covered(clouds(torch.tensor([[0.0]] * 6 + [[9.0]] * 6), torch.tensor([[0.5]])))
+    0.0
     """
-    return (among.across.min(1).values <= _reach(among, k)).double().mean().item()
+    return (among.across.min(1).values <= among.real.reach).double().mean().item()
 
 
-def near(among: Clouds, k: int = 5) -> float:
+def near(among: Clouds) -> float:
     """Share of the samples that lie within reach of real data: nearer to a row than its k-th neighbour is.
 
     The reach is never below a twentieth of the usual distance, so that a tight mode hit not quite counts as hit.
@@ -112,13 +143,7 @@ def near(among: Clouds, k: int = 5) -> float:
     >>> near(clouds(torch.arange(9.0)[:, None], torch.tensor([[4.2], [4.3], [4.4], [99.0]])))
     0.75
     """
-    return (among.across <= _reach(among, k)[:, None]).any(0).double().mean().item()
-
-
-def _reach(among: Clouds, k: int) -> Float[Tensor, " n"]:
-    """Distance of each real row to its k-th neighbour, at least a twentieth of the usual distance."""
-    kth = among.real.kthvalue(min(k + 1, len(among.real)), dim=1).values
-    return kth.clamp(min=LEAST * usual(among.real))
+    return (among.across <= among.real.reach[:, None]).any(0).double().mean().item()
 
 
 def told_apart(among: Clouds) -> float:
@@ -131,21 +156,14 @@ def told_apart(among: Clouds) -> float:
     >>> told_apart(clouds(torch.tensor([[0.0], [1.0]]), torch.tensor([[8.0], [9.0]])))
     1.0
     """
-    own_real, own_fake = _others(among.real).min(1).values, _others(among.fake).min(1).values
-    real = _wins(own_real, among.across.min(1).values)
-    fake = _wins(own_fake, among.across.min(0).values)
+    real = _wins(among.real.nearest, among.across.min(1).values)
+    fake = _wins(among.fake.nearest, among.across.min(0).values)
     return (real.mean() + fake.mean()).item() / 2
 
 
 def _wins(own: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """1 where one's own kind is nearer, 1/2 where both are as near."""
     return ((own < other).double() + (own <= other).double()) / 2
-
-
-def _others(distances: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """The same, each row as far as can be from itself."""
-    itself: Bool[Tensor, "n n"] = torch.eye(len(distances), dtype=torch.bool, device=distances.device)
-    return distances.masked_fill(itself, torch.inf)
 
 
 def nearer(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> float:

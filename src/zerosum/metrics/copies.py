@@ -11,7 +11,7 @@ Far below zero: copies. Far above: nothing near the data. Within 3 of zero: neit
 Source: Meehan et al. 2020, arXiv:2004.05675, sections 3 and 4.
 """
 
-from math import sqrt
+from math import nan, sqrt
 from typing import NamedTuple
 
 import torch
@@ -29,7 +29,7 @@ class Copying(NamedTuple):
     """What the test found."""
 
     z: float
-    """C_T, in standard deviations."""
+    """C_T, in standard deviations; NaN where no cell had enough rows of both kinds."""
     share: float
     """Of the samples, how many are nearer to a training row than half the usual distance of held-out rows."""
     cells: int
@@ -58,7 +58,8 @@ def copying(train: Features, test: Others, fake: Float[Tensor, "k d"], cells: in
         if min(len(one), len(other)) >= FEWEST:
             scores.append(rank_score(other, one))
             weights.append(len(one))
-    z = sum(score * weight for score, weight in zip(scores, weights, strict=True)) / max(1, sum(weights))
+    weighed = sum(score * weight for score, weight in zip(scores, weights, strict=True))
+    z = weighed / sum(weights) if weights else nan
     return Copying(z, (ours < theirs.median() / 2).double().mean().item(), len(scores))
 
 

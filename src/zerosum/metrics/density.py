@@ -23,6 +23,10 @@ class Modes(NamedTuple):
     """KL of the reached modes' shares against the true ones, in nats; a perfect sampler has about (modes - 1) / 2n."""
     missed: tuple[int, ...]
     """Numbers of the modes that no sample reached."""
+    found_error: float = 0.0
+    """Standard error of `found`, by drawing the samples again (bootstrap)."""
+    kl_error: float = 0.0
+    """The same of `kl`; where the shares are nearly the true ones, too large by up to twice."""
 
 
 def spread_over(counts: Float[Tensor, " modes"], shares: Float[Tensor, " modes"], n: int) -> Modes:
@@ -35,14 +39,33 @@ def spread_over(counts: Float[Tensor, " modes"], shares: Float[Tensor, " modes"]
 
     Source: Lin et al. 2018 (PacGAN), arXiv:1712.04086, section 4; there the true shares are equal.
 
-    >>> spread_over(torch.tensor([3.0, 0.0]), torch.tensor([0.5, 0.5]), 4)
-    Modes(found=1, near=0.75, kl=0.6931471805599453, missed=(1,))
+    >>> spread_over(torch.tensor([3.0, 0.0]), torch.tensor([0.5, 0.5]), 4)[:4]
+    (1, 0.75, 0.6931471805599453, (1,))
     """
     counts, shares = counts.double(), shares.double()
     reached = counts.sum()
-    seen = counts / reached.clamp(min=1)
-    kl = (torch.xlogy(seen, seen) - torch.xlogy(seen, shares)).sum().item() if reached else torch.inf
-    return Modes(int((counts > 0).sum()), (reached / n).item(), kl, tuple(torch.where(counts == 0)[0].tolist()))
+    kl = _kl(counts, shares).item() if reached else torch.inf
+    again = _drawn_again(counts) if reached else counts[None].repeat(2, 1)
+    return Modes(
+        int((counts > 0).sum()),
+        (reached / n).item(),
+        kl,
+        tuple(torch.where(counts == 0)[0].tolist()),
+        (again > 0).sum(1).double().std().item(),
+        _kl(again, shares).std().item() if reached else torch.nan,
+    )
+
+
+def _kl(counts: Float[Tensor, "*n modes"], shares: Float[Tensor, " modes"]) -> Float[Tensor, "*n"]:
+    """KL of the shares that were counted against the true ones."""
+    seen = counts / counts.sum(-1, keepdim=True)
+    return (torch.xlogy(seen, seen) - torch.xlogy(seen, shares)).sum(-1)
+
+
+def _drawn_again(counts: Float[Tensor, " modes"], times: int = 200) -> Float[Tensor, "times modes"]:
+    """Counts of as many samples, drawn with the shares that were counted: the same every time."""
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.multinomial(int(counts.sum()), (counts / counts.sum()).numpy(), times)).double()
 
 
 def mode_coverage(

@@ -87,6 +87,15 @@ class Manifold(NamedTuple):
     """Of the real points that have a sample within reach: recall that an outlier cannot lift."""
 
 
+class Rows(NamedTuple):
+    """The same, row by row: each number of `Manifold` is the mean of one of these."""
+
+    precision: Float[Tensor, " m"]
+    recall: Float[Tensor, " n"]
+    density: Float[Tensor, " m"]
+    coverage: Float[Tensor, " n"]
+
+
 def manifold(real: Features, fake: Others, k: int = 3, dense: int = 5) -> Manifold:
     """Precision and recall with k neighbours, density and coverage with `dense`, from one pass over the distances.
 
@@ -105,6 +114,11 @@ def manifold(real: Features, fake: Others, k: int = 3, dense: int = 5) -> Manifo
     >>> manifold(x, x)
     Manifold(precision=1.0, recall=1.0, density=1.0, coverage=1.0)
     """
+    return Manifold(*(row.mean().item() for row in manifold_rows(real, fake, k, dense)))
+
+
+def manifold_rows(real: Features, fake: Others, k: int = 3, dense: int = 5) -> Rows:
+    """What `manifold` takes the means of: for each real row or sample, whether it is reached, or how often."""
     x, y = real.double(), fake.double()
     reach, wide = reaches(x, k, dense)
     (fake_reach,) = reaches(y, k)
@@ -117,8 +131,7 @@ def manifold(real: Features, fake: Others, k: int = 3, dense: int = 5) -> Manifo
         dense_hits += (distance < far[:, None]).sum(0)
         reached.append((distance < fake_reach).any(1))
         covered.append(distance.min(1).values < far)
-    shares = [inside, torch.cat(reached), dense_hits / dense, torch.cat(covered)]
-    return Manifold(*(share.double().mean().item() for share in shares))
+    return Rows(inside.double(), torch.cat(reached).double(), dense_hits / dense, torch.cat(covered).double())
 
 
 def reaches(points: Features, *neighbours: int) -> tuple[Float[Tensor, " n"], ...]:

@@ -17,8 +17,8 @@ from zerosum.metrics.manifold import Neighbours, neighbours
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler
 
-FRAMES = 24
-"""Pictures over time."""
+FRAMES, READ = 24, 2**25
+"""Pictures over time; fewer where so many bytes of files would not be enough, which take seconds to unpack."""
 
 HEAVY, WIDEST = 100_000, 800
 """Bytes of one picture above which it is packed tighter, and the pixels it may then be wide."""
@@ -36,7 +36,7 @@ ASKED, SEARCHED = 400, 10_000
 """Samples whose neighbours are looked for, and training rows among which they are looked for."""
 
 NUMBERS = 2**24
-"""Numbers in those rows at most, so that large images fit into memory, too."""
+"""Numbers in either at most, so that large images fit into memory, too."""
 
 
 class Frame(NamedTuple):
@@ -80,6 +80,8 @@ class Likeness(NamedTuple):
 def frames(folder: RunFolder, most: int = FRAMES) -> list[Frame]:
     """Pictures of the samples over time, evenly chosen; the first and the last are always there."""
     found = sorted((folder.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+    heaviest = max((path.stat().st_size for path in found), default=1)
+    most = max(2, min(most, READ // max(1, heaviest)))
     places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
     return [Frame(int(found[place].stem), *embedded(found[place].read_bytes())) for place in places]
 
@@ -144,10 +146,11 @@ def likeness(sampler: Sampler, data: Data) -> Likeness | None:
     Returns:
         None where samples are no numbers.
     """
-    samples = sampler.draw(ASKED).array
+    most = max(SHOWN, NUMBERS // prod(data.shape))
+    samples = sampler.draw(min(ASKED, most)).array
     if not np.isfinite(samples).all():
         return None
-    train = data.train.spread(max(1, min(SEARCHED, len(data.train), NUMBERS // prod(data.shape))))
+    train = data.train.spread(min(SEARCHED, len(data.train), most))
     rows = data.shown(train)
     look = pixels().features
     found = neighbours(look(samples), look(rows), min(NEAR, len(rows)))
@@ -159,7 +162,7 @@ def _ratio(found: Neighbours, data: Data, rows: Array) -> float:
     if not len(data.test):
         return float("nan")
     look = pixels().features
-    held_out = neighbours(look(data.shown(data.test.spread(ASKED))), look(rows), 1).distance
+    held_out = neighbours(look(data.shown(data.test.spread(len(found.row)))), look(rows), 1).distance
     ours, theirs = (torch.median(distance[:, 0]).item() for distance in (found.distance, held_out))
     return ours / theirs if theirs else float("nan")
 

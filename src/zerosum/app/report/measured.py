@@ -9,6 +9,7 @@ from zerosum import checkpoint, evaluation
 from zerosum.app.evaluating import number as table_number
 from zerosum.app.report.curves import number
 from zerosum.data import Data
+from zerosum.errors import UsageError
 from zerosum.run import RunFolder
 
 QUICK, FEW, WIDE = 1_000, 380, 300
@@ -16,6 +17,9 @@ QUICK, FEW, WIDE = 1_000, 380, 300
 
 Few enough, at 784 numbers, for Frechet's distance to be computed from the rows, see `metrics.distances`.
 """
+
+NUMBERS, LARGEST = 2**21, 2**15
+"""Numbers in all of those samples at most, and in one: beyond, pixels take minutes and say little."""
 
 NO_HASH = "-" + "0" * 12
 """What stands behind the name of an extractor that computes nothing."""
@@ -59,14 +63,20 @@ def measures(folder: RunFolder, data: Data) -> tuple[list[Measure], str]:
     """The metrics of the newest checkpoint and where they come from: those on file, or quick ones with pixel features.
 
     Raises:
-        UsageError: Too few rows for a number.
+        UsageError: Too few rows for a number, or samples too large for a quick one.
         DataError: The samples or the data cannot be compared.
     """
     step = int(checkpoint.steps(folder.checkpoints)[0].name)
     on_file = newest(folder)
     if on_file.get("step") == step and on_file.get("metrics"):
         return [measure(row) for row in on_file["metrics"]], "From the newest line of metrics.jsonl."
-    n = min(QUICK if math.prod(data.shape) <= WIDE else FEW, len(data.test))
+    numbers = math.prod(data.shape)
+    if numbers > LARGEST:
+        raise UsageError(
+            f"one sample holds {numbers:,} numbers, which would take minutes; `zerosum evaluate {folder.path}` has them"
+        )
+    few = min(FEW, max(evaluation.FEWEST, NUMBERS // numbers))
+    n = min(QUICK if numbers <= WIDE else few, len(data.test))
     rows = evaluation.evaluate(folder, n, "pixels", rows=2 * n)
     what = "pixels" if data.kind == "images" else "numbers"
     quick = f"A quick look with {n:,} samples, {2 * n:,} training rows, and the {what} themselves as features."
