@@ -71,7 +71,7 @@ def faults(base):
     points = base in ("ring", "grid")
     rate = {"ring": 3e-3, "grid": 3e-3, "digits": 2e-3, "mnist": 5e-4}[base]
     small = {"ring": (32, 16), "grid": (50, 25), "digits": (64, 20), "mnist": (100, 20)}[base]
-    fits = {"ring": (40, 20), "grid": (75, 38), "digits": (200, 64), "mnist": (400, 100)}[base]
+    fits = {"ring": (40, 20), "grid": (75, 38), "digits": (200, 64), "mnist": (200, 60)}[base]
     wide = {"ring": {"sigma": 0.3}, "grid": {"sigma": 1.0}}.get(base, {})  # else the modes would be points themselves
     planted = {
         "total collapse": (net("deaf", share=0.003), net("deaf", share=0.0)),

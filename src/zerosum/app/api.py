@@ -120,7 +120,7 @@ class Run:
         """
         try:
             self.report()
-        except Exception as error:  # noqa: BLE001  whatever it is, the run is saved and must not end in it
+        except Exception as error:
             say(f"no report: {type(error).__name__}: {error}. `zerosum report {self.path}` tries again")
 
     def picture(self) -> Path | None:

@@ -8,6 +8,8 @@ from zerosum.diagnostics import Evidence, Verdict, headline
 
 def page(verdicts: Sequence[Verdict]) -> str:
     """What is wrong first, with its evidence and what to change; then what is well, a line each."""
+    if all(verdict.sick is None for verdict in verdicts):
+        return f"{headline(verdicts)}\ntry: {verdicts[0].advice}"
     sick = [verdict for verdict in verdicts if verdict.sick]
     rest = [verdict for verdict in verdicts if not verdict.sick]
     width = max(len(verdict.name) for verdict in verdicts)
