@@ -70,7 +70,9 @@ def questions():
         )
         rows.append(f"| {question.name} | {question.asks} | {found} |")
     rows += ["", "Measures that are no sign:", ""]
-    rows += [f"- `{name}`: {getdoc(function)[0].lower()}{getdoc(function)[1:]}" for name, function in MEASURES.items()]
+    for name, function in MEASURES.items():
+        says = " ".join(getdoc(function).split())
+        rows.append(f"- `{name}`: {says[0].lower()}{says[1:]}")
     return rows
 
 

@@ -58,8 +58,12 @@ def excess(history: History) -> float | None:
 
 
 def confined(history: History) -> float | None:
-    """How steady the share of values that G cannot reach is: the least of the last checkups over the largest."""
-    values = [one for reading in history[-2 * RECENT :] if (one := reading["signs"].get("unreached")) is not None]
+    """How steady the share of values that G cannot reach is: the least of the last eight checkups over the largest.
+
+    None for points, of which a G can make any.
+    """
+    recent = [reading["signs"] for reading in history[-2 * RECENT :]]
+    values = [signs["unreached"] for signs in recent if "edges" in signs and signs.get("unreached") is not None]
     return min(values) / max(values) if values and max(values) else None
 
 

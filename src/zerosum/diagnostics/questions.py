@@ -17,7 +17,7 @@ QUESTIONS: tuple[Question, ...] = (
             Finding("No: the data's mean is {data_centre:.3g}, not about 0", (above("data_centre", 5.0),)),
             Finding(
                 "No: G cannot make {unreached:.0%} of the values in the data",
-                (above("unreached", 0.3), above("spread", 0.6), above("confined", 0.9)),
+                (above("unreached", 0.3), above("confined", 0.9), above("push", 0.1), above("spread", 0.15)),
             ),
         ),
         "Yes: G reaches all but {unreached:.0%} of the values in the data",
