@@ -9,6 +9,7 @@ help:
 	@echo "make check   format, lint, types, import layers"
 	@echo "make slow    the long proofs: statistics over seeds, twenty kills"
 	@echo "make bench   time the round of the game against a loop written by hand"
+	@echo "make zoo     train the sick and healthy runs that the diagnosis is tested on (about an hour), write docs/zoo.md"
 	@echo "make docs    write the tables of README.md and docs/theory.md anew from the code"
 	@echo "make setup   only set up: .venv with everything a contributor needs"
 
@@ -46,7 +47,10 @@ check: .venv/dev
 bench: .venv/core
 	@$(BIN)/python benchmarks/round.py
 
+zoo: .venv/core
+	@$(BIN)/python docs/zoo.py && $(BIN)/python docs/zoo.py --table
+
 docs: .venv/core
 	@$(BIN)/python docs/tables.py
 
-.PHONY: help setup demo test slow check bench docs
+.PHONY: help setup demo test slow check bench zoo docs

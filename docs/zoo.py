@@ -4,9 +4,9 @@
     python docs/zoo.py --table [--folder FOLDER]                          write docs/zoo.md from what is there
 
 Each fault is planted by a setting, a data set or a network (plants.py) that causes it, at two strengths. The thresholds
-in src/zerosum/diagnostics.py were chosen by looking at runs with even seeds; runs with odd seeds and those on the grid,
-which no threshold has met, make the table. Of a run only its readings are kept, so that a change of the rules costs no
-training. What is there is not trained again.
+in src/zerosum/diagnostics/ were chosen by looking at runs with even seeds; runs with odd seeds, and those on a data
+set that no threshold has met, say whether they are right. Of a run only its readings are kept, so that a change of the
+rules costs no training. What is there is not trained again.
 """
 
 import argparse
@@ -48,7 +48,11 @@ BASES = {
         4,
     ),
     "grid": Base("grid", 1800, ("schedule.end=1800",), 2, 20),
+    "mixture-1d": Base("mixture-1d", 900, ("schedule.end=900",), 2, 20),
 }  # fmt: skip
+
+NEW = ("grid", "mixture-1d")
+"""Trained last."""
 
 GAMES = ("minimax", "non-saturating", "likelihood", "least-squares", "hinge", "relativistic", "wasserstein")
 """Played with the base's networks, rates and penalty, to see how hard each is to train."""
@@ -68,10 +72,11 @@ def net(name, **options):
 def faults(base):
     """Fault -> settings of its two strengths, mild and severe."""
     of = BASES[base].recipe if base != "mnist" else "mnist"
-    points = base in ("ring", "grid")
-    rate = {"ring": 3e-3, "grid": 3e-3, "digits": 2e-3, "mnist": 5e-4}[base]
-    small = {"ring": (32, 16), "grid": (50, 25), "digits": (64, 20), "mnist": (100, 20)}[base]
-    fits = {"ring": (40, 20), "grid": (75, 38), "digits": (200, 64), "mnist": (200, 60)}[base]
+    points = base in ("ring", "grid", "mixture-1d")
+    rate = {"ring": 3e-3, "grid": 3e-3, "digits": 2e-3, "mnist": 5e-4, "mixture-1d": 1e-3}[base]
+    small = {"ring": (32, 16), "grid": (50, 25), "digits": (64, 20), "mnist": (100, 20)}.get(base, (32, 16))
+    fits = {"ring": (40, 20), "grid": (75, 38), "digits": (200, 64), "mnist": (200, 60)}.get(base, (40, 20))
+    slow = (30, 60) if points else (20, 40)
     wide = {"ring": {"sigma": 0.3}, "grid": {"sigma": 1.0}}.get(base, {})  # else the modes would be points themselves
     planted = {
         "total collapse": (net("deaf", share=0.003), net("deaf", share=0.0)),
@@ -85,7 +90,7 @@ def faults(base):
             [*data("few", of=of, rows=rows, **wide), BARE, "game.batch=16", "nets.discriminator.width=256"]
             for rows in fits
         ),
-        "oscillating": (["schedule.decay=none", f"{D}={rate / 20}"], ["schedule.decay=none", f"{D}={rate / 40}"]),
+        "oscillating": tuple(["schedule.decay=none", f"{D}={rate / part}"] for part in slow),
         "diverging": (
             [BARE, "loss=wasserstein"],
             [BARE, "loss=wasserstein", f"{D}={10 * rate}", f"{G}={10 * rate}"],
@@ -136,7 +141,7 @@ def animals():
 def train(animal, folder):
     """Train one run and keep its readings; how it ended is their last line."""
     from zerosum import build, config, training
-    from zerosum.errors import Diverged
+    from zerosum.errors import DataError, Diverged
     from zerosum.run import RunFolder
 
     base, kept = BASES[animal.base], folder / f"{animal.name}.jsonl"
@@ -153,6 +158,8 @@ def train(animal, folder):
             pass
     except Diverged as error:
         end = str(error)
+    except DataError as error:  # MNIST, where it is not at hand
+        return f"{animal.name}: left out, {error}"
     lines = (run / "readings.jsonl").read_text() if (run / "readings.jsonl").exists() else ""
     facts = {**animal._asdict(), "end": end, "steps": base.steps, "minutes": round((time.time() - began) / 60, 3)}
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -205,9 +212,7 @@ def judge(path):
 
 def table(runs):
     """docs/zoo.md: what was planted and what was named."""
-    even = [run for run in runs if run.facts["base"] != "grid" and run.facts["seed"] % 2 == 0]
-    kept = [run for run in runs if run.facts["base"] != "grid" and run.facts["seed"] % 2 == 1]
-    new = [run for run in runs if run.facts["base"] == "grid"]
+    even, odd = ([run for run in runs if run.facts["seed"] % 2 == rest] for rest in (0, 1))
     minutes = sum(run.facts["minutes"] for run in runs)
     return "\n\n".join(
         [
@@ -218,11 +223,14 @@ def table(runs):
             f"can be given at each of {CHECKUPS} checkups. *Named* counts runs in which the planted fault was named at "
             "any of them; *in time*, those in which that was within a third of the run, counted from its first round; "
             "*also* lists other verdicts at the end of a run, since one fault brings others with it.",
-            "## Planted faults, in runs that no threshold was chosen by",
-            planted(kept, ["ring", "digits", "mnist"]),
-            "MNIST has one seed (0), which is even: its runs are among those the thresholds were chosen by, below.",
             "## Planted faults, on a data set that no threshold has met",
-            planted(new, ["grid"]),
+            planted(runs, ["mixture-1d"]),
+            "## Planted faults, in runs that no threshold was chosen by",
+            planted(odd, ["ring", "digits"]),
+            "MNIST has one seed (0), which is even.",
+            "## Planted faults, on the grid",
+            GRID,
+            planted(runs, ["grid"]),
             "## Planted faults, in the runs the thresholds were chosen by",
             planted(even, ["ring", "digits", "mnist"]),
             "## Healthy runs",
@@ -231,6 +239,12 @@ def table(runs):
             difficulty(runs),
         ]
     )
+
+
+GRID = """The grid was to be the data set that no threshold has met, and changed a rule instead: each planted fault
+was named, but 17 of its 20 healthy runs were called collapsed for a while after the fifth checkup, as was one of the 20
+of the digits, and one of the 4 of MNIST oscillating. Since then nothing is said before the eighth checkup, and nothing
+is called at a stand before the tenth. The one-dimensional mixture took the grid's place."""
 
 
 def planted(runs, bases):
@@ -326,9 +340,7 @@ def main():
         (HERE / "zoo.md").write_text(table(runs) + "\n")
         return
     todo = [animal for animal in animals() if all(word in animal.name for word in asked.only)]
-    todo.sort(
-        key=lambda animal: (animal.base == "grid", animal.seed % 2, animal.base == "mnist", animal.fault == "game")
-    )
+    todo.sort(key=lambda animal: (animal.base in NEW, animal.seed % 2, animal.base == "mnist", animal.fault == "game"))
     todo = [animal for animal in todo if not (asked.folder / f"{animal.name}.jsonl").exists()]
     began = time.time()
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:

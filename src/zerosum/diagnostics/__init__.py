@@ -21,8 +21,14 @@ from zerosum.diagnostics.verdict import Evidence, Finding, Question, Verdict
 from zerosum.run import RunFolder, read, write
 from zerosum.schema import Config
 
-FEWEST = 5
-"""Checkups below which nothing is said."""
+FEWEST = 8
+"""Checkups below which nothing is said: at first every G is narrow, far off and on the move."""
+
+SETTLED = 12
+"""Checkups below which no run is called finished."""
+
+WINDOW = 5
+"""Checkups, at least, in which nothing must have been gained for that."""
 
 
 def diagnose(readings: Sequence[Reading], config: Config) -> list[Verdict]:
@@ -107,7 +113,7 @@ def on_progress(history: History) -> Verdict:
     """Whether samples still get nearer to held-out data."""
     gains = {name: better(history, name) for name in GAINS}
     evidence = tuple(Evidence(f"{name} gained", gain, GAINS[name], "above", NOISE) for name, gain in gains.items())
-    done = len(history) >= 2 * FEWEST and all(gain <= GAINS[name] for name, gain in gains.items())
+    done = len(history) >= SETTLED and all(gain <= GAINS[name] for name, gain in gains.items())
     known = Known(history)
     says = "No, it is finished: nothing was gained in the last third of the run" if done else "Yes"
     where = said("the distance to held-out data is {distance:.2g}, real data scores {distance_real:.2g}", known)
@@ -123,7 +129,7 @@ GAINS = {"distance": 0.1, "told": 0.03, "covered": 0.02}
 
 def better(history: History, name: str) -> float:
     """How far the best recent median of a sign lies beyond the best before the last third."""
-    cut = max(RECENT, len(history) - max(FEWEST, len(history) // 3))
+    cut = max(RECENT, len(history) - max(WINDOW, len(history) // 3))
     direction = 1 if name == "covered" else -1
     medians = [sign(name, history[: end + 1]) for end in range(RECENT - 1, len(history))]
     values = [(direction * value if value is not None else float("-inf")) for value in medians]
@@ -137,7 +143,7 @@ def better(history: History, name: str) -> float:
 def finished(readings: Sequence[Reading]) -> bool:
     """Whether a run has stopped getting better, so that `train --until finished` stops."""
     history = [reading for reading in readings if "signs" in reading]
-    return len(history) >= 2 * FEWEST and on_progress(history).answer.startswith("No")
+    return len(history) >= SETTLED and on_progress(history).answer.startswith("No")
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:

@@ -19,6 +19,9 @@ History = Sequence[Reading]
 RECENT = 4
 """Checkups whose median is a measure."""
 
+LONG = 10
+"""Checkups over which something has to move to count as moving."""
+
 
 def sign(name: str, history: History) -> float | None:
     """The median of a sign over the last checkups; None where it is missing."""
@@ -46,7 +49,7 @@ def growth(history: History) -> float | None:
 
 def progress(history: History) -> float | None:
     """Share of the distance to held-out data that was overcome in the last half of the checkups, at most in ten."""
-    back = min(10, len(history) // 2)
+    back = min(LONG, len(history) // 2)
     early, late = sign("distance", history[:-back]) if back else None, sign("distance", history)
     return None if not early or late is None else 1 - late / early
 
@@ -68,9 +71,13 @@ def confined(history: History) -> float | None:
 
 
 def gained(history: History) -> float | None:
-    """How much more of the data samples came near in the last half of the checkups, at most in ten."""
-    back = min(10, len(history) // 2)
-    early, late = sign("covered", history[:-back]) if back else None, sign("covered", history)
+    """How much more of the data samples came near in the last half of the checkups, at most in ten.
+
+    None before the tenth: what grows slowly at first is not yet at a stand.
+    """
+    if len(history) < LONG:
+        return None
+    early, late = sign("covered", history[: -min(LONG, len(history) // 2)]), sign("covered", history)
     return None if early is None or late is None else late - early
 
 

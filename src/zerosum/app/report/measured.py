@@ -101,7 +101,7 @@ def measure(row: Mapping[str, Any]) -> Measure:
     name = str(row["name"])
     return Measure(
         name=name,
-        about=ABOUT.get(name, ""),
+        about="; ".join(part for part in (ABOUT.get(name, ""), str(row.get("note", ""))) if part),
         value=text[0],
         error=text[1],
         real=text[2],
