@@ -223,8 +223,10 @@ def table(runs):
             f"can be given at each of {CHECKUPS} checkups. *Named* counts runs in which the planted fault was named at "
             "any of them; *in time*, those in which that was within a third of the run, counted from its first round; "
             "*also* lists other verdicts at the end of a run, since one fault brings others with it.",
+            headline(runs, odd),
             "## Planted faults, on a data set that no threshold has met",
             planted(runs, ["mixture-1d"]),
+            MIXTURE,
             "## Planted faults, in runs that no threshold was chosen by",
             planted(odd, ["ring", "digits"]),
             "MNIST has one seed (0), which is even.",
@@ -245,6 +247,13 @@ GRID = """The grid was to be the data set that no threshold has met, and changed
 was named, but 17 of its 20 healthy runs were called collapsed for a while after the fifth checkup, as was one of the 20
 of the digits, and one of the 4 of MNIST oscillating. Since then nothing is said before the eighth checkup, and nothing
 is called at a stand before the tenth. The one-dimensional mixture took the grid's place."""
+
+
+MIXTURE = """What was missed here, looked at afterwards and not mended, since then the data would no longer be new: on a
+line D cannot know 20 rows by heart (`overfit` ends at 0.53 to 0.56), G cannot repeat 32 (`nearer` at 0.49), and a D that
+is told wrong labels for 47 % still leads G close to the data: in these runs the plant is there and the fault is not.
+Where a D without penalty is too strong, G ends on one of the two modes, which is named as collapse; a nearest neighbour
+tells less on a line, so that `excess` stays below the limit of "D too strong"."""
 
 
 def planted(runs, bases):
@@ -272,6 +281,26 @@ def planted(runs, bases):
                 total = [a + b for a, b in zip(total, (len(told), len(soon), len(these)), strict=True)]
     named, soon, of = total
     return "\n".join([*lines, f"| all | | | **{named} of {of}** | **{soon} of {of}** | | |"])
+
+
+def headline(runs, odd):
+    """What it all comes to, in a sentence for each question."""
+    sick = [
+        run for run in odd if run.facts["base"] in ("ring", "digits") and run.facts["fault"] not in ("healthy", "game")
+    ]
+    new = [run for run in runs if run.facts["base"] == "mixture-1d" and run.facts["fault"] != "healthy"]
+    well = [run for run in runs if run.facts["fault"] == "healthy"]
+    faults_named = Counter(run.facts["fault"] for run in sick if run.told is not None)
+    planted_ = Counter(run.facts["fault"] for run in sick)
+    least = min(planted_, key=lambda fault: faults_named[fault] / planted_[fault])
+    said = lambda these: f"{sum(run.told is not None for run in these)} of {len(these)}"  # noqa: E731
+    soon = sum(run.told is not None and run.told <= 1 / 3 + 1e-9 for run in sick)
+    alarms = sum(bool(run.first) for run in well)
+    return (
+        f"**In runs that no threshold was chosen by, {said(sick)} planted faults were named** (least often: {least}, "
+        f"{faults_named[least]} of {planted_[least]}), {soon} of them within a third of the run; on a data set that "
+        f"was not used at all, {said(new)}. **False alarms: {alarms} of {len(well)} healthy runs.**"
+    )
 
 
 def group(run):
