@@ -250,9 +250,9 @@ is called at a stand before the tenth. The one-dimensional mixture took the grid
 
 
 MIXTURE = """What was missed here, looked at afterwards and not mended, since then the data would no longer be new: on a
-line D cannot know 20 rows by heart (`overfit` ends at 0.53 to 0.56), G cannot repeat 32 (`nearer` at 0.49), and a D that
-is told wrong labels for 47 % still leads G close to the data: in these runs the plant is there and the fault is not.
-Where a D without penalty is too strong, G ends on one of the two modes, which is named as collapse; a nearest neighbour
+line D cannot know 20 rows by heart (`overfit` ends at 0.53 to 0.56), G cannot repeat 32 (`nearer` at 0.49), and a D
+that is told wrong labels for 47 % still leads G close to the data: the plant is there and the fault is not. Where a D
+without penalty is too strong, G ends on one of the two modes, which is named as collapse; a nearest neighbour
 tells less on a line, so that `excess` stays below the limit of "D too strong"."""
 
 
