@@ -44,7 +44,9 @@ def diagnose(readings: Sequence[Reading], config: Config) -> list[Verdict]:
     history = [reading for reading in readings if "signs" in reading]
     if len(history) < FEWEST:
         few = f"Cannot be told: {len(history)} checkups, and {FEWEST} are needed"
-        more = option("train.check_every", str(max(1, config.train.steps // (2 * FEWEST))))
+        needed = FEWEST * config.train.check_every
+        denser = option("train.check_every", str(max(1, config.train.steps // (2 * FEWEST))))
+        more = f"waiting for round {needed:,}" if config.train.steps >= needed else denser
         asked = [*((one.name, one.asks) for one in QUESTIONS), PROGRESS]
         return [Verdict(name, None, asks, few, (), more) for name, asks in asked]
     return [*(answer(question, history, config) for question in QUESTIONS), on_progress(history)]
