@@ -1,9 +1,14 @@
-"""The round of zerosum against the loop one would write by hand, on the default game: digits, R1 + R2, batch 64.
+"""The round of zerosum against the loop one would write by hand.
+
+    python benchmarks/round.py                       the default game: digits, R1 + R2, batch 64
+    python benchmarks/round.py cs231n-vanilla        any recipe with at most R1 + R2 and Adam; MNIST under $ZEROSUM_DATA
+           [--threads 2] [--rounds 200] [--pairs 9]
 
 Both play the same rounds: same networks from the same weights, same rows, same noise, checked to end in the same
-weights in float64 before anything is timed. Then they are timed in turn, A B A B, in float32.
+weights in float64 before anything is timed. Then they are timed in turn, A B A B, in the recipe's own precision.
 """
 
+import argparse
 from copy import deepcopy
 from statistics import median
 from time import perf_counter
@@ -14,21 +19,22 @@ from torch.nn.functional import softplus
 from zerosum import build, config
 from zerosum.game import follow, play
 
-ROUNDS, PAIRS = 200, 9
-
 
 def hand_written(state, game, batches):
-    """One round of Algorithm 1 with R1 + R2, as tutorials write it: two passes through D, Adam, an average."""
+    """One round of Algorithm 1, with R1 + R2 if there is a penalty, as tutorials write it: D twice, plain Adam."""
     G, D = state.generator, state.discriminator
-    weight = game.penalties[0].weight
     x, _ = batches(state.step)
-    real = x.requires_grad_()
-    fake = G(game.latent(game.batch, game.seed, state.step, 0, "latent").to(x)).detach().requires_grad_()
+    real = x.requires_grad_(bool(game.penalties))
+    fake = (
+        G(game.latent(game.batch, game.seed, state.step, 0, "latent").to(x))
+        .detach()
+        .requires_grad_(bool(game.penalties))
+    )
     real_logits, fake_logits = D(real), D(fake)
     cost = softplus(-real_logits).mean() + softplus(fake_logits).mean()
-    for logits, samples in ((real_logits, real), (fake_logits, fake)):
+    for logits, samples in ((real_logits, real), (fake_logits, fake)) if game.penalties else ():
         (slope,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
-        cost = cost + weight * 0.5 * slope.square().flatten(1).sum(1).mean()
+        cost = cost + game.penalties[0].weight * 0.5 * slope.square().flatten(1).sum(1).mean()
     state.optimisers["discriminator"].zero_grad()
     cost.backward()
     state.optimisers["discriminator"].step()
@@ -49,37 +55,48 @@ def by_hand(setup):
     return other
 
 
-def setups(precision):
-    settings = build.resolve(config.load("digits", [f"train.precision={precision}"]))
+def setups(recipe, threads, *overrides):
+    threads = [f"train.threads={threads}"] if threads else []
+    settings = build.resolve(config.load(recipe, [*threads, *overrides]))
     torch.set_num_threads(settings.train.threads)
     ours = build.assemble(settings)
     return ours, by_hand(ours)
 
 
-def check_same_work():
-    ours, theirs = setups("float64")
-    for _ in range(20):
+def check_same_work(recipe, rounds):
+    ours, theirs = setups(recipe, None, "train.precision=float64")
+    for _ in range(rounds):
         play(ours.state, ours.game, ours.batches)
         hand_written(theirs.state, theirs.game, theirs.batches)
     for mine, other in zip(ours.state.generator.parameters(), theirs.state.generator.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-9)
 
 
-def milliseconds(loop, setup):
+def milliseconds(loop, setup, rounds):
     began = perf_counter()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         loop(setup.state, setup.game, setup.batches)
-    return (perf_counter() - began) / ROUNDS * 1e3
+    return (perf_counter() - began) / rounds * 1e3
 
 
 def main():
-    check_same_work()
-    ours, theirs = setups("float32")
-    rows = [(milliseconds(play, ours), milliseconds(hand_written, theirs)) for _ in range(PAIRS)]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipe", nargs="?", default="digits")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=9)
+    asked = parser.parse_args()
+    check_same_work(asked.recipe, min(20, asked.rounds))
+    ours, theirs = setups(asked.recipe, asked.threads)
+    milliseconds(play, ours, 2), milliseconds(hand_written, theirs, 2)  # caches settle
+    rows = [
+        (milliseconds(play, ours, asked.rounds), milliseconds(hand_written, theirs, asked.rounds))
+        for _ in range(asked.pairs)
+    ]
     for name, times in zip(("zerosum", "by hand"), zip(*rows, strict=True), strict=True):
         print(f"{name}: {median(times):.2f} ms a round (best {min(times):.2f}, worst {max(times):.2f})")
-    ratios = [hand / mine for mine, hand in rows]
-    print(f"by hand / zerosum: {median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f} over {PAIRS} pairs)")
+    ratios = sorted(hand / mine for mine, hand in rows)
+    print(f"by hand / zerosum: {median(ratios):.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f} over {len(rows)} pairs)")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -198,6 +199,10 @@ def _remember(optimiser: Optimizer, tensors: dict[str, Tensor], prefix: str) -> 
             index, key = name.removeprefix(prefix).split(".", 1)
             memory.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": memory, "param_groups": optimiser.state_dict()["param_groups"]})
+    for parameter, kept in optimiser.state.items():  # fused steps walk through memory: both must lie there alike
+        for key, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                kept[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _fill(net: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:

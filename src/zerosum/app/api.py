@@ -94,9 +94,7 @@ class Run:
         Returns:
             A verdict for each question, and one on progress; they are written to verdicts.json, too.
         """
-        verdicts = diagnostics.of_run(self.folder)
-        diagnostics.record(self.folder, verdicts, (self.readings() or [{"step": 0}])[-1]["step"])
-        return verdicts
+        return diagnostics.diagnose_run(self.folder)
 
     def verdict(self) -> str:
         """The diagnosis in one sentence."""

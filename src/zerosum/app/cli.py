@@ -133,10 +133,11 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Say in plain words whether a run is healthy, how one can tell, and which setting to change."""
-    from zerosum.app import api
+    from zerosum import diagnostics
     from zerosum.app.diagnosing import page
+    from zerosum.run import open_folder
 
-    verdicts = api.load(run).diagnose()
+    verdicts = diagnostics.diagnose_run(open_folder(run))
     answer({"verdicts": [verdict.facts() for verdict in verdicts]}, as_json, lambda _: page(verdicts))
 
 

@@ -11,6 +11,7 @@ a machine without it can be diagnosed, too.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from math import isinf
 from typing import Any
 
@@ -169,6 +170,18 @@ def of_run(folder: RunFolder) -> list[Verdict]:
     return diagnose(read(folder), folder.read_config())
 
 
+def diagnose_run(folder: RunFolder) -> list[Verdict]:
+    """The same, written to verdicts.json as well where the folder can be written to.
+
+    Raises:
+        RunError: There is no run in the folder.
+    """
+    verdicts = of_run(folder)
+    with suppress(OSError):
+        record(folder, verdicts, (read(folder) or [{"step": 0}])[-1]["step"])
+    return verdicts
+
+
 def record(folder: RunFolder, verdicts: Sequence[Verdict], step: int) -> None:
     """Write verdicts.json."""
     facts = {"step": step, "verdicts": [verdict.facts() for verdict in verdicts]}
@@ -176,5 +189,5 @@ def record(folder: RunFolder, verdicts: Sequence[Verdict], step: int) -> None:
 
 
 __all__ = [
-    "QUESTIONS", "Evidence", "Verdict", "diagnose", "finished", "headline", "of_run", "record",
+    "QUESTIONS", "Evidence", "Verdict", "diagnose", "diagnose_run", "finished", "headline", "of_run", "record",
 ]  # fmt: skip
