@@ -209,3 +209,28 @@ def test_classes_that_are_not_there_are_not_compared(digits):
     few = np.where(digits.train.labels == 4, 5, digits.train.labels)
     with pytest.raises(DataError, match="class '4' has 0 rows"):
         between_classes(replace(digits, train=replace(digits.train, labels=few)), pixels())
+
+
+def test_one_picture_again_and_again_is_measured_or_said_to_be_unmeasurable(digits):
+    """Constant samples: no number is silently good."""
+    same = np.repeat(digits.samples(digits.test)[:1], 540, axis=0)
+    rows = by_name(compared(sides(digits, same), pixels()))
+    assert rows["frechet"].value > 10 * rows["frechet"].real
+    assert rows["recall"].value == 0
+    assert rows["coverage"].value < 0.05
+    assert np.isnan(rows["copying"].value) or abs(rows["copying"].value) > 3
+    assert evaluation.facts(rows["copying"])["value"] is None or abs(rows["copying"].value) > 3
+
+
+def test_missed_modes_and_classes_are_named(digits, cache):
+    labels = digits.test.every_label()
+    fours = digits.samples(digits.test)[labels == 4]
+    seen = by_name(of_classes(sides(digits, fours), extractor("classifier", digits, cache)))
+    assert seen["classes found"].value < 10
+    assert seen["classes found"].note.startswith("missed: 0")
+    ring = DATASETS["ring"]()
+    some = ring.samples(ring.test)[ring.test.every_label() < 6]
+    found = by_name(of_mixture(sides(ring, some)))
+    assert found["modes found"].value == 6
+    assert found["modes found"].note.count("(") == 2
+    assert found["mode KL"].error > 0
