@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zerosum import build, config
 from zerosum.claims import costs, divergence, trained
-from zerosum.claims.games import penalised
+from zerosum.claims.lines import penalised
 from zerosum.errors import UsageError
 from zerosum.losses import LOSSES
 from zerosum.run import write

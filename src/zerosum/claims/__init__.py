@@ -6,7 +6,7 @@ gives the closed form, the source and the tolerance. Whether it holds follows fr
 
 from collections.abc import Iterable
 
-from zerosum.claims import costs, density, divergence, games, optimum, trained
+from zerosum.claims import costs, density, divergence, games, lines, optimum, trained
 from zerosum.claims.claim import Claim, Measured, Verdict, at_least, at_most, equal
 from zerosum.errors import UsageError, unknown
 
@@ -28,7 +28,7 @@ GROUPS = {
     15: "Explicit and implicit density",
 }
 
-ROOMS = (optimum, divergence, costs, games, density, trained)
+ROOMS = (optimum, divergence, costs, games, lines, density, trained)
 
 CLAIMS: dict[str, Claim] = {
     claim.name: claim for group in GROUPS for room in ROOMS for claim in room.CLAIMS if claim.group == group
