@@ -13,7 +13,7 @@ Nothing here touches the game: no parameter, no buffer, no gradient, and no rand
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
@@ -29,18 +29,7 @@ from zerosum.data import Data
 from zerosum.data.feed import as_tensor
 from zerosum.data.record import Rows
 from zerosum.game import Conditions, Game, State, visit
-from zerosum.metrics.clouds import (
-    Clouds,
-    Within,
-    clouds,
-    covered,
-    energy_distance,
-    missing,
-    near,
-    nearer,
-    spread,
-    told_apart,
-)  # fmt: skip
+from zerosum.metrics.clouds import Clouds, Within, covered, energy_distance, missing, near, nearer, spread, told_apart
 from zerosum.metrics.copies import above, centres
 
 ROWS = 512
@@ -54,6 +43,19 @@ FEWEST = 40
 
 CELLS = 8
 """Parts of the space whose shares of samples are followed."""
+
+CLOUD: dict[str, Callable[[Clouds], float]] = {
+    "distance": energy_distance,
+    "spread": spread,
+    "missing": missing,
+    "covered": covered,
+    "near": near,
+    "told": told_apart,
+}
+"""Signs of where samples lie among held-out rows."""
+
+OF_DATA = ("distance", "missing", "covered", "told")
+"""Those that training rows are put to as well."""
 
 Signs = dict[str, Any]
 
@@ -107,17 +109,14 @@ class Checkup:
     @cached_property
     def constants(self) -> Signs:
         """What the data itself scores."""
-        real = clouds(self.held.flat, self.seen.flat)
+        real = self._among(self.seen.flat)
         x = self.held.flat
         low, high = torch.quantile(x[: 2**22 // x.shape[1]].flatten(), torch.tensor([0.001, 0.999]).to(x)).tolist()
         return {
             "rows": len(self.held.x),
             "seen": len(self.seen.x),
             "held_out": self.candidates is not None,
-            "distance_real": energy_distance(real),
-            "missing_real": missing(real),
-            "covered_real": covered(real),
-            "told_real": told_apart(real),
+            **{f"{name}_real": CLOUD[name](real) for name in OF_DATA},
             "cells_real": self._shares(self.held.flat),
             "data_span": (high - low) / 2,
             "data_centre": x.mean(0).abs().max().item(),
@@ -128,12 +127,11 @@ class Checkup:
     def _samples(self, net: nn.Module) -> Tensor:
         """As many samples as there are held-out rows, batch by batch as in training."""
         z = self.game.latent(len(self.held.x), self.game.seed, "checkup").to(self.held.x)
-        made = [visit(net, z[part], c) for part, c in self._batches(self.held.c)]
-        return torch.cat(made)
+        return torch.cat([visit(net, z[part], c) for part, c in self._batches(len(z), self.held.c)])
 
-    def _batches(self, c: Conditions, n: int | None = None) -> Iterator[tuple[slice, Conditions]]:
+    def _batches(self, n: int, c: Conditions) -> Iterator[tuple[slice, Conditions]]:
         """Slices of a batch each, with their classes; the last one joins the one before it if it is short."""
-        n, size = len(self.held.x) if n is None else n, self.game.batch
+        size = self.game.batch
         cuts = [*range(0, max(1, n - size // 2), size), n]
         for first, last in pairwise(cuts):
             part = slice(first, last)
@@ -143,17 +141,24 @@ class Checkup:
         """Where the samples lie, as a user would see them: images clipped to black and white."""
         samples = samples.clamp(-1, 1) if self.images else samples
         fake = samples.flatten(1).float()
-        among = Clouds(self._real, Within(torch.cdist(fake, fake)), torch.cdist(self.held.flat, fake))
-        for measure in (energy_distance, spread, missing, covered, near, told_apart):
-            yield (
-                {"energy_distance": "distance", "told_apart": "told"}.get(measure.__name__, measure.__name__),
-                (measure(among)),
-            )
+        among = self._among(fake)
+        for name, measure in CLOUD.items():
+            yield name, measure(among)
         if self.candidates is not None:
             yield "nearer", nearer(fake, *self.candidates)
         if self.images and min(samples.shape[2:]) >= 4:
-            yield "edges", edges(samples) / edges(self.held.x)
-            yield "detail", detail(samples) / detail(self.held.x)
+            sharp = self._sharpness
+            yield "edges", edges(samples) / sharp[0]
+            yield "detail", detail(samples) / sharp[1]
+
+    def _among(self, rows: Tensor) -> Clouds:
+        """How rows lie among the held-out ones."""
+        return Clouds(self._real, Within(torch.cdist(rows, rows)), torch.cdist(self.held.flat, rows))
+
+    @cached_property
+    def _sharpness(self) -> tuple[float, float]:
+        """Edges and detail of held-out images."""
+        return edges(self.held.x), detail(self.held.x)
 
     @cached_property
     def _real(self) -> Within:
@@ -196,7 +201,7 @@ class Checkup:
 
     @torch.no_grad()
     def _logits(self, net: nn.Module, x: Tensor, c: Conditions) -> Tensor:
-        logits = torch.cat([visit(net, x[part], labels) for part, labels in self._batches(c, len(x))])
+        logits = torch.cat([visit(net, x[part], labels) for part, labels in self._batches(len(x), c)])
         return logits.unsqueeze(1) if logits.ndim == 1 else logits
 
     def _slopes(self, net: nn.Module, samples: Tensor) -> Signs:

@@ -35,7 +35,7 @@ from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
 from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
 from zerosum.run import RunFolder
-from zerosum.sampling import Sampler
+from zerosum.sampling import Sampler, newest
 
 MOST = 10_000
 FEWEST = 50
@@ -106,7 +106,6 @@ def evaluate(
     features: str | None = None,
     seed: int = 0,
     cache: Path | None = None,
-    rows: int = MOST,
 ) -> list[Row]:
     """Measure a run's samples.
 
@@ -117,7 +116,6 @@ def evaluate(
             labels, else pixels.
         seed: Of the samples.
         cache: Where trained classifiers are kept, and where Inception's file is looked for.
-        rows: Training rows to compare with, at most; fewer are quicker, and give other numbers.
 
     Raises:
         UsageError: Too few rows, or an extractor that is not known or not there.
@@ -125,13 +123,39 @@ def evaluate(
     """
     config = folder.read_config()
     data = build.open_data(config)
+    saved = newest(folder)
+    checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
+    return measure(Sampler.of(config, saved), data, n, features, seed, cache)
+
+
+def measure(
+    sampler: Sampler,
+    data: Data,
+    n: int | None = None,
+    features: str | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    rows: int = MOST,
+) -> list[Row]:
+    """The same, of a generator that is loaded and the data that it was trained on.
+
+    Args:
+        sampler: The generator.
+        data: What it was trained on.
+        n: As for `evaluate`, and the same for the others.
+        features: What a distance looks at.
+        seed: Of the samples.
+        cache: Where classifiers and Inception's file lie.
+        rows: Training rows to compare with, at most; fewer are quicker, and give other numbers.
+
+    Raises:
+        UsageError: Too few rows, or an extractor that is not known or not there.
+        DataError: Samples are not what the data is.
+    """
     n = min(MOST, len(data.test)) if n is None else n
     if n < FEWEST:
         raise UsageError(f"n = {n}: at least {FEWEST} samples, and as many held-out rows, are needed for a number")
-    saved = checkpoint.load(folder.checkpoints)
-    if saved is not None:
-        checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
-    samples = Sampler.load(folder.path).draw(n, seed)
+    samples = sampler.draw(n, seed)
     sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels, rows)
     refuse(sides.fake, sides.reference)
     look = extractor(features, data, cache)
@@ -273,7 +297,7 @@ def of_density(sides: Sides) -> Iterator[Row]:
 def record(folder: RunFolder, rows: list[Row], step: int) -> None:
     """Add the evaluation to metrics.jsonl."""
     line = {"step": step, "metrics": [facts(row) for row in rows]}
-    with (folder.path / "metrics.jsonl").open("a", encoding="utf-8") as handle:
+    with folder.metrics.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(line) + "\n")
 
 
@@ -288,4 +312,4 @@ def _plain(value: Any) -> Any:
     return value
 
 
-__all__ = ["Estimate", "Row", "Sides", "evaluate", "facts", "record"]
+__all__ = ["Estimate", "Row", "Sides", "evaluate", "facts", "measure", "record"]

@@ -1,5 +1,6 @@
 """Pictures of samples: a sheet of images, a plot of points."""
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -52,12 +53,19 @@ def plot(points: Points, data: Points | None = None, title: str = "") -> Image.I
         data: (m, d) real points.
         title: Above the picture.
     """
+    return _drawn(_scatter if points.shape[1] > 1 else _histogram, points, data, title)
+
+
+def _drawn(
+    draw: Callable[[Any, Points, Points | None], None], points: Points, data: Points | None, title: str = ""
+) -> Image.Image:
+    """Points over data, with a legend below: tall for a plane, flat for a line."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 5 if points.shape[1] > 1 else 3.5), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    (_scatter if points.shape[1] > 1 else _histogram)(axes, points, data)
+    draw(axes, points, data)
     axes.set_title(title, fontsize=11)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)  # inside, it would hide points
     buffer = BytesIO()
@@ -76,9 +84,14 @@ def _histogram(axes: Any, points: Points, data: Points | None) -> None:
 
 
 def _scatter(axes: Any, points: Points, data: Points | None) -> None:
+    _plane(axes, points, data)
+    axes.scatter(points[:, 0], points[:, 1], s=3, color=INK, linewidths=0, label="samples")
+
+
+def _plane(axes: Any, points: Points, data: Points | None) -> None:
+    """What lies behind points in their first two numbers: the data, and axes of one scale where there are no others."""
     if data is not None:
         axes.scatter(data[:, 0], data[:, 1], s=14, color=PAPER, linewidths=0, label="data")
-    axes.scatter(points[:, 0], points[:, 1], s=3, color=INK, linewidths=0, label="samples")
     axes.set_xlabel("$x_1$")
     axes.set_ylabel("$x_2$")
     if points.shape[1] == 2:
@@ -92,25 +105,12 @@ def path(points: Points, data: Points | None = None) -> Image.Image:
         points: (n, d) samples in the order of the walk.
         data: (m, d) real points.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 5 if points.shape[1] > 1 else 3.5), dpi=110, layout="constrained")
-    (_path_in_plane if points.shape[1] > 1 else _path_in_line)(figure.add_subplot(), points, data)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return Image.open(buffer).convert("RGB")
+    return _drawn(_path_in_plane if points.shape[1] > 1 else _path_in_line, points, data)
 
 
 def _path_in_plane(axes: Any, points: Points, data: Points | None) -> None:
-    if data is not None:
-        axes.scatter(data[:, 0], data[:, 1], s=14, color=PAPER, linewidths=0, label="data")
+    _plane(axes, points, data)
     axes.plot(points[:, 0], points[:, 1], ".-", color=INK, linewidth=0.8, markersize=3, label="samples on the way")
-    axes.set_xlabel("$x_1$")
-    axes.set_ylabel("$x_2$")
-    if points.shape[1] == 2:
-        axes.set_aspect("equal", adjustable="datalim")
 
 
 def _path_in_line(axes: Any, points: Points, data: Points | None) -> None:

@@ -2,7 +2,8 @@
 
     config.toml        the whole resolved recipe        readings.jsonl     one line per logged round
     environment.json   versions, device, commit         samples/000500.png the same latents every time
-    verdicts.json      what the diagnosis found         report.html        the page to look at
+    metrics.jsonl      one line per evaluation          verdicts.json      what the diagnosis found
+    report.html        the page to look at
     checkpoints/000500/                                 lock               held while a process trains here
 
 Whatever is written here is written whole or not at all: to a temporary name first, then renamed.
@@ -54,6 +55,11 @@ class RunFolder:
         return self.path / "readings.jsonl"
 
     @property
+    def metrics(self) -> Path:
+        """One line of JSON per evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
     def verdicts(self) -> Path:
         """What the diagnosis found."""
         return self.path / "verdicts.json"
@@ -81,6 +87,10 @@ class RunFolder:
     def sample(self, step: int) -> Path:
         """The picture of samples after that round."""
         return self.path / "samples" / f"{step:06d}.png"
+
+    def sheets(self) -> list[Path]:
+        """The pictures of samples that are there, from the first round to the last."""
+        return sorted((self.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
@@ -164,9 +174,10 @@ def erase(folder: RunFolder) -> None:
     """Remove what zerosum wrote into a run folder, and nothing else."""
     for path in folder.checkpoints.glob("[0-9]*"):
         shutil.rmtree(path, ignore_errors=True)
-    pictures, events = (folder.path / "samples").glob("[0-9]*.png"), folder.events.glob("events.out.tfevents.*")
-    written = (folder.verdicts, folder.report, folder.path / "metrics.jsonl")
-    for path in (*pictures, *events, folder.config, folder.environment, folder.readings, *written):
+    events = folder.events.glob("events.out.tfevents.*")
+    began = (folder.config, folder.environment, folder.readings)
+    found = (folder.metrics, folder.verdicts, folder.report)
+    for path in (*folder.sheets(), *events, *began, *found):
         path.unlink(missing_ok=True)
 
 

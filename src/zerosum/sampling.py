@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zerosum import build, checkpoint, pictures
+from zerosum.checkpoint import Checkpoint
 from zerosum.data.record import Form
 from zerosum.errors import CheckpointError, UsageError, unknown
 from zerosum.game import ask
 from zerosum.nets import LabelledGenerator
 from zerosum.run import RunFolder, write
+from zerosum.schema import Config
 
 BLOCK = 256
 """Samples that are made at a time; each block has latents of its own."""
@@ -125,10 +127,11 @@ class Sampler:
             CheckpointError: It has no checkpoint yet, or none is whole.
         """
         folder = RunFolder(Path(run))
-        config = folder.read_config()
-        saved = checkpoint.load(folder.checkpoints)
-        if saved is None:
-            raise CheckpointError(f"{folder.path} has no checkpoint yet")
+        return cls.of(folder.read_config(), newest(folder), device)
+
+    @classmethod
+    def of(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
+        """The averaged generator in a checkpoint that is read already."""
         form = form_from(saved.state["data"])
         dtype = getattr(torch, config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
@@ -216,6 +219,18 @@ class Sampler:
         first, classes = block * BLOCK, len(self.form.classes or ())
         every = torch.arange(first, first + BLOCK) % classes
         return (every if asked is None else torch.full((BLOCK,), asked)).to(self._like.device)
+
+
+def newest(folder: RunFolder) -> Checkpoint:
+    """The newest whole checkpoint of a run.
+
+    Raises:
+        CheckpointError: It has none yet, or none is whole.
+    """
+    saved = checkpoint.load(folder.checkpoints)
+    if saved is None:
+        raise CheckpointError(f"{folder.path} has no checkpoint yet")
+    return saved
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from torch import Tensor
 from zerosum import build, checkpoint, checkup, config, diagnostics, pictures, run
 from zerosum.build import Setup
 from zerosum.data import Data
+from zerosum.diagnostics import Verdict
 from zerosum.errors import Diverged, Stopped
 from zerosum.game import Batches, Game, Player, Readings, State, play
 from zerosum.run import RunFolder
@@ -117,13 +118,11 @@ def fit(
             raise
 
 
-def _guarded(
-    setup: Setup, diary: "Diary", until_finished: bool = False, say: Callable[[str], None] = lambda _: None
-) -> Iterator[Moment]:
+def _guarded(setup: Setup, diary: "Diary", until_finished: bool, say: Callable[[str], None]) -> Iterator[Moment]:
     """The rounds of a run, each written down, until the end, a limit or a signal."""
     state, train = setup.state, setup.config.train
     clock = Clock(state.extra.get("seconds", 0.0))
-    watch, health = Watch(), checkup.prepare(setup)
+    watch = Watch()
     with asked_to_stop() as signals:
         for moment in rounds(state, setup.game, setup.batches, train.steps):
             clock.tick(moment.seconds)
@@ -138,7 +137,7 @@ def _guarded(
                 watch.look()
                 report = describe(moment, setup.game) | clock.reading(setup.game.batch)
                 if checks:
-                    report["signs"] = health.look(state)
+                    report["signs"] = diary.health.look(state)
                 state.extra["seconds"] = report["seconds"]
                 diary.log(report, say)
                 moment = moment._replace(report=report)  # noqa: PLW2901  the same moment, now described
@@ -163,6 +162,8 @@ class Diary:
     folder: RunFolder
     history: list[Report] = field(default_factory=list)
     """The reports of checkups so far."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    """What the last of them says."""
     named: set[str] = field(default_factory=set)
     """What the diagnosis has named so far."""
 
@@ -176,8 +177,8 @@ class Diary:
             say(f"resumed from round {state.step} in {self.folder.path}")
         run.write(self.folder.config, config.dumps(self.setup.config).encode())
         run.cut(self.folder, state.step)
-        self.history = [report for report in run.read(self.folder) if "signs" in report]
-        self.named = {verdict.name for verdict in self._verdicts() if verdict.sick}
+        self.history = list(map(dict, diagnostics.checkups(run.read(self.folder))))
+        self._diagnose()
         if self.setup.data.kind == "images":
             run.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
@@ -190,23 +191,30 @@ class Diary:
         if "signs" not in report:
             return
         self.history.append(report)
-        for verdict in self._verdicts():
-            if verdict.sick and verdict.name not in self.named:
-                self.named.add(verdict.name)
-                say(f"round {report['step']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
+        for verdict in self._diagnose():
+            say(f"round {report['step']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
+
+    def _diagnose(self) -> list[Verdict]:
+        """Look at the checkups; what is found for the first time."""
+        self.verdicts = diagnostics.diagnose(self.history, self.setup.config)
+        new = [verdict for verdict in self.verdicts if verdict.sick and verdict.name not in self.named]
+        self.named |= {verdict.name for verdict in new}
+        return new
 
     def save(self) -> None:
         """Write a checkpoint, and what the diagnosis says at it."""
         keep = self.setup.config.train.keep
         checkpoint.save(self.folder.checkpoints, self.setup.state, self._facts, keep)
-        diagnostics.record(self.folder, self._verdicts(), self.setup.state.step)
-
-    def _verdicts(self) -> list[diagnostics.Verdict]:
-        return diagnostics.diagnose(self.history, self.setup.config)
+        diagnostics.record(self.folder, self.verdicts, self.setup.state.step)
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""
         run.write(self.folder.sample(self.setup.state.step), picture(self.setup))
+
+    @cached_property
+    def health(self) -> checkup.Checkup:
+        """What every checkup compares with; chosen when the first is due."""
+        return checkup.prepare(self.setup)
 
     @cached_property
     def _facts(self) -> dict[str, Any]:

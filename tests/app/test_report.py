@@ -267,15 +267,15 @@ def test_large_samples_are_left_to_evaluate(copied, monkeypatch):
 
 
 def test_metrics_on_file_are_used_while_they_are_new(digits, copied):
-    data = build.open_data(copied.read_config())
+    sampler, data = Sampler.load(copied.path), build.open_data(copied.read_config())
     row = {"name": "frechet", "value": "inf", "error": None, "real": 1.0, "noise": 9.0, "n": 77, "features": "own-1"}
     file = copied.path / "metrics.jsonl"
     file.write_text(json.dumps({"step": 6, "metrics": [{**row, "better": "lower"}]}) + "\n")
-    (found,), how = measures(copied, data)
+    (found,), how = measures(copied, sampler, data)
     assert (found.value, found.error, found.n, found.share) == ("inf", "", 77, None)
     assert "metrics.jsonl" in how
     file.write_text(json.dumps({"step": 5, "metrics": [{**row, "better": "lower"}]}) + "\n")
-    rows, how = measures(copied, data)
+    rows, how = measures(copied, sampler, data)
     assert len(rows) > 5
     assert "quick" in how
     assert not (digits.path / "metrics.jsonl").exists()

@@ -123,8 +123,8 @@ class Run:
 
     def picture(self) -> Path | None:
         """The newest picture of samples."""
-        pictures = sorted((self.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
-        return pictures[-1] if pictures else None
+        sheets = self.folder.sheets()
+        return sheets[-1] if sheets else None
 
     def summary(self, played: int) -> dict[str, Any]:
         """What came of a training of which `played` rounds were played just now."""

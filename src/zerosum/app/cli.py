@@ -54,10 +54,8 @@ def train(
     from zerosum import run, training
     from zerosum.app import api
     from zerosum.app.progress import with_bar, with_events
-    from zerosum.data.mnist import VARIABLE
 
-    if data_root:
-        os.environ[VARIABLE] = data_root
+    look_under(data_root)
     overrides = api.overrides_of(data, steps, minutes, seed, device, precision) + (set_ or [])
     settings, opened = api.settings_of(recipe, overrides, tell)
     if dry_run:
@@ -113,11 +111,9 @@ def evaluate(
     """Measure a run's samples, beside what real data and noise score."""
     from zerosum.app import api
     from zerosum.app.evaluating import class_square, table
-    from zerosum.data.mnist import VARIABLE
     from zerosum.evaluation import facts
 
-    if data_root:
-        os.environ[VARIABLE] = data_root
+    look_under(data_root)
     if classes:
         found = api.load(run).classes(features)
         square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.sees}
@@ -151,10 +147,8 @@ def report(
     from time import perf_counter
 
     from zerosum.app import api
-    from zerosum.data.mnist import VARIABLE
 
-    if data_root:
-        os.environ[VARIABLE] = data_root
+    look_under(data_root)
     began = perf_counter()
     path = api.load(run).report()
     facts = {"path": str(path), "seconds": round(perf_counter() - began, 2)}
@@ -239,6 +233,14 @@ def doctor(as_json: AsJson = False) -> None:
     from zerosum.app.catalogue import examine
 
     answer(examine(), as_json, show_facts)
+
+
+def look_under(data_root: str | None) -> None:
+    """Say where data sets lie, if the user does."""
+    if data_root:
+        from zerosum.data.mnist import VARIABLE
+
+        os.environ[VARIABLE] = data_root
 
 
 def answer(facts: Any, as_json: bool, show: Callable[[Any], str]) -> None:

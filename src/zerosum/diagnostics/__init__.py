@@ -16,7 +16,7 @@ from math import isinf
 from typing import Any
 
 from zerosum.diagnostics.advice import option
-from zerosum.diagnostics.measures import RECENT, History, Reading, measure, sign
+from zerosum.diagnostics.measures import RECENT, History, Reading, checkups, measure, sign
 from zerosum.diagnostics.questions import QUESTIONS
 from zerosum.diagnostics.verdict import Evidence, Finding, Question, Verdict
 from zerosum.run import RunFolder, read, write
@@ -42,7 +42,7 @@ def diagnose(readings: Sequence[Reading], config: Config) -> list[Verdict]:
     Returns:
         A verdict for each question, and one on progress.
     """
-    history = [reading for reading in readings if "signs" in reading]
+    history = checkups(readings)
     if len(history) < FEWEST:
         few = f"Cannot be told: {len(history)} checkups, and {FEWEST} are needed"
         needed = FEWEST * config.train.check_every
@@ -114,10 +114,9 @@ PROGRESS = "progress", "Is it still getting better?"
 
 def on_progress(history: History) -> Verdict:
     """Whether samples still get nearer to held-out data."""
-    gains = {name: better(history, name) for name in GAINS}
-    evidence = tuple(Evidence(f"{name} gained", gain, GAINS[name], "above", NOISE) for name, gain in gains.items())
-    done = len(history) >= SETTLED and all(gain <= GAINS[name] for name, gain in gains.items())
-    known = Known(history)
+    gained = gains(history)
+    evidence = tuple(Evidence(f"{name} gained", gain, GAINS[name], "above", NOISE) for name, gain in gained.items())
+    done, known = at_rest(history, gained), Known(history)
     says = "No, it is finished: nothing was gained in the last third of the run" if done else "Yes"
     where = said("the distance to held-out data is {distance:.2g}, real data scores {distance_real:.2g}", known)
     advice = "" if done else "train on: --steps with a larger number, or --until finished"
@@ -128,6 +127,16 @@ NOISE = "the spread of a share of 512 rows"
 
 GAINS = {"distance": 0.1, "told": 0.03, "covered": 0.02}
 """Sign -> what is a gain: of the distance as a share of itself, else as it is."""
+
+
+def gains(history: History) -> dict[str, float]:
+    """What each sign has gained lately."""
+    return {name: better(history, name) for name in GAINS}
+
+
+def at_rest(history: History, gained: dict[str, float]) -> bool:
+    """Whether there were checkups enough to tell, and nothing was gained."""
+    return len(history) >= SETTLED and all(gain <= GAINS[name] for name, gain in gained.items())
 
 
 def better(history: History, name: str) -> float:
@@ -145,8 +154,8 @@ def better(history: History, name: str) -> float:
 
 def finished(readings: Sequence[Reading]) -> bool:
     """Whether a run has stopped getting better, so that `train --until finished` stops."""
-    history = [reading for reading in readings if "signs" in reading]
-    return len(history) >= SETTLED and on_progress(history).answer.startswith("No")
+    history = checkups(readings)
+    return len(history) >= SETTLED and at_rest(history, gains(history))
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:
@@ -157,8 +166,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         return f"{sick[0].name}{rest}: {sick[0].answer}"
     if all(verdict.sick is None for verdict in verdicts):
         return verdicts[0].answer
-    done = verdicts[-1].answer.startswith("No")
-    return f"healthy: no fault found, and {'finished: nothing gained lately' if done else 'still getting better'}"
+    going = verdicts[-1].advice  # to train on
+    return f"healthy: no fault found, and {'still getting better' if going else 'finished: nothing gained lately'}"
 
 
 def of_run(folder: RunFolder) -> list[Verdict]:
@@ -176,9 +185,10 @@ def diagnose_run(folder: RunFolder) -> list[Verdict]:
     Raises:
         RunError: There is no run in the folder.
     """
-    verdicts = of_run(folder)
+    readings = read(folder)
+    verdicts = diagnose(readings, folder.read_config())
     with suppress(OSError):
-        record(folder, verdicts, (read(folder) or [{"step": 0}])[-1]["step"])
+        record(folder, verdicts, readings[-1]["step"] if readings else 0)
     return verdicts
 
 
@@ -189,5 +199,6 @@ def record(folder: RunFolder, verdicts: Sequence[Verdict], step: int) -> None:
 
 
 __all__ = [
-    "QUESTIONS", "Evidence", "Verdict", "diagnose", "diagnose_run", "finished", "headline", "of_run", "record",
+    "QUESTIONS", "Evidence", "Verdict", "checkups", "diagnose", "diagnose_run", "finished", "headline", "of_run",
+    "record",
 ]  # fmt: skip

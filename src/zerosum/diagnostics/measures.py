@@ -23,6 +23,11 @@ LONG = 10
 """Checkups over which something has to move to count as moving."""
 
 
+def checkups(readings: Sequence[Reading]) -> list[Reading]:
+    """The readings that hold signs."""
+    return [reading for reading in readings if "signs" in reading]
+
+
 def sign(name: str, history: History) -> float | None:
     """The median of a sign over the last checkups; None where it is missing."""
     values = [one for reading in history[-RECENT:] if (one := reading["signs"].get(name)) is not None]
@@ -47,10 +52,15 @@ def growth(history: History) -> float | None:
     return None if not early or late is None else late / early
 
 
+def then_and_now(name: str, history: History) -> tuple[float | None, float | None]:
+    """A sign before the last half of the checkups, at most ten of them, and after it."""
+    back = min(LONG, len(history) // 2)
+    return sign(name, history[:-back]) if back else None, sign(name, history)
+
+
 def progress(history: History) -> float | None:
     """Share of the distance to held-out data that was overcome in the last half of the checkups, at most in ten."""
-    back = min(LONG, len(history) // 2)
-    early, late = sign("distance", history[:-back]) if back else None, sign("distance", history)
+    early, late = then_and_now("distance", history)
     return None if not early or late is None else 1 - late / early
 
 
@@ -77,7 +87,7 @@ def gained(history: History) -> float | None:
     """
     if len(history) < LONG:
         return None
-    early, late = sign("covered", history[: -min(LONG, len(history) // 2)]), sign("covered", history)
+    early, late = then_and_now("covered", history)
     return None if early is None or late is None else late - early
 
 

@@ -52,21 +52,20 @@ class Limit:
     measure: str
     sick: Side
     threshold: float
-    source: str = ZOO
 
     def evidence(self, value: float) -> Evidence:
         """The measure, its value and its threshold."""
-        return Evidence(self.measure, value, self.threshold, "below" if self.sick == "above" else "above", self.source)
+        return Evidence(self.measure, value, self.threshold, "below" if self.sick == "above" else "above", ZOO)
 
 
-def above(measure: str, threshold: float, source: str = ZOO) -> Limit:
+def above(measure: str, threshold: float) -> Limit:
     """Sick above the threshold."""
-    return Limit(measure, "above", threshold, source)
+    return Limit(measure, "above", threshold)
 
 
-def below(measure: str, threshold: float, source: str = ZOO) -> Limit:
+def below(measure: str, threshold: float) -> Limit:
     """Sick below the threshold."""
-    return Limit(measure, "below", threshold, source)
+    return Limit(measure, "below", threshold)
 
 
 @dataclass(frozen=True)

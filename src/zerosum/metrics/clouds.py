@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zerosum.metrics.copies import closest
 from zerosum.metrics.manifold import Features, Others
 
 BALL = 0.1
@@ -179,5 +180,5 @@ def nearer(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> flo
     >>> nearer(torch.zeros(4, 1), torch.zeros(2, 1), torch.ones(2, 1))
     1.0
     """
-    ours, theirs = (torch.cdist(fake, rows).min(1).values for rows in (train, held_out))
+    ours, theirs = (closest(fake, rows) for rows in (train, held_out))
     return _wins(ours, theirs).mean().item()

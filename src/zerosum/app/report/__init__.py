@@ -80,7 +80,7 @@ def open_run(folder: RunFolder) -> Material:
             f"{folder.path} has no whole checkpoint, so there is no generator to report on. "
             f"Play the run first: zerosum train {folder.config} --out {folder.path}"
         )
-    sampler = Sampler.load(folder.path)
+    sampler = Sampler.of(config, saved)
     try:
         data = build.open_data(config)
         checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
@@ -148,7 +148,7 @@ def compared(run_: Material) -> Page:
         return page
     page["likeness"] = images.likeness(run_.sampler, run_.data)
     try:
-        page["measures"], page["measured_how"] = measures(run_.folder, run_.data)
+        page["measures"], page["measured_how"] = measures(run_.folder, run_.sampler, run_.data)
     except (DataError, UsageError) as error:
         page["missing"] = str(error)
     return page

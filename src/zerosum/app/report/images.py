@@ -79,7 +79,7 @@ class Likeness(NamedTuple):
 
 def frames(folder: RunFolder, most: int = FRAMES) -> list[Frame]:
     """Pictures of the samples over time, evenly chosen; the first and the last are always there."""
-    found = sorted((folder.path / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+    found = folder.sheets()
     heaviest = max((path.stat().st_size for path in found), default=1)
     most = max(2, min(most, READ // max(1, heaviest)))
     places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))

@@ -11,6 +11,7 @@ from zerosum.app.report.curves import number
 from zerosum.data import Data
 from zerosum.errors import UsageError
 from zerosum.run import RunFolder
+from zerosum.sampling import Sampler
 
 QUICK, FEW, WIDE = 1_000, 380, 300
 """Samples of a quick evaluation; few where one holds more numbers than WIDE: seconds on one core, not a minute.
@@ -59,7 +60,7 @@ class Measure(NamedTuple):
     """How far the value has come from noise (0) to held-out data (1); None where the metric cannot tell these two."""
 
 
-def measures(folder: RunFolder, data: Data) -> tuple[list[Measure], str]:
+def measures(folder: RunFolder, sampler: Sampler, data: Data) -> tuple[list[Measure], str]:
     """The metrics of the newest checkpoint and where they come from: those on file, or quick ones with pixel features.
 
     Raises:
@@ -77,7 +78,7 @@ def measures(folder: RunFolder, data: Data) -> tuple[list[Measure], str]:
         )
     few = min(FEW, max(evaluation.FEWEST, NUMBERS // numbers))
     n = min(QUICK if numbers <= WIDE else few, len(data.test))
-    rows = evaluation.evaluate(folder, n, "pixels", rows=2 * n)
+    rows = evaluation.measure(sampler, data, n, "pixels", rows=2 * n)
     what = "pixels" if data.kind == "images" else "numbers"
     quick = f"A quick look with {n:,} samples, {2 * n:,} training rows, and the {what} themselves as features."
     return [measure(evaluation.facts(row)) for row in rows], quick
@@ -86,7 +87,7 @@ def measures(folder: RunFolder, data: Data) -> tuple[list[Measure], str]:
 def newest(folder: RunFolder) -> dict[str, Any]:
     """The last whole line of metrics.jsonl; empty where there is none."""
     try:
-        lines = (folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = folder.metrics.read_text(encoding="utf-8").splitlines()
         found: dict[str, Any] = json.loads(lines[-1])
     except (OSError, IndexError, ValueError):
         return {}
