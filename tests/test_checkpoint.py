@@ -38,7 +38,7 @@ def assert_equal(one, other):
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float32", "float64"])
 def test_a_restored_run_goes_on_bit_by_bit(settings, tmp_path, optimiser, precision):
     overrides = [f"train.precision={precision}", "game.k=2", "penalties.0.every=2"]
     overrides += [f'optimisers.{player}={{name="{optimiser}"}}' for player in ("generator", "discriminator")]

@@ -29,7 +29,8 @@ from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
 from zerosum.optimisers import OPTIMISERS, factor
 from zerosum.penalties import PENALTIES
-from zerosum.schema import Choice, Config, Latent, PenaltyChoice, Tree
+from zerosum.precision import Rounded, dtype_of, is_fast
+from zerosum.schema import Choice, Config, Latent, Nets, PenaltyChoice, Tree
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -70,11 +71,23 @@ def place(config: Config) -> tuple[torch.device, torch.dtype]:
     Raises:
         ConfigError: This machine has no such device.
     """
-    return torch.device(_usable(config.train.device or "cpu")), getattr(torch, config.train.precision)
+    return torch.device(_usable(config.train.device or "cpu")), dtype_of(config.train.precision)
 
 
 def resolve(config: Config) -> Config:
     """The same settings with every option and every choice of this machine filled in."""
+    config = filled(config)
+    device = best_device() if config.train.device is None else _usable(config.train.device)
+    precision = config.train.precision
+    if precision == "auto":
+        gains = _pair(config).large and not _spectral(config.nets) and is_fast(torch.device(device))
+        precision = "bfloat16" if gains else "float32"
+    threads = config.train.threads or torch.get_num_threads()
+    return with_train(config, device=device, precision=precision, threads=threads)
+
+
+def filled(config: Config) -> Config:
+    """The same settings with every option filled in; what a machine decides stays open."""
     pair = _pair(config)
     nets = {
         "generator": options(config.nets.generator, "nets.generator", pair.generator, takes=("shape", "latent")),
@@ -95,11 +108,7 @@ def resolve(config: Config) -> Config:
         "loss": _filled(config.loss, "loss", loss.discriminator, loss.generator, takes=("real", "fake")),
         "optimisers": config.optimisers.model_copy(update=moves),
     }
-    return with_train(
-        config.model_copy(update=parts),
-        device=best_device() if config.train.device is None else _usable(config.train.device),
-        threads=config.train.threads or torch.get_num_threads(),
-    )
+    return config.model_copy(update=parts)
 
 
 def open_data(config: Config) -> Data:
@@ -200,7 +209,10 @@ def state_of(
         where, move = f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser")
         made = move(net.parameters(), **options(choice.options, where, move))
         moves[player] = expect(torch.optim.Optimizer, made, f"{where} = {choice.name}")  # type: ignore[index]
-    return State(generator, discriminator, copy_of(generator), moves)
+    state = State(generator, discriminator, copy_of(generator), moves)
+    if config.train.precision == "bfloat16":
+        state.rounded = {"generator": Rounded(generator), "discriminator": Rounded(discriminator)}
+    return state
 
 
 def laid_out(net: nn.Module) -> nn.Module:
@@ -282,14 +294,18 @@ def _usable(device: str) -> str:
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = re.split(r"[.!]\s|[.!]?\n|[.!]$", str(error), maxsplit=1)[0]  # less torch's table of kernels
         raise ConfigError(
-            f"train.device = '{device}' cannot be used here: {reason}. "
-            f"Leave it out, and the best there is ({best_device()}) is used"
+            f"train.device = '{device}' cannot be used here: {reason}. The best there is here is {best_device()}"
         ) from None
     return device
 
 
 def _pair(config: Config) -> Pair:
     return expect(Pair, lookup(NETS, config.nets.name, "pair of networks"), f"nets.name = {config.nets.name}")
+
+
+def _spectral(nets: Nets) -> bool:
+    """Whether a player divides its matrices by their singular values, which takes more digits than bfloat16 has."""
+    return any(options.get("spectral", False) for options in (nets.generator, nets.discriminator))
 
 
 def _filled(choice: Choice, where: str, *functions: Callable[..., Any], takes: Sequence[str]) -> Choice:

@@ -124,6 +124,8 @@ def restore(checkpoint: Checkpoint, state: State) -> None:
     _fill(state.average, averages, "", checkpoint.path)
     for player, optimiser in state.optimisers.items():
         _remember(optimiser, checkpoint.tensors["optimizers"], f"{player}.")
+    for copy in state.rounded.values():
+        copy.follow()
     state.step = checkpoint.step
     state.extra = dict(checkpoint.state["extra"])
 

@@ -20,7 +20,7 @@ from zerosum.schema import Config, Tree
 FREE = ("train.steps", "train.minutes", "train.keep", "train.check_every", "about", "source", "result")
 """Settings that may change when a run is resumed: they do not touch the game that was played so far."""
 
-AUTOMATIC = ("device", "threads")
+AUTOMATIC = ("device", "precision", "threads")
 """Settings of `train` that a machine decides where the user does not, and that then stay with the run."""
 
 

@@ -27,6 +27,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from zerosum import draws
 from zerosum.losses import Cost, Logits, Loss
 from zerosum.penalties import Penalty, Round, Samples
+from zerosum.precision import Rounded
 from zerosum.schema import Order
 
 Player = Literal["discriminator", "generator"]
@@ -48,6 +49,12 @@ class State:
     """Rounds played."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Whatever else depends on history and must survive: numbers and texts."""
+    rounded: dict[Player, Rounded] = field(default_factory=dict)
+    """Copies in bfloat16 that play in a player's place; none: the players play themselves."""
+
+    def acting(self, player: Player) -> nn.Module:
+        """Who plays: a player, or its rounded copy."""
+        return self.rounded.get(player) or (self.generator if player == "generator" else self.discriminator)
 
 
 @dataclass(frozen=True)
@@ -139,11 +146,11 @@ def discriminator_first(state: State, game: Game, batches: Batches) -> Iterator[
     for i in range(game.k):
         x, c = batches(turn(state, game, i))
         with torch.no_grad():
-            fake = visit(state.generator, noise(state, game, x, i), c)
+            fake = visit(state.acting("generator"), noise(state, game, x, i), c)
         yield discriminator_step(state, game, x, fake, c, i)
     if game.batches_per_round > game.k:
         x, c = batches(turn(state, game, game.k))
-    fake = ask(state.generator, noise(state, game, x, game.k), c)
+    fake = ask(state.acting("generator"), noise(state, game, x, game.k), c)
     yield generator_step(state, game, x, fake, c)
 
 
@@ -151,9 +158,9 @@ def generator_first(state: State, game: Game, batches: Batches) -> Iterator[Read
     """The common sample loop: G moves, then D is trained on the fakes that were made before G moved."""
     met = [batches(turn(state, game, i)) for i in range(game.k)]
     with torch.no_grad():
-        later = [visit(state.generator, noise(state, game, x, i), c) for i, (x, c) in enumerate(met) if i]
+        later = [visit(state.acting("generator"), noise(state, game, x, i), c) for i, (x, c) in enumerate(met) if i]
     x, c = met[0]
-    first = ask(state.generator, noise(state, game, x, 0), c)
+    first = ask(state.acting("generator"), noise(state, game, x, 0), c)
     yield generator_step(state, game, x, first, c)
     for i, ((x, c), fake) in enumerate(zip(met, [first, *later], strict=True)):
         yield discriminator_step(state, game, x, fake, c, i)
@@ -163,11 +170,11 @@ def simultaneous(state: State, game: Game, batches: Batches) -> Iterator[Reading
     """The 2014 code: both gradients are taken at the same point, then both players move."""
     x, c = batches(turn(state, game, 0))
     reseed(state, game, 0, "discriminator")
-    fake = ask(state.generator, noise(state, game, x, 0), c)
+    fake = ask(state.acting("generator"), noise(state, game, x, 0), c)
     meeting, terms = meet(state, game, x, fake, c, 0)
-    terms["gradient norm"] = descent(state.discriminator, total(terms), keep=True)
+    terms["gradient norm"] = descent(judge(state, game), total(terms), keep=True)
     cost = game.loss.generator(meeting.real_logits, meeting.fake_logits).mean()
-    norm = descent(state.generator, cost)
+    norm = descent(state.acting("generator"), cost)
     move(state, game, "discriminator")
     move(state, game, "generator")
     yield tell("discriminator", terms, meeting)
@@ -185,7 +192,7 @@ def discriminator_step(state: State, game: Game, x: Samples, fake: Samples, c: C
     """D descends the gradient of its cost and penalties."""
     reseed(state, game, i, "discriminator")
     meeting, terms = meet(state, game, x, fake.detach(), c, i)
-    terms["gradient norm"] = descent(state.discriminator, total(terms))
+    terms["gradient norm"] = descent(judge(state, game), total(terms))
     move(state, game, "discriminator")
     return tell("discriminator", terms, meeting)
 
@@ -193,13 +200,13 @@ def discriminator_step(state: State, game: Game, x: Samples, fake: Samples, c: C
 def generator_step(state: State, game: Game, x: Samples, fake: Samples, c: Conditions) -> Reading:
     """G descends the gradient of its cost, through a D that stays as it is."""
     reseed(state, game, game.k, "generator")
-    fake_logits = visit(state.discriminator, fake, c)
+    fake_logits = visit(state.acting("discriminator"), fake, c)
     real_logits = torch.full_like(fake_logits, torch.nan)  # a cost that uses them without saying so stops at once
     if game.loss.uses_real:
         with torch.no_grad():
-            real_logits = visit(state.discriminator, x, c)
+            real_logits = visit(state.acting("discriminator"), x, c)
     cost = game.loss.generator(real_logits, fake_logits).mean()
-    terms = {"cost": cost, "gradient norm": descent(state.generator, cost)}
+    terms = {"cost": cost, "gradient norm": descent(state.acting("generator"), cost)}
     move(state, game, "generator")
     return tell("generator", terms)
 
@@ -208,22 +215,32 @@ def meet(
     state: State, game: Game, real: Samples, fake: Samples, c: Conditions, i: int
 ) -> tuple[Round, dict[str, Tensor]]:
     """Show D a batch of data and one of samples: the meeting, and what D pays for it."""
-    due = [term for term in game.penalties if state.step % term.every == 0]
+    due = penalties_due(state, game)
     if due:  # penalties differentiate by the samples
         real = real.detach().requires_grad_()
         fake = fake if fake.requires_grad else fake.requires_grad_()
-    judge = partial(ask, state.discriminator, c=c)
+    d = partial(ask, judge(state, game))
     if game.one_pass:
         twice = None if c is None else torch.cat([c, c])
-        real_logits, fake_logits = ask(state.discriminator, torch.cat([real, fake]), twice).chunk(2)
+        real_logits, fake_logits = d(torch.cat([real, fake]), twice).chunk(2)
     else:
-        real_logits, fake_logits = judge(real), judge(fake)
-    meeting = Round(real, fake, real_logits, fake_logits, judge, partial(draw, state, game, i))
+        real_logits, fake_logits = d(real, c), d(fake, c)
+    meeting = Round(real, fake, real_logits, fake_logits, partial(d, c=c), partial(draw, state, game, i))
     cost = game.loss.discriminator(*flipped(state, game, meeting, i)).mean()
     terms = {"cost": cost / 2 if game.halved else cost}
     for term in due:
         terms[term.name] = term.weight * term.every * term.penalty(meeting).mean()
     return meeting, terms
+
+
+def penalties_due(state: State, game: Game) -> list[Term]:
+    """The penalties of this round."""
+    return [term for term in game.penalties if state.step % term.every == 0]
+
+
+def judge(state: State, game: Game) -> nn.Module:
+    """D in its own step: itself where a penalty is due, which needs its exact slope, else whoever plays for it."""
+    return state.discriminator if penalties_due(state, game) else state.acting("discriminator")
 
 
 def flipped(state: State, game: Game, meeting: Round, i: int) -> tuple[Logits, Logits]:
@@ -248,6 +265,8 @@ def descent(net: nn.Module, cost: Tensor, keep: bool = False) -> Tensor:
     for parameter in parameters:
         parameter.grad = None
     cost.backward(inputs=parameters, retain_graph=keep)
+    if isinstance(net, Rounded):
+        parameters = net.hand_over()
     return get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
@@ -258,6 +277,8 @@ def move(state: State, game: Game, player: Player) -> None:
         with torch.no_grad():
             for weight in state.discriminator.parameters():
                 weight.clamp_(-game.clip, game.clip)
+    if player in state.rounded:
+        state.rounded[player].follow()
 
 
 @torch.no_grad()

@@ -149,7 +149,7 @@ def adopt(config: Config, folder: RunFolder) -> Config:
     if not folder.exists():
         return config
     old = folder.read_config().train
-    kept = {key: getattr(old, key) for key in settings.AUTOMATIC if getattr(config.train, key) is None}
+    kept = {key: getattr(old, key) for key in settings.AUTOMATIC if getattr(config.train, key) in (None, "auto")}
     return settings.with_train(config, **kept)
 
 

@@ -21,6 +21,7 @@ from zerosum.data.record import Form
 from zerosum.errors import CheckpointError, UsageError, unknown
 from zerosum.game import ask
 from zerosum.nets import LabelledGenerator
+from zerosum.precision import dtype_of
 from zerosum.run import RunFolder, write
 from zerosum.schema import Config
 
@@ -133,7 +134,7 @@ class Sampler:
     def of(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
         """The averaged generator in a checkpoint that is read already."""
         form = form_from(saved.state["data"])
-        dtype = getattr(torch, config.train.precision)
+        dtype = dtype_of(config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
         checkpoint.restore_average(saved, generator)
         return cls(generator, form, build.latent(config.latent), config.latent.law == "normal")

@@ -179,8 +179,9 @@ class Train(Section):
     """Everything random follows from it."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`, `mps`. Absent: the best there is."""
-    precision: Literal["float32", "float64"] = "float32"
-    """The type of weights and arithmetic."""
+    precision: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
+    """The type of weights and arithmetic. `bfloat16`: weights in float32, and so are penalties, batch statistics and
+    averages; products of matrices in bfloat16. `auto`: that, where device and networks gain by it, else float32."""
     threads: Annotated[int, Field(gt=0, le=4096)] | None = None
     """CPU threads. Absent: torch's choice. Part of the run, since it decides the order of sums."""
     log_every: Positive = 50

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zerosum import build, checkpoint, checkup, config, diagnostics, pictures, run
+from zerosum import build, checkpoint, checkup, config, diagnostics, memory, pictures, run
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.diagnostics import Verdict
@@ -78,7 +78,7 @@ def fit(
     """Play a run in its folder, from its newest checkpoint if there is one.
 
     Args:
-        settings: Resolved settings, see `build.resolve`.
+        settings: What a machine decides may be open in them: a run that goes on keeps what it began with.
         folder: The run's; other processes are kept out of it.
         data: The data set, if it is open already.
         fresh: Erase what is there and start over.
@@ -96,8 +96,9 @@ def fit(
         Diverged: A cost or gradient is not finite; the last checkpoint is from before.
         Stopped: A signal came; the round is finished and saved.
     """
-    settings = settings if fresh else run.adopt(settings, folder)
+    settings = build.resolve(settings if fresh else run.adopt(settings, folder))
     torch.set_num_threads(settings.train.threads or torch.get_num_threads())
+    memory.keep_freed()
     setup = build.assemble(settings, data)
     run.make(folder)
     with run.lock(folder):

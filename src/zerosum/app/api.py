@@ -170,7 +170,9 @@ def load(path: str | Path) -> Run:
 def settings_of(
     recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None
 ) -> tuple[Config, Data | None]:
-    """Resolved settings of a recipe; without one, of the recipe that suits the data, with the data if it was opened.
+    """Settings of a recipe; without one, of the recipe that suits the data, with the data if it was opened.
+
+    What a machine decides stays open: a run that goes on keeps what it began with.
 
     Args:
         recipe: A name, a .toml file, or None.
@@ -179,12 +181,12 @@ def settings_of(
     """
     wanted = config.load(recipe or "digits", overrides)
     if recipe is not None or wanted.data.name == "digits":
-        return build.resolve(wanted), None
-    data = build.open_data(build.resolve(wanted))
+        return build.filled(wanted), None
+    data = build.open_data(build.filled(wanted))
     recipe, changes, why = build.suited(data)
     say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
     changes = [f'name="{config.plain(Path(data.name).stem)}"', *changes, *overrides]
-    return build.resolve(config.load(recipe, changes)), data
+    return build.filled(config.load(recipe, changes)), data
 
 
 def train(
@@ -212,7 +214,7 @@ def train(
         minutes: Wall-clock limit, summed over resumes.
         seed: Everything random follows from it.
         device: "cpu", "cuda" ...; the best there is if absent.
-        precision: "float32" or "float64".
+        precision: "auto", "bfloat16", "float32" or "float64".
         out: The run folder; runs/NAME if absent.
         fresh: Erase what is there and start over.
         until: "finished": stop when the samples no longer get better.

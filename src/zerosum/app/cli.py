@@ -38,7 +38,7 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Wall-clock limit, summed over resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
     device: Device = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bfloat16, float32 or float64.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase what is there and start over.")] = False,
     until: Annotated[

@@ -22,6 +22,7 @@ def rehearse(settings: Config, data: Data | None = None) -> dict[str, Any]:
         players, their gradients and optimisers hold, the resident data, and the peak of this process), seconds per
         round (the second one) and minutes in all.
     """
+    settings = build.resolve(settings)
     torch.set_num_threads(settings.train.threads or torch.get_num_threads())
     setup = build.assemble(settings, data)
     watch = training.Watch()

@@ -27,10 +27,12 @@ class Pair(NamedTuple):
     """(shape, **options) -> D."""
     suits: str
     """What it is for."""
+    large: bool = True
+    """Whether its matrices are large enough to be multiplied faster in bfloat16 than it takes to round them."""
 
 
 NETS: dict[str, Pair] = {
-    "mlp": Pair(mlp.generator, mlp.discriminator, "points, and images of up to 16 x 16"),
+    "mlp": Pair(mlp.generator, mlp.discriminator, "points, and images of up to 16 x 16", large=False),
     "goodfellow2014": Pair(
         mlp.goodfellow2014_generator, mlp.goodfellow2014_discriminator, "the 2014 paper's experiment on MNIST"
     ),

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 
 from zerosum.errors import ConfigError
 from zerosum.nets.judge import Judge, spectrally_normed
+from zerosum.nets.operators import Conv2d, ConvTranspose2d, Linear
 
 Images = Float[Tensor, "n c h w"]
 Resized = Float[Tensor, "n c h2 w2"]
@@ -75,10 +76,10 @@ def cs231n_generator(shape: tuple[int, ...], latent: int) -> nn.Module:
     top, left = ceil(h / 4), ceil(w / 4)
     net = nn.Sequential(
         nn.Linear(latent, 1024), nn.ReLU(), nn.BatchNorm1d(1024),
-        nn.Linear(1024, 128 * top * left), nn.ReLU(), nn.BatchNorm1d(128 * top * left),
+        Linear(1024, 128 * top * left), nn.ReLU(), nn.BatchNorm1d(128 * top * left),
         nn.Unflatten(1, (128, top, left)),
-        nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.BatchNorm2d(64),
-        nn.ConvTranspose2d(64, c, 4, 2, 1), Crop(h, w), nn.Tanh(),
+        ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.BatchNorm2d(64),
+        ConvTranspose2d(64, c, 4, 2, 1), Crop(h, w), nn.Tanh(),
     )  # fmt: skip
     glorot(net)
     return net
@@ -102,9 +103,9 @@ def cs231n_discriminator(shape: tuple[int, ...], *, spectral: bool = False) -> n
     sides = (((side - 4 + 2 * padding) // 2 - 4 + 2 * padding) // 2 for side in (h, w))
     top, left = sides
     features = nn.Sequential(
-        nn.Conv2d(c, 32, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
+        Conv2d(c, 32, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
         nn.Conv2d(32, 64, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
-        nn.Flatten(), nn.Linear(64 * top * left, 1024), nn.LeakyReLU(0.01),
+        nn.Flatten(), Linear(64 * top * left, 1024), nn.LeakyReLU(0.01),
     )  # fmt: skip
     net = Judge(features, 1024)
     glorot(net)
@@ -155,9 +156,9 @@ def dcgan_generator(shape: tuple[int, ...], latent: int, *, width: int = 64) -> 
         nn.BatchNorm2d(maps[-1]), nn.ReLU(),
     ]  # fmt: skip
     for step in range(steps - 1, 0, -1):
-        layers += [nn.ConvTranspose2d(maps[step], maps[step - 1], 4, 2, 1, bias=False), Crop(*sizes[step])]
+        layers += [ConvTranspose2d(maps[step], maps[step - 1], 4, 2, 1, bias=False), Crop(*sizes[step])]
         layers += [nn.BatchNorm2d(maps[step - 1]), nn.ReLU()]
-    net = nn.Sequential(*layers, nn.ConvTranspose2d(maps[0], c, 4, 2, 1), Crop(h, w), nn.Tanh())
+    net = nn.Sequential(*layers, ConvTranspose2d(maps[0], c, 4, 2, 1), Crop(h, w), nn.Tanh())
     dcgan_init(net)
     return net
 
@@ -181,7 +182,7 @@ def dcgan_discriminator(
     layers: list[nn.Module] = []
     for step in range(1, len(sizes)):
         normed = normalise and step > 1
-        layers += [Even(), nn.Conv2d(maps[step - 1], maps[step], 4, 2, 1, bias=not normed)]
+        layers += [Even(), Conv2d(maps[step - 1], maps[step], 4, 2, 1, bias=not normed)]
         layers += [nn.BatchNorm2d(maps[step])] if normed else []
         layers += [nn.LeakyReLU(0.2)]
     top, left = sizes[-1]
