@@ -36,7 +36,8 @@ def test_memory_that_is_kept_is_not_asked_for_again():
         how: int(subprocess.run([sys.executable, "-c", PROOF, how], capture_output=True, text=True, check=True).stdout)
         for how in ("keep", "give back")
     }
-    assert pages["keep"] < 100 < 10_000 < pages["give back"]
+    assert pages["keep"] < 100
+    assert pages["give back"] > 10_000
 
 
 def test_elsewhere_nothing_is_tried(monkeypatch):

@@ -4,13 +4,16 @@ A schedule is a pure function of the absolute round: a run that is extended late
 long from the start.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from math import cos, pi
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 from pydantic import Field
+from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import SGD, Adam, Optimizer, RMSprop
+from torch.optim import SGD, Optimizer, RMSprop
 
 from zerosum.schema import Schedule
 
@@ -35,7 +38,58 @@ def adam(
 
     Source: Kingma & Ba 2015, arXiv:1412.6980; the defaults: Karras et al. 2019, arXiv:1912.04958, appendix B.
     """
-    return Adam(parameters, lr=rate, betas=betas, eps=epsilon, fused=True)
+    return Adam(parameters, rate, betas, epsilon)
+
+
+class Adam(Optimizer):
+    """torch's fused Adam, bit by bit, without what its own class does around it.
+
+    That imports torch's compiler when it is made, which takes longer than everything else before the first round, and
+    spends as long on bookkeeping, for small networks, as on arithmetic.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Parameter], rate: float, betas: tuple[float, float], epsilon: float
+    ) -> None:
+        defaults = {"lr": rate, "betas": betas, "eps": epsilon}
+        groups = [{"params": list(parameters), **defaults}]
+        self.__setstate__({"defaults": defaults, "state": defaultdict(dict), "param_groups": groups})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        (group,) = self.param_groups
+        moved = [weight for weight in group["params"] if weight.grad is not None]
+        memory = [self.state[weight] or self._begin(weight) for weight in moved]
+        if not moved:
+            return
+        first, second, steps = ([kept[key] for kept in memory] for key in ("exp_avg", "exp_avg_sq", "step"))
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            moved, [weight.grad for weight in moved], first, second, [], steps, lr=group["lr"], beta1=group["betas"][0],
+            beta2=group["betas"][1], weight_decay=0.0, eps=group["eps"], amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch leaves it as it is, then
+
+    def _begin(self, weight: Parameter) -> dict[str, Tensor]:
+        kept = {"step": torch.zeros((), device=weight.device)}
+        kept |= {key: torch.zeros_like(weight) for key in ("exp_avg", "exp_avg_sq")}
+        self.state[weight] = kept
+        return kept
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's."""
+        return _without_compiler(Optimizer.state_dict)(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's."""
+        _without_compiler(Optimizer.load_state_dict)(self, state_dict)
+
+
+def _without_compiler(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of torch, less the wrapper that keeps torch's compiler away and has to import it for that."""
+    return getattr(method, "__wrapped__", method)
 
 
 def sgd(parameters: Iterable[Parameter], *, rate: Rate = 0.1, momentum: Momentum = 0.0) -> Optimizer:

@@ -53,13 +53,16 @@ def feed(
 
 def fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[Indices], Tensor]:
     """Row numbers -> encoded rows."""
-    encode = data.form.encode
+    encode, bytes_ = data.form.encode, data.train.x.dtype == np.uint8
     ready = lambda x: encode(as_tensor(x)).to(dtype)  # noqa: E731
+    as_they_are = lambda x: torch.from_numpy(np.ascontiguousarray(x)).to(device)  # noqa: E731
     if data.train.nbytes > RESIDENT:
+        if bytes_:
+            return lambda rows: encode(as_they_are(data.train[rows][0]).to(dtype))
         return lambda rows: ready(data.train[rows][0]).to(device)
     everything = data.train.everything()
-    if everything.dtype == np.uint8:
-        stored = torch.from_numpy(np.ascontiguousarray(everything)).to(device)
+    if bytes_:
+        stored = as_they_are(everything)
         return lambda rows: encode(stored[torch.from_numpy(rows).to(device)].to(dtype))
     encoded = ready(everything).to(device)
     return lambda rows: encoded[torch.from_numpy(rows).to(device)]

@@ -10,6 +10,7 @@ twice. An index that lands at n or beyond goes through again until it lies below
 Source: Black & Rogaway 2002, "Ciphers with arbitrary finite domains", CT-RSA; four rounds: Luby & Rackoff 1988.
 """
 
+from functools import lru_cache
 from math import isqrt
 
 import numpy as np
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 ROUNDS = 8
 """Rounds of the network; four suffice in theory, for large sides. At n = 16, pairs of rows need eight to be uniform."""
+
+AHEAD = 64
+"""Batches whose rows are computed together: one at a time, the calls take longer than the arithmetic."""
 
 Indices = NDArray[np.int64]
 
@@ -71,6 +75,13 @@ def rows_of(batch: int, size: int, n: int, seed: int) -> Indices:
     >>> sorted([*first.tolist(), *second.tolist()])
     [0, 1, 2, 3, 4, 5]
     """
-    position = np.arange(batch * size, (batch + 1) * size, dtype=np.int64)
+    return _stretch(batch // AHEAD, size, n, seed)[batch % AHEAD]
+
+
+@lru_cache(maxsize=4)
+def _stretch(number: int, size: int, n: int, seed: int) -> Indices:
+    """The rows (AHEAD, size) of as many batches that follow each other."""
+    position = np.arange(number * AHEAD * size, (number + 1) * AHEAD * size, dtype=np.int64)
     epochs = position // n
-    return np.concatenate([permute(position[epochs == epoch] % n, n, seed, int(epoch)) for epoch in np.unique(epochs)])
+    parts = [permute(position[epochs == epoch] % n, n, seed, int(epoch)) for epoch in np.unique(epochs)]
+    return np.concatenate(parts).reshape(AHEAD, size)
