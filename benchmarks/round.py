@@ -5,7 +5,8 @@
            [--threads 2] [--rounds 200] [--pairs 9]
 
 Both play the same rounds: same networks from the same weights, same rows, same noise, checked to end in the same
-weights in float64 before anything is timed. Then they are timed in turn, A B A B, in the recipe's own precision.
+weights in float64 before anything is timed. Then they are timed in turn, A B A B, in float32; bfloat16 is for
+benchmarks/peers.
 """
 
 import argparse
@@ -23,6 +24,9 @@ from zerosum.game import follow, play
 def hand_written(state, game, batches):
     """One round of Algorithm 1, with R1 + R2 if there is a penalty, as tutorials write it: D twice, plain Adam."""
     G, D = state.generator, state.discriminator
+    for optimiser in state.optimisers.values():
+        for group in optimiser.param_groups:
+            group["lr"] = optimiser.defaults["lr"] * game.schedule(state.step)
     x, _ = batches(state.step)
     real = x.requires_grad_(bool(game.penalties))
     fake = (
@@ -56,8 +60,8 @@ def by_hand(setup):
 
 
 def setups(recipe, threads, *overrides):
-    threads = [f"train.threads={threads}"] if threads else []
-    settings = build.resolve(config.load(recipe, [*threads, *overrides]))
+    chosen = ["train.precision=float32", *([f"train.threads={threads}"] if threads else []), *overrides]
+    settings = build.resolve(config.load(recipe, chosen))
     torch.set_num_threads(settings.train.threads)
     ours = build.assemble(settings)
     return ours, by_hand(ours)

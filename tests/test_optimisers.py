@@ -1,9 +1,13 @@
+import subprocess
+import sys
+from copy import deepcopy
 from math import cos, pi
 
 import pytest
 import torch
+from torch import nn
 
-from zerosum.optimisers import OPTIMISERS, factor
+from zerosum.optimisers import OPTIMISERS, adam, factor
 from zerosum.schema import Schedule
 
 
@@ -46,3 +50,52 @@ def test_sgd_with_momentum_is_heavy_ball():
 )
 def test_the_factor_is_a_function_of_the_absolute_round(schedule, step, expected):
     assert factor(schedule, step) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("betas", [(0.0, 0.99), (0.5, 0.999)])
+def test_adam_is_torchs_fused_adam_bit_by_bit_even_where_a_gradient_is_missing(betas):
+    ours = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2))
+    theirs = deepcopy(ours)
+    pair = [(ours, adam(ours.parameters(), rate=1e-2, betas=betas))]
+    pair += [(theirs, torch.optim.Adam(theirs.parameters(), 1e-2, betas, fused=True))]
+    for turn in range(20):
+        x = torch.randn(3, 5)
+        for net, optimiser in pair:
+            net.zero_grad()
+            net(x).square().sum().backward()
+            if turn % 3 == 0:
+                net[1].bias.grad = None
+            optimiser.step()
+    assert all(torch.equal(*two) for two in zip(ours.parameters(), theirs.parameters(), strict=True))
+    mine, other = (optimiser.state_dict()["state"] for _, optimiser in pair)
+    assert mine.keys() == other.keys()
+    assert all(torch.equal(mine[key][name], other[key][name]) for key in other for name in other[key])
+
+
+def test_adam_goes_on_from_what_torchs_adam_remembers():
+    net = nn.Linear(3, 2)
+    theirs = torch.optim.Adam(net.parameters(), 1e-2, fused=True)
+    net(torch.ones(1, 3)).sum().backward()
+    theirs.step()
+    ours = adam(net.parameters(), rate=1e-2)
+    ours.load_state_dict({**theirs.state_dict(), "param_groups": ours.state_dict()["param_groups"]})
+    assert ours.state[net.weight]["step"] == 1
+    assert torch.equal(ours.state[net.weight]["exp_avg"], theirs.state[net.weight]["exp_avg"])
+
+
+FIRST_ROUND = """
+import sys
+from pathlib import Path
+from zerosum import config, training
+from zerosum.run import RunFolder
+for _ in range(2):  # begun, and taken up again
+    for moment in training.fit(config.load("digits", ["train.steps=2"]), RunFolder(Path("run"))):
+        break
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_training_begins_without_torchs_compiler_which_takes_longer_to_import_than_all_else(tmp_path):
+    command = [sys.executable, "-c", FIRST_ROUND]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.split() == ["False"]

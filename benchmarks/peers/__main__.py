@@ -1,6 +1,7 @@
 """The same game in everything that a user could take instead, in turn, on this machine.
 
-    python benchmarks/peers [--turns 7] [--rounds 10] [--only zerosum plain ...] [--install]
+    python benchmarks/peers [--turns 7] [--rounds 10] [--only NAME ...] [--install]
+    python benchmarks/peers --choices                    ours, and ours without each of the choices that make it fast
 
 The CS231n pair on MNIST ($ZEROSUM_DATA), batch 128, latent 96, Adam, non-saturating, Algorithm 1 with fresh noise. Each
 loop is a process of its own that lives from the first turn to the last, and waits while another plays; one turn of each
@@ -90,6 +91,18 @@ def floor(threads):
     return [float(line) for line in done.stdout.split()]
 
 
+CHOICES = ("quick layers", "kept memory", "channels last", "one pass of D", "fused Adam")
+
+
+def choices():
+    """Ours as it is, in float32, and without one thing at a time, in both precisions."""
+    ours, single = [sys.executable, "with_zerosum.py"], 'train.precision="float32"'
+    commands = {"zerosum": ours}
+    commands |= {f"without {choice}": [*ours, "--without", choice] for choice in CHOICES}
+    commands["float32"] = [*ours, single]
+    return commands | {f"float32, without {choice}": [*ours, single, "--without", choice] for choice in CHOICES}
+
+
 GFLOP = 23.0
 """Of one round: torch.utils.flop_counter, D left out of the backward pass where G moves."""
 
@@ -102,10 +115,12 @@ def main():
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--set", nargs="*", default=[], help="settings of ours")
     parser.add_argument("--install", action="store_true")
+    parser.add_argument("--choices", action="store_true")
     asked = parser.parse_args()
     if asked.install:
         install()
-    commands = {name: c for name, c in loops(asked.set).items() if not asked.only or name in asked.only}
+    every = choices() if asked.choices else loops(asked.set)
+    commands = {name: command for name, command in every.items() if not asked.only or name in asked.only}
 
     from zerosum.data.mnist import mnist
 

@@ -1,19 +1,36 @@
-"""The recipe cs231n-vanilla, as `zerosum train` plays it between two readings."""
+"""The recipe cs231n-vanilla, as `zerosum train` plays it between two readings.
+
+with_zerosum.py IMAGES [SETTING ...] [--without CHOICE]      the images are ours, so IMAGES is not read
+"""
 
 import sys
+from dataclasses import replace
 
 import torch
 from gate import Gate
 
 from zerosum import build, config, memory
 from zerosum.game import play
+from zerosum.nets import operators
 
-settings = build.resolve(config.load("cs231n-vanilla", sys.argv[2:]))
+arguments = sys.argv[2:]
+without = arguments.pop() if "--without" in arguments else ""
+settings = build.resolve(config.load("cs231n-vanilla", [text for text in arguments if text != "--without"]))
 torch.set_num_threads(settings.train.threads)
-memory.keep_freed()
+if without != "kept memory":
+    memory.keep_freed()
+if without == "quick layers":
+    operators._kind = lambda x, layer: None
+if without == "channels last":
+    build.laid_out = lambda net: net
 setup = build.assemble(settings)
-sizes = [sum(p.numel() for p in net.parameters()) for net in (setup.state.generator, setup.state.discriminator)]
-gate = Gate(sizes)
+state, game = setup.state, setup.game
+if without == "one pass of D":
+    game = replace(game, one_pass=False)
+if without == "fused Adam":
+    for player, net in (("generator", state.generator), ("discriminator", state.discriminator)):
+        state.optimisers[player] = torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999))
+gate = Gate([sum(p.numel() for p in net.parameters()) for net in (state.generator, state.discriminator)])
 while True:
     gate.begin()
-    play(setup.state, setup.game, setup.batches)
+    play(state, game, setup.batches)

@@ -7,7 +7,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from zerosum.data.order import permute, rows_of
+from zerosum.data.order import AHEAD, permute, rows_of
 
 SIZES = [1, 2, 3, 4, 5, 7, 9, 10, 16, 17, 36, 37, 97, 100, 1257, 1849, 7919, 60_000]
 
@@ -105,3 +105,10 @@ def test_over_many_epochs_neighbours_are_as_far_apart_as_chance_has_it():
 def test_from_one_epoch_to_the_next_a_row_keeps_no_place(orders):
     places = np.argsort(orders, axis=1)[:, 0]
     assert uniform(np.bincount((places[1:] - places[:-1]) % 16, minlength=16))
+
+
+@pytest.mark.parametrize(("size", "n"), [(7, 16), (64, 1257), (16, 16)])
+def test_rows_computed_ahead_are_those_of_one_batch_at_a_time(size, n):
+    for batch in (0, 1, AHEAD - 1, AHEAD, 5 * AHEAD + 3):
+        alone = [permute(np.array([at % n]), n, 3, at // n)[0] for at in range(batch * size, (batch + 1) * size)]
+        assert rows_of(batch, size, n, seed=3).tolist() == alone
