@@ -217,6 +217,17 @@ def test_a_step_of_g_leaves_d_untouched_and_moves_g(loss):
     assert not torch.equal(g["0.weight"], state.generator[0].weight)
 
 
+def test_in_a_step_of_g_nothing_is_computed_for_the_weights_of_d():
+    G, D = players()
+    state = state_of(G, D)
+    D[2].weight.requires_grad_(False)  # its owner's decision, which stays
+    seen = []
+    D[0].register_forward_pre_hook(lambda layer, _: seen.append(layer.weight.requires_grad))
+    play(state, game(), batches)
+    assert seen == [True, True, False]  # real and fake in D's step, fake in G's
+    assert [weight.requires_grad for weight in D.parameters()] == [True, True, False, True]
+
+
 def test_a_lazy_penalty_comes_every_n_rounds_with_n_times_the_weight():
     G, D = players()
     lazy = game(penalties=(Term("r1", PENALTIES["r1"], weight=2.0, every=3),))

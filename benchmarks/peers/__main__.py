@@ -91,7 +91,7 @@ def floor(threads):
     return [float(line) for line in done.stdout.split()]
 
 
-CHOICES = ("quick layers", "kept memory", "channels last", "one pass of D", "fused Adam")
+CHOICES = ("quick layers", "kept memory", "channels last", "one pass of D", "D left out of G's step", "fused Adam")
 
 
 def choices():

@@ -4,12 +4,14 @@ with_zerosum.py IMAGES [SETTING ...] [--without CHOICE]      the images are ours
 """
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from gate import Gate
 
 from zerosum import build, config, memory
+from zerosum import game as rules
 from zerosum.game import play
 from zerosum.nets import operators
 
@@ -21,6 +23,8 @@ if without != "kept memory":
     memory.keep_freed()
 if without == "quick layers":
     operators._kind = lambda x, layer: None
+if without == "D left out of G's step":
+    rules.as_it_is = nullcontext
 if without == "channels last":
     build.laid_out = lambda net: net
 setup = build.assemble(settings)

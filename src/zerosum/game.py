@@ -13,6 +13,7 @@ gradients. Nothing here waits for the device; whoever wants a number from a `Rea
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -200,11 +201,13 @@ def discriminator_step(state: State, game: Game, x: Samples, fake: Samples, c: C
 def generator_step(state: State, game: Game, x: Samples, fake: Samples, c: Conditions) -> Reading:
     """G descends the gradient of its cost, through a D that stays as it is."""
     reseed(state, game, game.k, "generator")
-    fake_logits = visit(state.acting("discriminator"), fake, c)
+    d = state.acting("discriminator")
+    with as_it_is(d):
+        fake_logits = visit(d, fake, c)
     real_logits = torch.full_like(fake_logits, torch.nan)  # a cost that uses them without saying so stops at once
     if game.loss.uses_real:
         with torch.no_grad():
-            real_logits = visit(state.acting("discriminator"), x, c)
+            real_logits = visit(d, x, c)
     cost = game.loss.generator(real_logits, fake_logits).mean()
     terms = {"cost": cost, "gradient norm": descent(state.acting("generator"), cost)}
     move(state, game, "generator")
@@ -307,6 +310,19 @@ def visit(net: nn.Module, x: Tensor, c: Conditions = None) -> Tensor:
         return ask(net, x, c)
     out: Tensor = functional_call(net, copies, (x,) if c is None else (x, c))
     return out
+
+
+@contextmanager
+def as_it_is(net: nn.Module) -> Iterator[None]:
+    """Ask a network whose weights will not learn from it, so that no gradient is computed for them."""
+    learning = [weight for weight in net.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)
 
 
 def turn(state: State, game: Game, i: int) -> int:
