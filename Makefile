@@ -8,7 +8,7 @@ help:
 	@echo "make test    set up, run the tests"
 	@echo "make check   format, lint, types, import layers"
 	@echo "make slow    the long proofs: statistics over seeds, twenty kills"
-	@echo "make bench   time the round of the game against a loop written by hand"
+	@echo "make bench   time the round against a loop written by hand, and against what one could take instead (MNIST)"
 	@echo "make zoo     train the sick and healthy runs that the diagnosis is tested on (about an hour), write docs/zoo.md"
 	@echo "make docs    write the tables of README.md and docs/theory.md anew from the code"
 	@echo "make setup   only set up: .venv with everything a contributor needs"
@@ -45,7 +45,7 @@ check: .venv/dev
 	@$(BIN)/lint-imports
 
 bench: .venv/core
-	@$(BIN)/python benchmarks/round.py
+	@$(BIN)/python benchmarks/round.py && $(BIN)/python benchmarks/peers --install
 
 zoo: .venv/core
 	@$(BIN)/python docs/zoo.py && $(BIN)/python docs/zoo.py --table

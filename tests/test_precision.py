@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+import zerosum as zs
 from zerosum import build, config, game, precision, run, training
 from zerosum.nets import NETS
 from zerosum.precision import Rounded, matrices
@@ -153,3 +154,20 @@ def test_a_run_keeps_the_precision_that_it_began_with(monkeypatch, tmp_path):
 def test_this_machines_answer_is_a_plain_yes_or_no():
     assert precision.is_fast(torch.device("cpu")) in (True, False)
     assert not precision.is_fast(torch.device("mps"))
+
+
+@pytest.mark.parametrize("extra", [["nets.conditions=labels"], ["nets.discriminator.spectral=true"], ["game.k=2"]])
+def test_conditions_spectral_normalisation_and_inner_steps_play_in_bfloat16_too(extra):
+    setup = setup_in("bfloat16", *extra)
+    for _ in range(2):
+        readings = game.play(setup.state, setup.game, setup.batches)
+    assert all(value.isfinite() for reading in readings for value in reading.terms.values())
+    assert all(weight.dtype == torch.float32 for weight in setup.state.average.parameters())
+
+
+def test_networks_of_ones_own_play_in_bfloat16_when_asked():
+    G, D = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1))
+    gan = zs.GAN(G, D, latent=4, set=["train.precision=bfloat16", "game.batch=8"])
+    gan.fit(torch.randn(64, 2), steps=3)
+    assert gan.state.rounded
+    assert gan.sample(5).array.shape == (5, 2)

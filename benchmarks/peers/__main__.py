@@ -48,6 +48,8 @@ def loops(precision):
 
 def install():
     for folder, groups in NEEDS.items():
+        if folder.exists():
+            continue
         venv.create(folder, with_pip=True)
         for packages in groups:
             subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", *packages], check=True)
@@ -142,8 +144,9 @@ def main():
     print("|---|---|---|---|---|---|---|---|")
     first = next(iter(playing))
     for name in playing:
+        beside = "float32" if asked.choices and name.startswith("float32") else first
         times = [turn[name]["milliseconds"] for turn in turns]
-        ratios = sorted(turn[name]["milliseconds"] / turn[first]["milliseconds"] for turn in turns)
+        ratios = sorted(turn[name]["milliseconds"] / turn[beside]["milliseconds"] for turn in turns)
         cells = [*(f"{t:.0f}" for t in (median(times), min(times), max(times)))]
         cells += [f"{r:.2f}" for r in (median(ratios), ratios[0], ratios[-1])]
         print(f"| {name} | {' | '.join(cells)} | {turns[-1][name]['peak'] / 2**20:.0f} |")

@@ -284,7 +284,8 @@ class GAN:
         loss: A name (`zerosum list losses`) or a `Loss`.
         penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `Round`.
         latent: Numbers in one z.
-        set: Further settings as on the command line: "game.k=5", "optimisers.generator.rate=1e-4".
+        set: Further settings as on the command line: "game.k=5", "optimisers.generator.rate=1e-4"; networks with
+            large matrices may be faster with "train.precision=bfloat16".
 
     Raises:
         ConfigError: A name or a setting is wrong.
