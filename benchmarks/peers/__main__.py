@@ -24,7 +24,7 @@ from statistics import median
 
 import numpy as np
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 CONSTRAINTS = HERE.parents[1] / "constraints.txt"
 KERAS, TORCH = HERE / ".venv-keras", HERE / ".venv-torch"
 NEEDS = {
@@ -48,11 +48,13 @@ def loops(precision):
 
 def install():
     for folder, groups in NEEDS.items():
-        if folder.exists():
+        whole = folder / "installed"
+        if whole.exists():
             continue
         venv.create(folder, with_pip=True)
         for packages in groups:
             subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", *packages], check=True)
+        whole.touch()
 
 
 class Loop:
