@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from zerosum.data import DATASETS, checked, from_file
-from zerosum.data.feed import feed
+from zerosum.data.feed import RESIDENT, feed
 
 BATCH, BATCHES, REPEATS = 128, 500, 9
 
@@ -74,10 +74,10 @@ def mapped(rows, folder):
     times(batches, repeats=1)
     warm = times(batches, again=True)
     grown = own_memory() - before
+    held = "file" if data.train.nbytes > RESIDENT else "memory"
     del data, batches  # the pages of a mapped file cannot be dropped
     forget(path)
     cold = times(feed(from_file(path), BATCH, 0, torch.device("cpu"), torch.float32), first=10_000, count=50, repeats=1)
-    held = "memory" if rows * 784 * 0.9 < 2**30 else "file"
     print(f"| {rows:,} | {held} | {shown(warm)} | {cold[0]:.2f} | {opened:.1f} s | {grown:.1f} MiB |", flush=True)
     path.unlink()
 

@@ -97,8 +97,7 @@ def fit(
         Stopped: A signal came; the round is finished and saved.
     """
     settings = build.resolve(settings if fresh else run.adopt(settings, folder))
-    torch.set_num_threads(settings.train.threads or torch.get_num_threads())
-    memory.keep_freed()
+    settle(settings)
     setup = build.assemble(settings, data)
     run.make(folder)
     with run.lock(folder):
@@ -117,6 +116,12 @@ def fit(
             good = checkpoint.steps(folder.checkpoints)[0]
             error.add_note(f"The last good checkpoint is {good}. The same settings end here again: try a smaller rate")
             raise
+
+
+def settle(settings: Config) -> None:
+    """Make this process ready to play: its threads, and the memory it keeps."""
+    torch.set_num_threads(settings.train.threads or torch.get_num_threads())
+    memory.keep_freed()
 
 
 def _guarded(setup: Setup, diary: "Diary", until_finished: bool, say: Callable[[str], None]) -> Iterator[Moment]:

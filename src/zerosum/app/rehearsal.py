@@ -3,8 +3,6 @@
 import sys
 from typing import Any
 
-import torch
-
 from zerosum import build, config, training
 from zerosum.build import Setup
 from zerosum.data import Data
@@ -23,7 +21,7 @@ def rehearse(settings: Config, data: Data | None = None) -> dict[str, Any]:
         round (the second one) and minutes in all.
     """
     settings = build.resolve(settings)
-    torch.set_num_threads(settings.train.threads or torch.get_num_threads())
+    training.settle(settings)
     setup = build.assemble(settings, data)
     watch = training.Watch()
     for moment in training.rounds(setup.state, setup.game, setup.batches, ROUNDS):

@@ -53,15 +53,15 @@ def feed(
 
 def fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[Indices], Tensor]:
     """Row numbers -> encoded rows."""
-    encode, bytes_ = data.form.encode, data.train.x.dtype == np.uint8
+    encode, as_bytes = data.form.encode, data.train.x.dtype == np.uint8
     ready = lambda x: encode(as_tensor(x)).to(dtype)  # noqa: E731
     as_they_are = lambda x: torch.from_numpy(np.ascontiguousarray(x)).to(device)  # noqa: E731
     if data.train.nbytes > RESIDENT:
-        if bytes_:
+        if as_bytes:
             return lambda rows: encode(as_they_are(data.train[rows][0]).to(dtype))
         return lambda rows: ready(data.train[rows][0]).to(device)
     everything = data.train.everything()
-    if bytes_:
+    if as_bytes:
         stored = as_they_are(everything)
         return lambda rows: encode(stored[torch.from_numpy(rows).to(device)].to(dtype))
     encoded = ready(everything).to(device)

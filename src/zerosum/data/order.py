@@ -22,6 +22,9 @@ ROUNDS = 8
 AHEAD = 64
 """Batches whose rows are computed together: one at a time, the calls take longer than the arithmetic."""
 
+TOGETHER = 2**13
+"""Rows computed together, unless a single batch has more: large batches gain nothing, and would wait for rows."""
+
 Indices = NDArray[np.int64]
 
 
@@ -75,13 +78,14 @@ def rows_of(batch: int, size: int, n: int, seed: int) -> Indices:
     >>> sorted([*first.tolist(), *second.tolist()])
     [0, 1, 2, 3, 4, 5]
     """
-    return _stretch(batch // AHEAD, size, n, seed)[batch % AHEAD]
+    count = max(1, min(AHEAD, TOGETHER // size))
+    return _stretch(batch // count, count, size, n, seed)[batch % count]
 
 
 @lru_cache(maxsize=4)
-def _stretch(number: int, size: int, n: int, seed: int) -> Indices:
-    """The rows (AHEAD, size) of as many batches that follow each other."""
-    position = np.arange(number * AHEAD * size, (number + 1) * AHEAD * size, dtype=np.int64)
+def _stretch(number: int, count: int, size: int, n: int, seed: int) -> Indices:
+    """The rows (count, size) of batches that follow each other; the stretches are numbered."""
+    position = np.arange(number * count * size, (number + 1) * count * size, dtype=np.int64)
     epochs = position // n
     parts = [permute(position[epochs == epoch] % n, n, seed, int(epoch)) for epoch in np.unique(epochs)]
-    return np.concatenate(parts).reshape(AHEAD, size)
+    return np.concatenate(parts).reshape(count, size)
