@@ -212,7 +212,7 @@ def test_a_step_of_g_leaves_d_untouched_and_moves_g(loss):
     play(state, rules, batches)
     x, c = batches(1)
     d, g = everything(state.discriminator), everything(state.generator)
-    generator_step(state, rules, x, state.generator(noise(state, rules, x, 1)), c)
+    generator_step(state, rules, x, noise(state, rules, x, 1), c)
     assert_untouched(d, state.discriminator)
     assert not torch.equal(g["0.weight"], state.generator[0].weight)
 

@@ -28,6 +28,7 @@ from zerosum.lookup import expect, keywords, lookup, options
 from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
 from zerosum.optimisers import OPTIMISERS, factor
+from zerosum.parallel import ALONE, WHOLE, Gradients, Part, Team, masks_of, synchronised, with_shared_masks
 from zerosum.penalties import PENALTIES
 from zerosum.precision import Rounded, dtype_of, is_fast
 from zerosum.schema import Choice, Config, Latent, Nets, PenaltyChoice, Tree
@@ -44,14 +45,16 @@ class Setup:
     state: State
     game: Game
     batches: Batches
+    team: Team = ALONE
 
 
-def assemble(config: Config, data: Data | None = None) -> Setup:
+def assemble(config: Config, data: Data | None = None, team: Team = ALONE) -> Setup:
     """Build players, rules and data from resolved settings.
 
     Args:
         config: Settings, see `resolve`.
         data: The data set, if it is already open.
+        team: The processes that play together.
 
     Raises:
         ConfigError: A name or an option is wrong.
@@ -59,10 +62,13 @@ def assemble(config: Config, data: Data | None = None) -> Setup:
     """
     data = data or open_data(config)
     device, dtype = place(config)
-    state = new_state(config, data, device, dtype)
-    game = replace(rules(config), one_pass=judges_alone(state.discriminator))
-    batches = feed(data, game.batch, game.seed, device, dtype, labelled=game.conditional)
-    return Setup(config, data, state, game, batches)
+    if team.size > 1 and device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
+    parts = team.parts(config.game.batch * config.game.accumulate, config.game.accumulate)
+    state = new_state(config, data, device, dtype, parts, team)
+    game = replace(rules(config), one_pass=judges_alone(state.discriminator), parts=parts)
+    batches = feed(data, game.batch, game.seed, device, dtype, labelled=game.conditional, mine=game.rows)
+    return Setup(config, data, state, game, batches, team)
 
 
 def place(config: Config) -> tuple[torch.device, torch.dtype]:
@@ -192,17 +198,31 @@ def class_count(config: Config, form: Form) -> int:
     return len(form.classes)
 
 
-def new_state(config: Config, data: Data, device: torch.device, dtype: torch.dtype) -> State:
+def new_state(
+    config: Config,
+    data: Data,
+    device: torch.device,
+    dtype: torch.dtype,
+    parts: tuple[Part, ...] = (WHOLE,),
+    team: Team = ALONE,
+) -> State:
     """Both players and the average before the first round."""
     players = new_generator(config, data.form, data), new_discriminator(config, data.form)
-    return state_of(config, *players, device, dtype)
+    return state_of(config, *players, device, dtype, parts, team)
 
 
 def state_of(
-    config: Config, generator: nn.Module, discriminator: nn.Module, device: torch.device, dtype: torch.dtype
+    config: Config,
+    generator: nn.Module,
+    discriminator: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype,
+    parts: tuple[Part, ...] = (WHOLE,),
+    team: Team = ALONE,
 ) -> State:
     """A state around two networks."""
-    generator, discriminator = (laid_out(net.to(device, dtype)) for net in (generator, discriminator))
+    nets = (divided(net, config, parts, team) for net in (generator, discriminator))
+    generator, discriminator = (laid_out(net.to(device, dtype)) for net in nets)
     moves: dict[Player, torch.optim.Optimizer] = {}
     for player, net in (("generator", generator), ("discriminator", discriminator)):
         choice: Choice = getattr(config.optimisers, player)
@@ -212,7 +232,19 @@ def state_of(
     state = State(generator, discriminator, copy_of(generator), moves)
     if config.train.precision == "bfloat16":
         state.rounded = {"generator": Rounded(generator), "discriminator": Rounded(discriminator)}
+    if parts != (WHOLE,):
+        for player, net in (("generator", generator), ("discriminator", discriminator)):
+            state.gradients[player] = Gradients(net, state.rounded.get(player), parts, team)  # type: ignore[index, call-overload]
+        state.masks = masks_of([generator, discriminator, *state.rounded.values()])
     return state
+
+
+def divided(net: nn.Module, config: Config, parts: tuple[Part, ...], team: Team) -> nn.Module:
+    """The same network, ready to see a part of each batch: what has to look at the whole batch still does."""
+    if parts == (WHOLE,):
+        return net
+    net = with_shared_masks(net, config.game.batch * config.game.accumulate)
+    return synchronised(net, team) if team.size > 1 and config.train.statistics == "all" else net
 
 
 def laid_out(net: nn.Module) -> nn.Module:
@@ -236,7 +268,7 @@ def rules(config: Config) -> Game:
     return Game(
         loss=bound(loss, config.loss),
         latent=latent(config.latent),
-        batch=config.game.batch,
+        batch=config.game.batch * config.game.accumulate,
         penalties=tuple(_term(choice) for choice in config.penalties),
         k=config.game.k,
         order=config.game.order,

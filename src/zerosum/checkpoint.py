@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 
 from zerosum.errors import CheckpointError, DataError
 from zerosum.game import State
+from zerosum.parallel import Team
 
 MANIFEST = "manifest.json"
 
@@ -106,7 +107,10 @@ def read(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: A file is missing, of another size or has other content; it is named.
     """
-    contents = {name: _verified(path, name, *facts) for name, facts in _manifest(path).items()}
+    return _opened(path, {name: _verified(path, name, *facts) for name, facts in _manifest(path).items()})
+
+
+def _opened(path: Path, contents: dict[str, bytes]) -> Checkpoint:
     tensors = {Path(name).stem: from_bytes(data) for name, data in contents.items() if name.endswith(".safetensors")}
     state = json.loads(contents["state.json"])
     return Checkpoint(state["step"], path, tensors, state)
@@ -128,6 +132,26 @@ def restore(checkpoint: Checkpoint, state: State) -> None:
         copy.follow()
     state.step = checkpoint.step
     state.extra = dict(checkpoint.state["extra"])
+
+
+def spread(state: State, team: Team) -> None:
+    """Let every process have the leader's state."""
+    if team.size == 1:
+        return
+    contents = _contents(state, {}) if team.leads else {}
+    names = json.loads(team.from_leader(json.dumps(list(contents)).encode()))
+    received = {name: team.from_leader(contents.get(name, b"")) for name in names}
+    if not team.leads:
+        restore(_opened(Path("the state of process 0"), received), state)
+
+
+def tensors_of(state: State) -> dict[str, Tensor]:
+    """Everything that has to be the same in every process, by name."""
+    nets = {"generator": state.generator, "discriminator": state.discriminator, "average": state.average}
+    named = {f"{net}.{name}": tensor for net in nets for name, tensor in nets[net].state_dict().items()}
+    for player, optimiser in state.optimisers.items():
+        named |= _memory(optimiser, f"the memory of {player}.")
+    return named
 
 
 def restore_average(checkpoint: Checkpoint, net: nn.Module) -> None:

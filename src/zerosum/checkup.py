@@ -131,7 +131,7 @@ class Checkup:
 
     def _batches(self, n: int, c: Conditions) -> Iterator[tuple[slice, Conditions]]:
         """Slices of a batch each, with their classes; the last one joins the one before it if it is short."""
-        size = self.game.batch
+        size = self.game.together
         cuts = [*range(0, max(1, n - size // 2), size), n]
         for first, last in pairwise(cuts):
             part = slice(first, last)
@@ -206,7 +206,7 @@ class Checkup:
 
     def _slopes(self, net: nn.Module, samples: Tensor) -> Signs:
         """How fast D's logit and G's cost change as a sample moves by the usual distance; of a batch of samples."""
-        m, usually = self.game.batch, self._real.usual
+        m, usually = self.game.together, self._real.usual
         c = None if self.held.c is None else self.held.c[:m]
         x = samples[:m].detach().requires_grad_()
         with torch.enable_grad():

@@ -17,7 +17,10 @@ from pydantic import BaseModel, ValidationError
 from zerosum.errors import ConfigError, unknown
 from zerosum.schema import Config, Tree
 
-FREE = ("train.steps", "train.minutes", "train.keep", "train.check_every", "about", "source", "result")
+FREE = (
+    "train.steps", "train.minutes", "train.keep", "train.check_every", "train.processes", "train.timeout",
+    "about", "source", "result",
+)  # fmt: skip
 """Settings that may change when a run is resumed: they do not touch the game that was played so far."""
 
 AUTOMATIC = ("device", "precision", "threads")
@@ -205,7 +208,8 @@ def _present(tree: Tree) -> Tree:
 def differences(new: Config, old: Config) -> list[str]:
     """What a resumed run may not change: one line "section.key: old -> new" for each setting that differs."""
     before, after = flat(old.model_dump()), flat(new.model_dump())
-    keys = [key for key in sorted(before | after) if key not in FREE]
+    free = FREE if new.train.processes == old.train.processes else (*FREE, "train.threads")
+    keys = [key for key in sorted(before | after) if key not in free]
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
 
 

@@ -7,6 +7,7 @@ ZerosumError
 ├── DataError             3    the data cannot be trained on
 ├── CheckpointError       3    no checkpoint could be written or read
 ├── Diverged              4    a cost or a gradient is no longer a finite number
+├── Lost                  5    one of several processes died, hangs or holds other numbers
 └── Stopped         128 + n    signal n asked for the end; everything is saved
 
 A message says what was given, what was expected and what to do next.
@@ -63,6 +64,12 @@ class Diverged(ZerosumError):
     def __init__(self, step: int, player: str, term: str, value: float) -> None:
         super().__init__(f"round {step}: the {player}'s {term} is {value}")
         self.step, self.player, self.term, self.value = step, player, term, value
+
+
+class Lost(ZerosumError):
+    """One of several processes died, hangs, or holds other numbers than the rest."""
+
+    exit_code = 5
 
 
 class Stopped(ZerosumError):

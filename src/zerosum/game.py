@@ -10,6 +10,9 @@
 Source: Goodfellow et al. 2014, arXiv:1406.2661, Algorithm 1. Two other orders of play are settings; after each round
 the moving average of G's weights follows. A step of one player leaves the other untouched: parameters, buffers and
 gradients. Nothing here waits for the device; whoever wants a number from a `Reading` does.
+
+A step may see its batch in several passes, and several processes may play their parts of it (see `parallel`): gradients
+add up to that of the whole batch, and every draw is a part of the draw for the whole.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,6 +30,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from zerosum import draws
 from zerosum.losses import Cost, Logits, Loss
+from zerosum.parallel import WHOLE, Gradients, Part, SharedDropout
 from zerosum.penalties import Penalty, Round, Samples
 from zerosum.precision import Rounded
 from zerosum.schema import Order
@@ -52,6 +56,10 @@ class State:
     """Whatever else depends on history and must survive: numbers and texts."""
     rounded: dict[Player, Rounded] = field(default_factory=dict)
     """Copies in bfloat16 that play in a player's place; none: the players play themselves."""
+    gradients: dict[Player, Gradients] = field(default_factory=dict)
+    """Who adds up a player's gradient over parts of the batch; none: the batch is played whole."""
+    masks: list[SharedDropout] = field(default_factory=list)
+    """Layers that have to know which part of the batch comes."""
 
     def acting(self, player: Player) -> nn.Module:
         """Who plays: a player, or its rounded copy."""
@@ -77,7 +85,9 @@ class Game:
     latent: Callable[..., Tensor]
     """(n, seed, *key) -> noise z (n, size)."""
     batch: int = 128
-    """m: samples in one step."""
+    """m: samples in one step, of all passes and processes."""
+    parts: tuple[Part, ...] = (WHOLE,)
+    """What this process plays of a batch, pass by pass."""
     penalties: tuple[Term, ...] = ()
     k: int = 1
     order: Order = "discriminator-first"
@@ -104,6 +114,26 @@ class Game:
     def batches_per_round(self) -> int:
         """Batches of data that one round takes: one per step of D, and one for G where it looks at data."""
         return self.k + (self.order == "discriminator-first" and (self.loss.uses_real or self.conditional))
+
+    @property
+    def divided(self) -> bool:
+        """Whether a batch is played in parts."""
+        return self.parts != (WHOLE,)
+
+    @property
+    def rows(self) -> slice:
+        """The rows of a batch that this process plays."""
+        return slice(self.parts[0].rows.start, self.parts[-1].rows.stop)
+
+    @property
+    def share(self) -> float:
+        """Of the batch, that this process plays."""
+        return sum(part.share for part in self.parts)
+
+    @property
+    def together(self) -> int:
+        """Samples that a player sees at once."""
+        return max(part.size for part in self.parts) if self.divided else self.batch
 
 
 @dataclass(frozen=True)
@@ -146,23 +176,21 @@ def discriminator_first(state: State, game: Game, batches: Batches) -> Iterator[
     """Algorithm 1: k steps of D, then one of G with fresh noise."""
     for i in range(game.k):
         x, c = batches(turn(state, game, i))
-        with torch.no_grad():
-            fake = visit(state.acting("generator"), noise(state, game, x, i), c)
+        fake = imagine(state, game, noise(state, game, x, i), c, i)
         yield discriminator_step(state, game, x, fake, c, i)
     if game.batches_per_round > game.k:
         x, c = batches(turn(state, game, game.k))
-    fake = ask(state.acting("generator"), noise(state, game, x, game.k), c)
-    yield generator_step(state, game, x, fake, c)
+    reading, _ = generator_step(state, game, x, noise(state, game, x, game.k), c)
+    yield reading
 
 
 def generator_first(state: State, game: Game, batches: Batches) -> Iterator[Reading]:
     """The common sample loop: G moves, then D is trained on the fakes that were made before G moved."""
     met = [batches(turn(state, game, i)) for i in range(game.k)]
-    with torch.no_grad():
-        later = [visit(state.acting("generator"), noise(state, game, x, i), c) for i, (x, c) in enumerate(met) if i]
+    later = [imagine(state, game, noise(state, game, x, i), c, i) for i, (x, c) in enumerate(met) if i]
     x, c = met[0]
-    first = ask(state.acting("generator"), noise(state, game, x, 0), c)
-    yield generator_step(state, game, x, first, c)
+    reading, first = generator_step(state, game, x, noise(state, game, x, 0), c)
+    yield reading
     for i, ((x, c), fake) in enumerate(zip(met, [first, *later], strict=True)):
         yield discriminator_step(state, game, x, fake, c, i)
 
@@ -170,16 +198,22 @@ def generator_first(state: State, game: Game, batches: Batches) -> Iterator[Read
 def simultaneous(state: State, game: Game, batches: Batches) -> Iterator[Reading]:
     """The 2014 code: both gradients are taken at the same point, then both players move."""
     x, c = batches(turn(state, game, 0))
-    reseed(state, game, 0, "discriminator")
-    fake = ask(state.acting("generator"), noise(state, game, x, 0), c)
-    meeting, terms = meet(state, game, x, fake, c, 0)
-    terms["gradient norm"] = descent(judge(state, game), total(terms), keep=True)
-    cost = game.loss.generator(meeting.real_logits, meeting.fake_logits).mean()
-    norm = descent(state.acting("generator"), cost)
+    d, g = judge(state, game), state.acting("generator")
+    learning_d, learning_g = begin(state, "discriminator", d), begin(state, "generator", g)
+    told_d, told_g = [], []
+    for part, x_, z, c_ in passes(game, x, noise(state, game, x, 0), c):
+        reseed(state, game, 0, "discriminator", part)
+        fake = ask(g, z, c_)
+        meeting, terms = meet(state, game, part, x_, fake, c_, 0)
+        cost = {"cost": game.loss.generator(meeting.real_logits, meeting.fake_logits).mean()}
+        descend(state, "discriminator", learning_d, terms, part, keep=True)
+        descend(state, "generator", learning_g, cost, part)
+        told_d.append(tell("discriminator", terms, meeting))
+        told_g.append(tell("generator", cost))
+    readings = gather(state, "discriminator", d, told_d), gather(state, "generator", g, told_g)
     move(state, game, "discriminator")
     move(state, game, "generator")
-    yield tell("discriminator", terms, meeting)
-    yield tell("generator", {"cost": cost, "gradient norm": norm})
+    yield from readings
 
 
 ORDERS: dict[Order, Callable[[State, Game, Batches], Iterator[Reading]]] = {
@@ -191,33 +225,45 @@ ORDERS: dict[Order, Callable[[State, Game, Batches], Iterator[Reading]]] = {
 
 def discriminator_step(state: State, game: Game, x: Samples, fake: Samples, c: Conditions, i: int) -> Reading:
     """D descends the gradient of its cost and penalties."""
-    reseed(state, game, i, "discriminator")
-    meeting, terms = meet(state, game, x, fake.detach(), c, i)
-    terms["gradient norm"] = descent(judge(state, game), total(terms))
+    d, told = judge(state, game), []
+    learning = begin(state, "discriminator", d)
+    for part, x_, fake_, c_ in passes(game, x, fake, c):
+        reseed(state, game, i, "discriminator", part)
+        meeting, terms = meet(state, game, part, x_, fake_.detach(), c_, i)
+        descend(state, "discriminator", learning, terms, part)
+        told.append(tell("discriminator", terms, meeting))
+    reading = gather(state, "discriminator", d, told)
     move(state, game, "discriminator")
-    return tell("discriminator", terms, meeting)
+    return reading
 
 
-def generator_step(state: State, game: Game, x: Samples, fake: Samples, c: Conditions) -> Reading:
-    """G descends the gradient of its cost, through a D that stays as it is."""
-    reseed(state, game, game.k, "generator")
-    d = state.acting("discriminator")
-    with as_it_is(d):
-        fake_logits = visit(d, fake, c)
-    real_logits = torch.full_like(fake_logits, torch.nan)  # a cost that uses them without saying so stops at once
-    if game.loss.uses_real:
-        with torch.no_grad():
-            real_logits = visit(d, x, c)
-    cost = game.loss.generator(real_logits, fake_logits).mean()
-    terms = {"cost": cost, "gradient norm": descent(state.acting("generator"), cost)}
+def generator_step(state: State, game: Game, x: Samples, z: Tensor, c: Conditions) -> tuple[Reading, Samples]:
+    """G descends the gradient of its cost, through a D that stays as it is; the samples it made before it moved."""
+    d, g = state.acting("discriminator"), state.acting("generator")
+    told, made = [], []
+    learning = begin(state, "generator", g)
+    for part, x_, z_, c_ in passes(game, x, z, c):
+        reseed(state, game, game.k, "generator", part)
+        fake = ask(g, z_, c_)
+        with as_it_is(d):
+            fake_logits = visit(d, fake, c_)
+        real_logits = torch.full_like(fake_logits, torch.nan)  # a cost that uses them without saying so stops at once
+        if game.loss.uses_real:
+            with torch.no_grad():
+                real_logits = visit(d, x_, c_)
+        terms = {"cost": game.loss.generator(real_logits, fake_logits).mean()}
+        descend(state, "generator", learning, terms, part)
+        told.append(tell("generator", terms))
+        made.append(fake.detach())
+    reading = gather(state, "generator", g, told)
     move(state, game, "generator")
-    return tell("generator", terms)
+    return reading, joint(made)
 
 
 def meet(
-    state: State, game: Game, real: Samples, fake: Samples, c: Conditions, i: int
+    state: State, game: Game, part: Part, real: Samples, fake: Samples, c: Conditions, i: int
 ) -> tuple[Round, dict[str, Tensor]]:
-    """Show D a batch of data and one of samples: the meeting, and what D pays for it."""
+    """Show D data and samples: the meeting, and what D pays for it."""
     due = penalties_due(state, game)
     if due:  # penalties differentiate by the samples
         real = real.detach().requires_grad_()
@@ -228,12 +274,38 @@ def meet(
         real_logits, fake_logits = d(torch.cat([real, fake]), twice).chunk(2)
     else:
         real_logits, fake_logits = d(real, c), d(fake, c)
-    meeting = Round(real, fake, real_logits, fake_logits, partial(d, c=c), partial(draw, state, game, i))
-    cost = game.loss.discriminator(*flipped(state, game, meeting, i)).mean()
+    meeting = Round(real, fake, real_logits, fake_logits, partial(d, c=c), partial(draw, state, game, part, i))
+    cost = game.loss.discriminator(*flipped(game, meeting)).mean()
     terms = {"cost": cost / 2 if game.halved else cost}
     for term in due:
         terms[term.name] = term.weight * term.every * term.penalty(meeting).mean()
     return meeting, terms
+
+
+def imagine(state: State, game: Game, z: Tensor, c: Conditions, i: int) -> Samples:
+    """Samples of a G that learns nothing from them."""
+    made = []
+    with torch.no_grad():
+        for part, z_, c_ in passes(game, z, c):
+            reseed(state, game, i, "imagine", part)
+            made.append(visit(state.acting("generator"), z_, c_))
+    return joint(made)
+
+
+def passes(game: Game, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Each part of the batch that this process plays, with its rows of each tensor."""
+    if len(game.parts) == 1:
+        yield game.parts[0], *tensors
+        return
+    sizes = [part.size for part in game.parts]
+    yield from zip(
+        game.parts, *([None] * len(sizes) if one is None else one.split(sizes) for one in tensors), strict=True
+    )
+
+
+def joint(parts: list[Tensor]) -> Tensor:
+    """Parts put together again."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def penalties_due(state: State, game: Game) -> list[Term]:
@@ -246,13 +318,13 @@ def judge(state: State, game: Game) -> nn.Module:
     return state.discriminator if penalties_due(state, game) else state.acting("discriminator")
 
 
-def flipped(state: State, game: Game, meeting: Round, i: int) -> tuple[Logits, Logits]:
+def flipped(game: Game, meeting: Round) -> tuple[Logits, Logits]:
     """The logits of real and fake, swapped for a random share of the samples."""
     real, fake = meeting.real_logits, meeting.fake_logits
     if not game.flip:
         return real, fake
     shape = (len(real),) + (1,) * (real.ndim - 1)
-    swap = (draw(state, game, i, "flip", shape) < game.flip).to(real.device)
+    swap = (meeting.draw("flip", shape) < game.flip).to(real.device)
     return torch.where(swap, fake, real), torch.where(swap, real, fake)
 
 
@@ -262,15 +334,46 @@ def tell(player: Player, terms: dict[str, Tensor], meeting: Round | None = None)
     return Reading(player, {name: value.detach() for name, value in terms.items()}, logits)
 
 
-def descent(net: nn.Module, cost: Tensor, keep: bool = False) -> Tensor:
-    """Put the gradient of a cost into a player's parameters, and nowhere else; its norm."""
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    for parameter in parameters:
+def begin(state: State, player: Player, net: nn.Module) -> list[nn.Parameter]:
+    """Forget a player's last gradient; the parameters by which whoever plays for it is differentiated."""
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    for parameter in learning:
         parameter.grad = None
-    cost.backward(inputs=parameters, retain_graph=keep)
-    if isinstance(net, Rounded):
-        parameters = net.hand_over()
-    return get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if player in state.gradients:
+        state.gradients[player].begin()
+    return learning
+
+
+def descend(
+    state: State,
+    player: Player,
+    learning: list[nn.Parameter],
+    terms: dict[str, Tensor],
+    part: Part,
+    keep: bool = False,
+) -> None:
+    """Add the gradient of what a pass costs to the parameters, and to nothing else."""
+    cost = total(terms) if part is WHOLE else part.share * total(terms)
+    cost.backward(inputs=learning, retain_graph=keep)
+    if player in state.gradients:
+        state.gradients[player].end_pass(terms)
+
+
+def gather(state: State, player: Player, net: nn.Module, told: list[Reading]) -> Reading:
+    """Let the player have the gradient of all passes; what they told, and its norm."""
+    terms, logits = told[-1].terms, together(told)
+    if player in state.gradients:
+        terms, learning = state.gradients[player].finish(), state.gradients[player].learners
+    else:
+        learning = net.hand_over() if isinstance(net, Rounded) else list(net.parameters())
+    gradient = [parameter.grad for parameter in learning if parameter.grad is not None]
+    return Reading(player, {**terms, "gradient norm": get_total_norm(gradient)}, logits)
+
+
+def together(told: list[Reading]) -> tuple[Logits, Logits] | None:
+    """D's logits in all passes of this process."""
+    logits = [reading.logits for reading in told if reading.logits]
+    return (joint([real for real, _ in logits]), joint([fake for _, fake in logits])) if logits else None
 
 
 def move(state: State, game: Game, player: Player) -> None:
@@ -332,17 +435,22 @@ def turn(state: State, game: Game, i: int) -> int:
 
 def noise(state: State, game: Game, like: Tensor, i: int) -> Tensor:
     """Fresh z for an inner step, as many and in the type and place of the data."""
-    return game.latent(len(like), game.seed, state.step, i, "latent").to(like)
+    z = game.latent(game.batch if game.divided else len(like), game.seed, state.step, i, "latent")
+    return (z[game.rows] if game.divided else z).to(like)
 
 
-def draw(state: State, game: Game, i: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
-    """Uniform numbers in [0, 1) that belong to this round, inner step and purpose."""
-    return draws.uniform(shape, game.seed, state.step, i, purpose)
+def draw(state: State, game: Game, part: Part, i: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
+    """Uniform numbers in [0, 1) that belong to a round, inner step and purpose; a part has its rows of the batch's."""
+    if part is WHOLE or shape[:1] != (part.size,):
+        return draws.uniform(shape, game.seed, state.step, i, purpose)
+    return draws.uniform((game.batch, *shape[1:]), game.seed, state.step, i, purpose)[part.rows]
 
 
-def reseed(state: State, game: Game, i: int, player: Player) -> None:
-    """Set torch's own random state, from which networks draw their dropout."""
-    draws.set_global(game.seed, state.step, i, player)
+def reseed(state: State, game: Game, i: int, purpose: str, part: Part = WHOLE) -> None:
+    """Set torch's own random state, from which networks draw their dropout: the same for each part of a batch."""
+    draws.set_global(game.seed, state.step, i, purpose)
+    for layer in state.masks:
+        layer.part = None if part is WHOLE else part
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

@@ -47,9 +47,10 @@ class Rounded(nn.Module):
         exact = matrices(player)
         shared = {id(tensor): tensor for tensor in (*player.parameters(), *player.buffers())}
         self.net = deepcopy(player, {key: tensor for key, tensor in shared.items() if key not in map(id, exact)})
-        self._pairs = list(zip(exact, matrices(self.net), strict=True))
+        self.pairs = list(zip(exact, matrices(self.net), strict=True))
+        """(the player's matrix, its copy here)."""
         self._player = [player]  # in a list, so that it is no part of this module
-        for _, near in self._pairs:
+        for _, near in self.pairs:
             near.data = near.data.bfloat16()
 
     def forward(self, x: Tensor, *conditions: Tensor) -> Tensor:  # noqa: D102
@@ -60,13 +61,13 @@ class Rounded(nn.Module):
     @torch.no_grad()
     def follow(self) -> None:
         """Round the player's matrices anew."""
-        for exact, near in self._pairs:
+        for exact, near in self.pairs:
             near.copy_(exact)
 
     @torch.no_grad()
     def hand_over(self) -> list[nn.Parameter]:
         """Give the player the gradients that were computed here; all of its parameters that learn."""
-        for exact, near in self._pairs:
+        for exact, near in self.pairs:
             if exact.grad is None or near.grad is None:
                 exact.grad = None if near.grad is None else near.grad.to(exact.dtype)
             else:  # in the memory of the last one: fresh memory costs more than the arithmetic

@@ -145,11 +145,16 @@ def choose_folder(config: Config, out: str | Path | None) -> RunFolder:
 
 
 def adopt(config: Config, folder: RunFolder) -> Config:
-    """The settings, with what a machine decided when the run began and the user leaves open now."""
+    """The settings, with what a machine decided when the run began and the user leaves open now.
+
+    Not the threads of each process, where there are more or fewer processes now.
+    """
     if not folder.exists():
         return config
     old = folder.read_config().train
     kept = {key: getattr(old, key) for key in settings.AUTOMATIC if getattr(config.train, key) in (None, "auto")}
+    if old.processes != config.train.processes:
+        kept.pop("threads", None)
     return settings.with_train(config, **kept)
 
 

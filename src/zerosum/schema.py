@@ -107,7 +107,9 @@ class Rules(Section):
     """How the game is played."""
 
     batch: Positive = 128
-    """m: real samples, and as many fakes, in one step."""
+    """m: real samples, and as many fakes, in one step, however many processes share it."""
+    accumulate: Positive = 1
+    """Passes in one step, each of `batch` samples: their gradients add up to that of a batch so many times as large."""
     k: Positive = 1
     """Discriminator steps in one round (Algorithm 1)."""
     order: Order = "discriminator-first"
@@ -184,6 +186,12 @@ class Train(Section):
     averages; products of matrices in bfloat16. `auto`: that, where device and networks gain by it, else float32."""
     threads: Annotated[int, Field(gt=0, le=4096)] | None = None
     """CPU threads. Absent: torch's choice. Part of the run, since it decides the order of sums."""
+    processes: Positive = 1
+    """Processes that play together, each its part of every batch (docs/scale.md)."""
+    statistics: Literal["process", "all"] = "process"
+    """Batch normalisation of several processes: over each one's part of the batch, or over the rows of all."""
+    timeout: Rate = 600.0
+    """Seconds that a process waits for the others before it counts one as lost."""
     log_every: Positive = 50
     """Rounds from one reading to the next; there is one with each checkpoint, too."""
     check_every: Positive = 100

@@ -25,13 +25,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zerosum import build, checkpoint, checkup, config, diagnostics, memory, pictures, run
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.diagnostics import Verdict
-from zerosum.errors import Diverged, Stopped
+from zerosum.errors import ConfigError, DataError, Diverged, Stopped
 from zerosum.game import Batches, Game, Player, Readings, State, play
+from zerosum.parallel import ALONE, Team, restarted
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, form_to
 from zerosum.schema import Config
@@ -41,6 +43,9 @@ Report = dict[str, Any]
 
 WARM = 10
 """Rounds that are not counted in the speed: caches and allocators settle."""
+
+LATE = 1
+"""The vote for an end because time is up; below every signal's number."""
 
 SHOWN = 64
 """Images on a sheet; points on a plot: thirty times as many."""
@@ -74,8 +79,11 @@ def fit(
     fresh: bool = False,
     until_finished: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    team: Team = ALONE,
 ) -> Iterator[Moment]:
     """Play a run in its folder, from its newest checkpoint if there is one.
+
+    Of several processes, the leader alone reads and writes the folder; the others have what it has from it.
 
     Args:
         settings: What a machine decides may be open in them: a run that goes on keeps what it began with.
@@ -84,6 +92,7 @@ def fit(
         fresh: Erase what is there and start over.
         until_finished: Stop when samples no longer get better (`diagnostics.finished`), at the latest after all rounds.
         say: Told in a sentence what a user should know.
+        team: The processes that play together.
 
     Yields:
         Every round.
@@ -94,28 +103,75 @@ def fit(
         DataError: The data cannot be trained on, or is not what the run began with.
         CheckpointError: No checkpoint could be read or written.
         Diverged: A cost or gradient is not finite; the last checkpoint is from before.
+        Lost: Another process died, hangs or holds other numbers.
         Stopped: A signal came; the round is finished and saved.
     """
-    settings = build.resolve(settings if fresh else run.adopt(settings, folder))
+    fresh = fresh and not restarted()  # started anew after a loss, it goes on
+    settings = config.with_train(settings, processes=team.size)
+    settings = agreed(settings if fresh else run.adopt(settings, folder), team)
     settle(settings)
-    setup = build.assemble(settings, data)
+    with team.in_turn():  # the first of each machine may have to download
+        setup = build.assemble(settings, data, team)
+    refuse_other_data(setup)
+    with open_for(setup, folder, fresh):
+        diary = Diary(setup, folder, say=say)
+        diary.open()
+        try:
+            if not (until_finished and diary.finished()):
+                yield from _guarded(setup, diary, until_finished)
+        except Diverged as error:
+            good = checkpoint.steps(folder.checkpoints)[:1]
+            if good:
+                error.add_note(
+                    f"The last good checkpoint is {good[0]}. The same settings end here again: try a smaller rate"
+                )
+            raise
+
+
+def agreed(settings: Config, team: Team) -> Config:
+    """The leader's settings, with what its machine decides, in every process.
+
+    Raises:
+        ConfigError: A process was given others.
+    """
+    mine = build.resolve(settings) if team.leads else build.filled(settings)
+    theirs = config.check(config.parse(team.from_leader(config.dumps(mine).encode()).decode()))
+    automatic = {f"train.{name}" for name in config.AUTOMATIC}
+    other = [line for line in config.differences(mine, theirs) if line.partition(":")[0] not in automatic]
+    if other:
+        raise ConfigError(
+            f"process {team.rank} was given other settings than process 0 (there -> here):\n  " + "\n  ".join(other)
+        )
+    return theirs if team.size > 1 else mine
+
+
+def refuse_other_data(setup: Setup) -> None:
+    """Make sure that every process has opened the same data.
+
+    Raises:
+        DataError: One has not.
+    """
+    if setup.team.size == 1:
+        return
+    prints = setup.team.of_everyone(setup.data.fingerprint().encode())
+    other = [str(rank) for rank, found in enumerate(prints) if found != prints[0]]
+    if other:
+        raise DataError(f"{setup.data.name}: the data of process {', '.join(other)} is not that of process 0")
+
+
+@contextmanager
+def open_for(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None]:
+    """The run folder, kept for these settings while they are played; only the leader touches it."""
+    if not setup.team.leads:
+        yield
+        return
     run.make(folder)
     with run.lock(folder):
         if fresh:
             run.erase(folder)
-        run.refuse_changes(settings, folder)
+        run.refuse_changes(setup.config, folder)
         checkpoint.sweep(folder.checkpoints)
-        for note in setup.data.notes:
-            say(note)
-        diary = Diary(setup, folder)
-        diary.open(say)
-        try:
-            if not (until_finished and diagnostics.finished(diary.history)):
-                yield from _guarded(setup, diary, until_finished, say)
-        except Diverged as error:
-            good = checkpoint.steps(folder.checkpoints)[0]
-            error.add_note(f"The last good checkpoint is {good}. The same settings end here again: try a smaller rate")
-            raise
+        yield
 
 
 def settle(settings: Config) -> None:
@@ -124,45 +180,45 @@ def settle(settings: Config) -> None:
     memory.keep_freed()
 
 
-def _guarded(setup: Setup, diary: "Diary", until_finished: bool, say: Callable[[str], None]) -> Iterator[Moment]:
+def _guarded(setup: Setup, diary: "Diary", until_finished: bool) -> Iterator[Moment]:
     """The rounds of a run, each written down, until the end, a limit or a signal."""
-    state, train = setup.state, setup.config.train
+    state, train, team = setup.state, setup.config.train, setup.team
     clock = Clock(state.extra.get("seconds", 0.0))
     watch = Watch()
     with asked_to_stop() as signals:
         for moment in rounds(state, setup.game, setup.batches, train.steps):
             clock.tick(moment.seconds)
             watch.note(moment)
-            asked = list(signals)  # a signal that comes later than this lets one more round be played
+            team.reach(moment.step)
             late = train.minutes is not None and clock.seconds > 60 * train.minutes
+            # a signal that comes later than this lets one more round be played
+            asked = team.agree(max([LATE] * late + signals, default=0))
             checks = moment.step % train.check_every == 0
-            done = until_finished and checks and diagnostics.finished(diary.history)
-            last = moment.step >= train.steps or late or done or bool(asked)
+            done = until_finished and checks and diary.finished()
+            last = moment.step >= train.steps or done or bool(asked)
             saves = last or moment.step % train.save_every == 0
             if saves or checks or moment.step % train.log_every == 0:
                 watch.look()
-                report = describe(moment, setup.game) | clock.reading(setup.game.batch)
+                report = describe(moment, setup.game, team) | clock.reading(setup.game.batch)
                 if checks:
                     report["signs"] = diary.health.look(state)
                 state.extra["seconds"] = report["seconds"]
-                diary.log(report, say)
+                diary.log(report)
                 moment = moment._replace(report=report)  # noqa: PLW2901  the same moment, now described
             if last or moment.step % train.sample_every == 0:
                 diary.picture()
             if saves:
                 diary.save()
             yield moment
-            if asked:
-                raise Stopped(
-                    asked[0], f"stopped after round {moment.step}; everything is saved in {diary.folder.path}"
-                )
-            if late or done:
+            if asked > LATE:
+                raise Stopped(asked, f"stopped after round {moment.step}; everything is saved in {diary.folder.path}")
+            if asked or done:
                 return
 
 
 @dataclass
 class Diary:
-    """What a run writes into its folder."""
+    """What a run writes into its folder; of several processes, the leader does."""
 
     setup: Setup
     folder: RunFolder
@@ -172,15 +228,31 @@ class Diary:
     """What the last of them says."""
     named: set[str] = field(default_factory=set)
     """What the diagnosis has named so far."""
+    say: Callable[[str], None] = lambda _: None
+    """Told in a sentence what a user should know."""
 
-    def open(self, say: Callable[[str], None]) -> None:
+    @property
+    def team(self) -> Team:
+        """The processes that play together."""
+        return self.setup.team
+
+    def open(self) -> None:
         """Begin the run, or take it up where its newest whole checkpoint left it."""
+        if self.team.leads:
+            self._open()
+        checkpoint.spread(self.setup.state, self.team)
+        self._refuse_differences()
+
+    def _open(self) -> None:
+        """The leader's part of it."""
         state, facts = self.setup.state, self._facts
-        saved = checkpoint.load(self.folder.checkpoints, say)
+        for note in (*self.setup.data.notes, *company(self.setup)):
+            self.say(note)
+        saved = checkpoint.load(self.folder.checkpoints, self.say)
         if saved is not None:
             checkpoint.refuse_other_data(saved, self.setup.data.name, facts["fingerprint"])
             checkpoint.restore(saved, state)
-            say(f"resumed from round {state.step} in {self.folder.path}")
+            self.say(f"resumed from round {state.step} in {self.folder.path}" + self._other_company())
         run.write(self.folder.config, config.dumps(self.setup.config).encode())
         run.cut(self.folder, state.step)
         self.history = list(map(dict, diagnostics.checkups(run.read(self.folder))))
@@ -189,16 +261,34 @@ class Diary:
             run.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
             run.write(self.folder.environment, json.dumps(environment(), indent=1).encode())
-            self.save()
+            self._save()
 
-    def log(self, report: Report, say: Callable[[str], None]) -> None:
+    def _other_company(self) -> str:
+        """What to say where a run goes on with more or fewer processes than before."""
+        before = self.folder.read_config().train.processes if self.folder.exists() else self.team.size
+        if before == self.team.size:
+            return ""
+        count = "1 process" if before == 1 else f"{before} processes"
+        return (
+            f", played by {count} so far and by {self.team.size} from here: the same game, but sums in another order, "
+            "so the bits are not those of one that never changed"
+        )
+
+    def finished(self) -> bool:
+        """Whether samples no longer get better; every process hears what the leader thinks."""
+        mine = self.team.leads and diagnostics.finished(self.history)
+        return bool(self.team.from_leader(b"1" if mine else b""))
+
+    def log(self, report: Report) -> None:
         """Write a report down; if a checkup is in it and finds something new, say so."""
+        if not self.team.leads:
+            return
         run.append(self.folder, report)
         if "signs" not in report:
             return
         self.history.append(report)
         for verdict in self._diagnose():
-            say(f"round {report['step']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
+            self.say(f"round {report['step']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
 
     def _diagnose(self) -> list[Verdict]:
         """Look at the checkups; what is found for the first time."""
@@ -208,13 +298,24 @@ class Diary:
         return new
 
     def save(self) -> None:
-        """Write a checkpoint, and what the diagnosis says at it."""
+        """Write a checkpoint, once all processes are seen to hold the same, and what the diagnosis says at it."""
+        self._refuse_differences()
+        if self.team.leads:
+            self._save()
+
+    def _refuse_differences(self) -> None:
+        if not self.team.alone:
+            self.team.refuse_differences(checkpoint.tensors_of(self.setup.state))
+
+    def _save(self) -> None:
         keep = self.setup.config.train.keep
         checkpoint.save(self.folder.checkpoints, self.setup.state, self._facts, keep)
         diagnostics.record(self.folder, self.verdicts, self.setup.state.step)
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""
+        if not self.team.leads:
+            return
         run.write(self.folder.sample(self.setup.state.step), picture(self.setup))
 
     @cached_property
@@ -292,8 +393,20 @@ class Watch:
                 raise Diverged(*name, value)
 
 
-def describe(moment: Moment, game: Game) -> Report:
-    """A round's numbers as a line of readings.jsonl; waits for the device.
+def company(setup: Setup) -> Iterator[str]:
+    """What a user should know where several processes play."""
+    team, game = setup.team, setup.game
+    if team.size == 1:
+        return
+    yield f"{team.size} processes play, each {game.together} of the {game.batch} samples of a batch at a time"
+    nets = (setup.state.generator, setup.state.discriminator)
+    if any(isinstance(layer, _BatchNorm) for net in nets for layer in net.modules()):
+        theirs = "the rows of all processes" if setup.config.train.statistics == "all" else "each process's own rows"
+        yield f"batch normalisation is over {theirs} (train.statistics = '{setup.config.train.statistics}')"
+
+
+def describe(moment: Moment, game: Game, team: Team = ALONE) -> Report:
+    """A round's numbers as a line of readings.jsonl, over the rows of all processes; waits for the device.
 
     Costs and V are in nats where the game is logistic. Of k steps of D, the last is told.
     """
@@ -305,10 +418,10 @@ def describe(moment: Moment, game: Game) -> Report:
     logits = reading["discriminator"].logits
     assert logits is not None, "D's readings carry its logits"
     real, fake = logits
-    report["value"] = -(game.value or game.loss.discriminator)(real, fake).mean().item()
+    value = -(game.value or game.loss.discriminator)(real, fake)
+    means = [mean.mean().item() * game.share for mean in (value, game.loss.score(real), game.loss.score(fake))]
+    report["value"], report["real_score"], report["fake_score"] = team.total(means)
     report["score"] = game.loss.reads
-    report["real_score"] = game.loss.score(real).mean().item()
-    report["fake_score"] = game.loss.score(fake).mean().item()
     return report
 
 

@@ -8,26 +8,30 @@ gan.sample(64)
 """
 
 import json
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 
-from zerosum import build, checkpoint, config, diagnostics, evaluation, run, training
+from zerosum import build, checkpoint, config, diagnostics, evaluation, parallel, run, training
 from zerosum.data import Data, checked, from_array
 from zerosum.data.feed import feed
 from zerosum.diagnostics import Verdict
-from zerosum.errors import UsageError
+from zerosum.errors import UsageError, ZerosumError
 from zerosum.evaluation import Row
 from zerosum.game import Term, ask
 from zerosum.lookup import lookup
 from zerosum.losses import LOSSES, Loss
 from zerosum.metrics.classes import ClassTable
 from zerosum.metrics.density import mode_coverage
+from zerosum.parallel import ALONE, Team
 from zerosum.penalties import PENALTIES, Penalty
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
@@ -198,6 +202,8 @@ def train(
     seed: int | None = None,
     device: str | None = None,
     precision: str | None = None,
+    processes: int | None = None,
+    accumulate: int | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
     until: str | None = None,
@@ -215,6 +221,9 @@ def train(
         seed: Everything random follows from it.
         device: "cpu", "cuda" ...; the best there is if absent.
         precision: "auto", "bfloat16", "float32" or "float64".
+        processes: Processes on this machine that share every batch. In a script that torchrun starts, those that it
+            started; each of them returns the run, and one writes it.
+        accumulate: Passes in one step, whose gradients add up to that of a batch so many times as large.
         out: The run folder; runs/NAME if absent.
         fresh: Erase what is there and start over.
         until: "finished": stop when the samples no longer get better.
@@ -228,15 +237,47 @@ def train(
     Raises:
         ZerosumError: See its tree for what can go wrong.
     """
-    overrides = overrides_of(data, steps, minutes, seed, device, precision) + list(set)
-    settings, opened = settings_of(recipe, overrides, say)
-    folder = run.choose_folder(settings, out)
     finished = asks_until_finished(until)
-    deque(training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=say), maxlen=0)
+    overrides = overrides_of(data, steps, minutes, seed, device, precision, processes, accumulate) + list(set)
+    settings, opened = settings_of(recipe, overrides, say)
+    if settings.train.processes > 1 and not parallel.under_torchrun():
+        return _launched(settings, run.choose_folder(settings, out), fresh, until, say)
+    with parallel.joined(settings.train.timeout, settings.train.device) as team:
+        folder = folder_of(settings, out, team)
+        say = say if team.leads else silence
+        moments = training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=say, team=team)
+        deque(moments, maxlen=0)
     run_ = Run(folder)
-    if report:
+    if report and team.leads:
         run_.conclude(say)
     return run_
+
+
+def _launched(settings: Config, folder: RunFolder, fresh: bool, until: str | None, say: Callable[[str], None]) -> Run:
+    """Train in several processes: the command line does, with these settings whole."""
+    with TemporaryDirectory() as place:
+        recipe = Path(place) / "recipe.toml"
+        recipe.write_text(config.dumps(settings), encoding="utf-8")
+        flags = [*["--fresh"] * fresh, *(["--until", until] if until else [])]
+        command = [sys.executable, "-m", "zerosum", "train", str(recipe), "--out", str(folder.path), "--json", *flags]
+        with Popen(command, stdout=DEVNULL, stderr=PIPE, text=True, encoding="utf-8") as process:
+            for line in process.stderr or ():
+                say(line.rstrip("\n"))
+    if process.returncode:
+        error = ZerosumError(f"{settings.train.processes} processes ended with exit code {process.returncode}")
+        error.exit_code = process.returncode
+        raise error
+    return Run(folder)
+
+
+def folder_of(settings: Config, out: str | Path | None, team: Team) -> RunFolder:
+    """The folder in which these settings are to be played; the leader chooses."""
+    path = run.choose_folder(config.with_train(settings, processes=team.size), out).path if team.leads else Path()
+    return RunFolder(Path(team.from_leader(str(path).encode()).decode()))
+
+
+def silence(_: str) -> None:
+    """What a process says that does not lead."""
 
 
 def asks_until_finished(until: str | None) -> bool:
@@ -257,6 +298,8 @@ def overrides_of(
     seed: int | None,
     device: str | None,
     precision: str | None,
+    processes: int | None = None,
+    accumulate: int | None = None,
 ) -> list[str]:
     """The everyday options as overrides."""
     named = {
@@ -266,6 +309,8 @@ def overrides_of(
         "train.seed": seed,
         "train.device": None if device is None else _quoted(device),
         "train.precision": None if precision is None else _quoted(precision),
+        "train.processes": processes,
+        "game.accumulate": accumulate,
     }
     return [f"{key}={value}" for key, value in named.items() if value is not None]
 
@@ -304,15 +349,16 @@ class GAN:
         name = loss if isinstance(loss, str) else next(iter(LOSSES))
         overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
         self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
-        rules = build.rules(self.config)
+        rules, rows = build.rules(self.config), self.config.game
         self.game = replace(
             rules,
+            parts=ALONE.parts(rules.batch, rows.accumulate),
             loss=rules.loss if isinstance(loss, str) else loss,
             value=rules.value if isinstance(loss, str) else loss.discriminator,
             penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
             one_pass=False,  # your D may look at a batch as a whole
         )
-        self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config))
+        self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config), self.game.parts)
         self.readings: list[dict[str, Any]] = []
         """A line every `train.log_every` rounds."""
         self._data: Data | None = None

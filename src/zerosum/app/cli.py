@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zerosum.errors import Stopped, UsageError, ZerosumError
+from zerosum.errors import Lost, Stopped, UsageError, ZerosumError
 
 app = typer.Typer(
     help="Train generative adversarial networks on your own data, and know whether it worked.",
@@ -41,6 +41,10 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, bfloat16, float32 or float64.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase what is there and start over.")] = False,
+    processes: Annotated[int | None, typer.Option(help="Processes on this machine that share every batch.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Passes in one step: as with a batch so many times as large.")
+    ] = None,
     until: Annotated[
         str | None, typer.Option(help="finished: stop when the samples no longer get better.", metavar="finished")
     ] = None,
@@ -51,26 +55,33 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe, or take up a run where it was left: the same command resumes."""
-    from zerosum import run, training
+    from zerosum import parallel, training
     from zerosum.app import api
     from zerosum.app.progress import with_bar, with_events
 
     look_under(data_root)
-    overrides = api.overrides_of(data, steps, minutes, seed, device, precision) + (set_ or [])
+    finished = api.asks_until_finished(until)
+    overrides = api.overrides_of(data, steps, minutes, seed, device, precision, processes, accumulate) + (set_ or [])
     settings, opened = api.settings_of(recipe, overrides, tell)
     if dry_run:
         from zerosum.app.rehearsal import rehearse
 
         answer(rehearse(settings, opened), as_json, show_rehearsal)
         return
-    folder = run.choose_folder(settings, out)
-    finished = api.asks_until_finished(until)
-    moments = training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=tell)
-    played = 0
-    for _ in with_events(with_bar(moments, settings.train.steps, as_json), folder.events):
-        played += 1
-    api.Run(folder).conclude(tell)
-    answer(api.Run(folder).summary(played), as_json, show_trained)
+    if settings.train.processes > 1 and not parallel.under_torchrun():
+        from zerosum.app.launching import launch
+
+        raise typer.Exit(launch(settings.train.processes, sys.argv[1:]))
+    with parallel.joined(settings.train.timeout, settings.train.device) as team:
+        folder = api.folder_of(settings, out, team)
+        say = tell if team.leads else api.silence
+        moments = training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=say, team=team)
+        if team.leads:
+            moments = with_events(with_bar(moments, settings.train.steps, as_json), folder.events)
+        played = sum(1 for _ in moments)
+    if team.leads:
+        api.Run(folder).conclude(tell)
+        answer(api.Run(folder).summary(played), as_json, show_trained)
 
 
 @app.command()
@@ -298,18 +309,34 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except Stopped as error:
-        tell(f"{error}\ngo on with: {again(sys.argv)}")
+        tell_once(f"{error}\ngo on with: {again(sys.argv)}")
         sys.exit(error.exit_code)
+    except Lost as error:
+        from zerosum.app.launching import leave
+
+        tell(f"{of_process()}error: {error}")
+        leave(error.exit_code)
     except ZerosumError as error:
-        tell("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
+        tell(of_process() + "\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a drive that went away
-        tell(f"error: {error}")
+        tell(f"{of_process()}error: {error}")
         sys.exit(1)
+
+
+def of_process() -> str:
+    """Which of several processes speaks."""
+    return f"process {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+
+
+def tell_once(sentence: str) -> None:
+    """Something that every process would say."""
+    if os.environ.get("RANK", "0") == "0":
+        tell(sentence)
 
 
 def again(argv: list[str]) -> str:
     """The command that goes on: the same, less --fresh."""
-    return shlex.join(
-        [Path(argv[0]).name.replace("__main__.py", "zerosum"), *(word for word in argv[1:] if word != "--fresh")]
-    )
+    words = [Path(argv[0]).name.replace("__main__.py", "zerosum"), *(word for word in argv[1:] if word != "--fresh")]
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "--processes" not in words
+    return f"torchrun ... -m {shlex.join(words)}" if launched else shlex.join(words)

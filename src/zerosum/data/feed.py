@@ -21,7 +21,13 @@ RESIDENT = 2**30
 
 
 def feed(
-    data: Data, size: int, seed: int, device: torch.device, dtype: torch.dtype, labelled: bool = False
+    data: Data,
+    size: int,
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    labelled: bool = False,
+    mine: slice = slice(None),
 ) -> Callable[[int], tuple[Tensor, Tensor | None]]:
     """Where batches come from: the number of a batch since the run began -> (x, c).
 
@@ -32,6 +38,7 @@ def feed(
         device: Where x is wanted.
         dtype: In which type.
         labelled: Whether c holds the classes (-1: not known); else it is None.
+        mine: Which rows of each batch are wanted.
 
     Raises:
         ConfigError: There are fewer training rows than a batch has.
@@ -45,7 +52,7 @@ def feed(
     labels = torch.from_numpy(data.train.every_label()).to(device) if labelled else None
 
     def batch(number: int) -> tuple[Tensor, Tensor | None]:
-        rows = rows_of(number, size, n, seed)
+        rows = rows_of(number, size, n, seed)[mine]
         return fetch(rows), None if labels is None else labels[torch.from_numpy(rows).to(device)]
 
     return batch
