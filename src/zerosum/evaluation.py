@@ -11,9 +11,9 @@ number.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,18 +28,22 @@ from zerosum import build, checkpoint
 from zerosum.data import Data
 from zerosum.errors import DataError, UsageError
 from zerosum.lookup import lookup
-from zerosum.metrics import METRICS, Better
+from zerosum.metrics import METRICS, Better, Metric
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
 from zerosum.metrics.copies import copying
 from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
 from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
+from zerosum.parallel import ALONE, Team
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, newest
 
 MOST = 10_000
 FEWEST = 50
 """Rows below which no number is given: the neighbours and parts of a metric would be too few."""
+
+STRETCH = 1_000
+"""Rows that an extractor looks at before the next process's turn."""
 
 VALIDATION = 1_000
 """Training rows by which the Parzen window is chosen, at most half of them."""
@@ -106,6 +110,7 @@ def evaluate(
     features: str | None = None,
     seed: int = 0,
     cache: Path | None = None,
+    team: Team = ALONE,
 ) -> list[Row]:
     """Measure a run's samples.
 
@@ -116,16 +121,18 @@ def evaluate(
             labels, else pixels.
         seed: Of the samples.
         cache: Where trained classifiers are kept, and where Inception's file is looked for.
+        team: Processes that share the work, and have all numbers in the end.
 
     Raises:
         UsageError: Too few rows, or an extractor that is not known or not there.
         DataError: The data is gone or changed, or samples are not what the data is.
     """
     config = folder.read_config()
-    data = build.open_data(config)
+    with team.in_turn():
+        data = build.open_data(config)
     saved = newest(folder)
     checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
-    return measure(Sampler.of(config, saved), data, n, features, seed, cache)
+    return measure(Sampler.of(config, saved), data, n, features, seed, cache, team=team)
 
 
 def measure(
@@ -136,6 +143,7 @@ def measure(
     seed: int = 0,
     cache: Path | None = None,
     rows: int = MOST,
+    team: Team = ALONE,
 ) -> list[Row]:
     """The same, of a generator that is loaded and the data that it was trained on.
 
@@ -147,6 +155,7 @@ def measure(
         seed: Of the samples.
         cache: Where classifiers and Inception's file lie.
         rows: Training rows to compare with, at most; fewer are quicker, and give other numbers.
+        team: Processes that share the work.
 
     Raises:
         UsageError: Too few rows, or an extractor that is not known or not there.
@@ -155,11 +164,41 @@ def measure(
     n = min(MOST, len(data.test)) if n is None else n
     if n < FEWEST:
         raise UsageError(f"n = {n}: at least {FEWEST} samples, and as many held-out rows, are needed for a number")
-    samples = sampler.draw(n, seed)
+    samples = sampler.draw(n, seed, team=team)
     sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels, rows)
     refuse(sides.fake, sides.reference)
-    look = extractor(features, data, cache)
-    return [*compared(sides, look), *of_classes(sides, look), *of_mixture(sides), *of_density(sides)]
+    with team.in_turn():  # the first of each machine may have to teach a classifier
+        look = extractor(features, data, cache)
+    look = having_looked(look, sides, team)
+    others = (partial(of_classes, sides, look), partial(of_mixture, sides), partial(of_density, sides))
+    return measured([*comparisons(sides, look), *others], team)
+
+
+Measurement = Callable[[], Iterable[Row]]
+
+
+def measured(tasks: Sequence[Measurement], team: Team) -> list[Row]:
+    """The rows of every measurement; dealt out, where several processes are there to make them."""
+    found = team.dealt(len(tasks), lambda number: json.dumps([*tasks[number]()]).encode())
+    return [Row(*row) for rows in found for row in json.loads(rows)]
+
+
+def having_looked(look: Extractor, sides: Sides, team: Team) -> Extractor:
+    """The same extractor, which has seen every side already: each process looked at a part of the rows."""
+
+    def through(function: Callable[[Array], Tensor], rows: Array) -> Tensor:
+        if team.alone or not look.by_row:
+            return function(rows)
+        stretches = range(0, len(rows), STRETCH)
+        part = lambda number: function(rows[stretches[number] : stretches[number] + STRETCH]).numpy()  # noqa: E731
+        return torch.from_numpy(team.dealt_rows(len(stretches), part))
+
+    views, see = (sides.reference, *sides.candidates()), look.probabilities
+    features = {id(view): through(look.features, view) for view in views}
+    if see is None or sides.data.classes is None:
+        return look._replace(features=lambda view: features[id(view)])
+    classes = {id(view): through(see, view) for view in sides.candidates()}
+    return look._replace(features=lambda view: features[id(view)], probabilities=lambda view: classes[id(view)])
 
 
 def refuse(fake: Array, reference: Array) -> None:
@@ -203,16 +242,27 @@ def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extrac
 
 def compared(sides: Sides, look: Extractor) -> Iterator[Row]:
     """The metrics of two clouds of features, and whether the reference is repeated."""
+    for comparison in comparisons(sides, look):
+        yield from comparison()
+
+
+def comparisons(sides: Sides, look: Extractor) -> list[Measurement]:
+    """The same, one by one."""
     reference = look.features(sides.reference)
     fake, real, noise = (look.features(side) for side in sides.candidates())
-    for metric in METRICS.values():
+
+    def by(metric: Metric) -> Iterator[Row]:
         found, floor, ceiling = (metric.compute(reference, cloud) for cloud in (fake, real, noise))
         for name, better in metric.better.items():
             value, error = found[name]
             yield Row(name, value, error, floor[name].value, ceiling[name].value, len(fake), look.label, better)
-    one, other = real[::2], real[1::2]
-    scores = copying(reference, real, fake).z, 1.0, copying(reference, one, other).z, copying(reference, real, noise).z
-    yield Row("copying", *scores, len(fake), look.label, "nearest 0")
+
+    def repeated() -> Iterator[Row]:
+        one, other = real[::2], real[1::2]
+        others = copying(reference, one, other).z, copying(reference, real, noise).z
+        yield Row("copying", copying(reference, real, fake).z, 1.0, *others, len(fake), look.label, "nearest 0")
+
+    return [*(partial(by, metric) for metric in METRICS.values()), repeated]
 
 
 def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:

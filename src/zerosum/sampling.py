@@ -21,6 +21,7 @@ from zerosum.data.record import Form
 from zerosum.errors import CheckpointError, UsageError, unknown
 from zerosum.game import ask
 from zerosum.nets import LabelledGenerator
+from zerosum.parallel import ALONE, Team
 from zerosum.precision import dtype_of
 from zerosum.run import RunFolder, write
 from zerosum.schema import Config
@@ -140,13 +141,14 @@ class Sampler:
         return cls(generator, form, build.latent(config.latent), config.latent.law == "normal")
 
     @torch.no_grad()
-    def draw(self, n: int, seed: int = 0, label: str | None = None) -> Samples:
+    def draw(self, n: int, seed: int = 0, label: str | None = None, team: Team = ALONE) -> Samples:
         """Make samples.
 
         Args:
             n: How many, at least 1.
             seed: The same seed gives the same samples.
             label: The class to ask for, of a generator that is told classes. Absent: every class as often as another.
+            team: Processes that make a part of them each, and have all in the end.
 
         Raises:
             UsageError: n is not positive, the seed is negative, or there is no such class to ask for.
@@ -156,14 +158,15 @@ class Sampler:
         if seed < 0:
             raise UsageError(f"seed = {seed}: expected 0 or more")
         asked = self._class_of(label)
-        blocks, told = [], []
-        for block in range(-(-n // BLOCK)):
-            z = self.latent(BLOCK, seed, block, "sample").to(self._like)
-            c = self._labels(block, asked)
-            blocks.append(self.form.decode(ask(self.generator, z, c)))
-            told.append(np.full(BLOCK, -1) if c is None else c.cpu().numpy())
-        labels = np.concatenate(told)[:n] if self.conditional else None
-        return Samples(np.concatenate(blocks)[:n], labels)
+        count = -(-n // BLOCK)
+        samples = team.dealt_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
+        told = [c.cpu().numpy() for block in range(count) if (c := self._labels(block, asked)) is not None]
+        return Samples(samples, np.concatenate(told)[:n] if told else None)
+
+    def _block(self, seed: int, block: int, c: Tensor | None) -> NDArray[Any]:
+        """Samples that are made together."""
+        z = self.latent(BLOCK, seed, block, "sample").to(self._like)
+        return self.form.decode(ask(self.generator, z, c))
 
     @torch.no_grad()
     def walk(self, stations: int, seed: int = 0, steps: int = 12, label: str | None = None) -> Samples:

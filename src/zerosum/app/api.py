@@ -37,6 +37,9 @@ from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
 from zerosum.schema import Config
 
+WAIT = 3600.0
+"""Seconds that processes which share an evaluation wait for each other: one may have a classifier to teach."""
+
 LOOKED_AT = 2500
 """Samples from which mode coverage is computed, as in the published tables."""
 
@@ -64,12 +67,15 @@ class Run:
     def sample(self, n: int, seed: int = 0, label: str | None = None) -> Samples:
         """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same ones.
 
+        In a script that torchrun starts, each process makes a part of them, and has all in the end.
+
         Args:
             n: How many.
             seed: Of the latents.
             label: The class to ask for, of a generator that is told classes.
         """
-        return Sampler.load(self.path).draw(n, seed, label)
+        with parallel.joined(WAIT, "cpu") as team:
+            return Sampler.load(self.path).draw(n, seed, label, team)
 
     def walk(self, stations: int, seed: int = 0, label: str | None = None) -> Samples:
         """Samples on a closed walk through that many random latents."""
@@ -78,13 +84,17 @@ class Run:
     def evaluate(self, n: int | None = None, features: str | None = None, seed: int = 0) -> list[Row]:
         """Measure the samples, beside what held-out data and noise score; the numbers are added to metrics.jsonl.
 
+        In a script that torchrun starts, the processes share the work.
+
         Args:
             n: Samples; as many as there are held-out rows if absent.
             features: pixels, classifier, inception or "module:callable"; what suits the data if absent.
             seed: Of the samples.
         """
-        rows = evaluation.evaluate(self.folder, n, features, seed)
-        evaluation.record(self.folder, rows, int(checkpoint.steps(self.folder.checkpoints)[0].name))
+        with parallel.joined(WAIT, "cpu") as team:
+            rows = evaluation.evaluate(self.folder, n, features, seed, team=team)
+        if team.leads:
+            evaluation.record(self.folder, rows, int(checkpoint.steps(self.folder.checkpoints)[0].name))
         return rows
 
     def classes(self, features: str | None = None) -> ClassTable:

@@ -99,6 +99,8 @@ def sample(
     source = api.load(run)
     film = out.suffix.lower() == ".gif"
     samples = source.walk(n, seed, label) if film else source.sample(n, seed, label)
+    if follows():
+        return
     path = samples.save(out)
     facts = {"path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape)}
     answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
@@ -131,6 +133,8 @@ def evaluate(
         answer(square, as_json, lambda _: class_square(found))
         return
     rows = api.load(run).evaluate(n, features, seed)
+    if follows():
+        return
     answer({"metrics": [facts(row) for row in rows]}, as_json, lambda _: table(rows))
 
 
@@ -309,7 +313,8 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except Stopped as error:
-        tell_once(f"{error}\ngo on with: {again(sys.argv)}")
+        if not follows():
+            tell(f"{error}\ngo on with: {again(sys.argv)}")
         sys.exit(error.exit_code)
     except Lost as error:
         from zerosum.app.launching import leave
@@ -329,10 +334,9 @@ def of_process() -> str:
     return f"process {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
 
 
-def tell_once(sentence: str) -> None:
-    """Something that every process would say."""
-    if os.environ.get("RANK", "0") == "0":
-        tell(sentence)
+def follows() -> bool:
+    """Whether this is one of several processes, and not the one that writes and speaks."""
+    return os.environ.get("RANK", "0") != "0"
 
 
 def again(argv: list[str]) -> str:

@@ -45,6 +45,8 @@ class Extractor(NamedTuple):
     features: Callable[[Array], Features]
     probabilities: Callable[[Array], Tensor] | None = None
     """(n, classes), where it is a classifier."""
+    by_row: bool = True
+    """Whether it looks at each sample by itself, so that several processes may share them."""
 
     @property
     def label(self) -> str:
@@ -198,4 +200,4 @@ def own(name: str, function: Callable[[Array], Any]) -> Extractor:
             raise UsageError(f"{name} gave {tuple(found.shape)} for {len(samples)} samples; (n, d) is expected")
         return found
 
-    return Extractor(name, hashlib.sha256(name.encode()).hexdigest()[:12], "the user's own", features)
+    return Extractor(name, hashlib.sha256(name.encode()).hexdigest()[:12], "the user's own", features, by_row=False)

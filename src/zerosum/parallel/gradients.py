@@ -8,15 +8,15 @@ on its way while the layers before it are still being differentiated. Buckets le
 those that no backward pass completes, since some parameter has no part in the cost, leave at the end: nobody waits for
 ever.
 
-Beside them travel a player's costs, so that every process reads the same, and its buffers: running statistics are the
-mean over parts. Nothing here knows a loss or a penalty; a backward pass that is only a penalty is a pass like others.
-torch's DistributedDataParallel is not used: it sends nothing where a backward pass does not reach every parameter.
+With the last bucket travel a player's costs, so that every process reads the same, and its buffers: running statistics
+are the mean over parts. Nothing here knows a loss or a penalty; a backward pass that is only a penalty is a pass like
+others. torch's DistributedDataParallel is not used: it sends nothing where a backward pass does not reach every
+parameter.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,10 @@ from zerosum.parallel.team import Part, Pending, Team
 from zerosum.precision import Rounded
 
 BUCKET = 4 * 2**20
-"""Bytes after which a bucket is closed: large enough that a connection is used well, small enough to leave early."""
+"""Bytes after which a bucket is closed: large enough to use a connection well, small enough to leave early."""
 
-
-class Place(NamedTuple):
-    """Where a parameter's gradient is added up."""
-
-    parameter: nn.Parameter
-    sum: Tensor
-    """Shaped and laid out like the parameter, in the memory of a bucket."""
+COSTS = 32
+"""Terms of a player's cost that can travel with its gradient."""
 
 
 @dataclass
@@ -41,14 +36,17 @@ class Bucket:
     """Gradients that are sent together."""
 
     memory: Tensor
-    places: list[Place]
+    """Flat, and a little longer than the gradients in the last bucket."""
+    parameters: list[nn.Parameter]
+    sums: list[Tensor]
+    """Each parameter's gradient, laid out like the parameter, in this memory."""
     fired: dict[int, int] = field(default_factory=dict)
-    """Number of a place -> passes that have reached it."""
+    """Number of a parameter here -> passes that have reached it."""
     sent: Pending | None = None
 
     def is_complete(self, passes: int) -> bool:
         """Whether every pass has reached every parameter."""
-        return len(self.fired) == len(self.places) and min(self.fired.values()) == passes
+        return len(self.fired) == len(self.sums) and min(self.fired.values()) == passes
 
 
 class Gradients:
@@ -62,22 +60,18 @@ class Gradients:
     """
 
     def __init__(self, player: nn.Module, rounded: Rounded | None, parts: tuple[Part, ...], team: Team) -> None:
-        self.player, self.parts, self.team = player, parts, team
-        self.buckets = list(buckets_of(parameter for parameter in player.parameters() if parameter.requires_grad))
+        self.parts, self.team = parts, team
         self.buffers = [buffer for buffer in player.buffers() if buffer.is_floating_point()]
-        self.learners = [place.parameter for bucket in self.buckets for place in bucket.places]
+        self.learners = [parameter for parameter in player.parameters() if parameter.requires_grad]
+        self.buckets = buckets_of(self.learners, COSTS + sum(buffer.numel() for buffer in self.buffers))
         self.leaves = list(self.learners)
-        addresses = {
-            id(place.parameter): (bucket, number)
-            for bucket in self.buckets
-            for number, place in enumerate(bucket.places)
-        }
-        for leaf in self.learners:
-            self._collect(leaf, *addresses[id(leaf)])
-        for exact, near in rounded.pairs if rounded else ():
-            if id(exact) in addresses:
-                self.leaves.append(near)
-                self._collect(near, *addresses[id(exact)])
+        near = {id(exact): near for exact, near in (rounded.pairs if rounded else ())}
+        for bucket in self.buckets:
+            for number, parameter in enumerate(bucket.parameters):
+                self._collect(parameter, bucket, number)
+                if id(parameter) in near:
+                    self.leaves.append(near[id(parameter)])
+                    self._collect(near[id(parameter)], bucket, number)
 
     def begin(self) -> None:
         """Forget the last gradient."""
@@ -102,23 +96,28 @@ class Gradients:
 
     def finish(self) -> dict[str, Tensor]:
         """Wait for the sums, and give each parameter its gradient; the player's costs, over the whole batch."""
-        words = torch.cat([torch.stack(list(self.costs.values())), *(after.flatten() for after in self.after)])
-        spoken = self.team.add(words, self.team.gradients) if self.team.size > 1 else None
-        self._send(everything=True)
-        for pending in (spoken, *(bucket.sent for bucket in self.buckets)):
-            if pending:
-                pending.wait()
+        words = self._write_down()
+        if not self.team.alone:
+            self._send(self.buckets)
         for bucket in self.buckets:
-            for number, place in enumerate(bucket.places):
-                place.parameter.grad = place.sum if number in bucket.fired else None
+            if bucket.sent:
+                bucket.sent.wait()
+            for number, (parameter, gradient) in enumerate(zip(bucket.parameters, bucket.sums, strict=True)):
+                parameter.grad = gradient if number in bucket.fired else None
         costs, *buffers = words.split([len(self.costs), *(buffer.numel() for buffer in self.buffers)])
         for buffer, value in zip(self.buffers, buffers, strict=True):
             buffer.copy_(value.view_as(buffer))
-        return dict(zip(self.costs, costs, strict=True))
+        return dict(zip(self.costs, costs.clone(), strict=True))
+
+    def _write_down(self) -> Tensor:
+        """Costs and buffers at the end of the last bucket."""
+        spoken = torch.cat([torch.stack(list(self.costs.values())), *(after.flatten() for after in self.after)])
+        memory = self.buckets[-1].memory
+        return memory[len(memory) - len(spoken) :].copy_(spoken)
 
     def _collect(self, leaf: nn.Parameter, bucket: Bucket, number: int) -> None:
         """Move a leaf's gradient into its place as soon as a backward pass has finished it."""
-        place = bucket.places[number].sum
+        place = bucket.sums[number]
 
         def collect(leaf: Tensor) -> None:
             assert leaf.grad is not None, "called after it was computed"
@@ -126,51 +125,51 @@ class Gradients:
             (place.add_ if times else place.copy_)(leaf.grad)
             leaf.grad = None
             bucket.fired[number] = times + 1
-            if bucket.is_complete(len(self.parts)):
-                self._send()
+            if not self.team.alone and bucket.is_complete(len(self.parts)):
+                self._send(self._ready())
 
         leaf.register_post_accumulate_grad_hook(collect)
 
-    def _send(self, everything: bool = False) -> None:
-        """Send the buckets that are complete and whose turn it is; at the end, all."""
-        if self.team.size == 1:
-            return
-        for bucket in self.buckets:
-            if bucket.sent:
-                continue
-            if not everything and not bucket.is_complete(len(self.parts)):
-                return
-            for number, place in enumerate(bucket.places):
-                if number not in bucket.fired:  # another process may have something to add
-                    place.sum.zero_()
-            bucket.sent = self.team.add(bucket.memory, self.team.gradients)
+    def _ready(self) -> list[Bucket]:
+        """The buckets that are complete, up to the first that is not; the last one waits for what is written down."""
+        ready = []
+        for bucket in self.buckets[:-1]:
+            if not bucket.is_complete(len(self.parts)):
+                break
+            ready.append(bucket)
+        return ready
+
+    def _send(self, buckets: list[Bucket]) -> None:
+        """Send what was not sent yet."""
+        for bucket in buckets:
+            if bucket.sent is None:
+                for number, gradient in enumerate(bucket.sums):
+                    if number not in bucket.fired:  # another process may have something to add
+                        gradient.zero_()
+                bucket.sent = self.team.add(bucket.memory, self.team.gradients)
 
 
-def buckets_of(parameters: Iterable[nn.Parameter]) -> Iterable[Bucket]:
-    """Parameters, from the last to the first, in buckets of one type."""
-    group: list[nn.Parameter] = []
-    for parameter in reversed(list(parameters)):
-        if group and (parameter.dtype != group[0].dtype or sum(map(_bytes, group)) >= BUCKET):
-            yield _bucket(group)
-            group = []
-        group.append(parameter)
-    if group:
-        yield _bucket(group)
+def buckets_of(parameters: list[nn.Parameter], spare: int) -> list[Bucket]:
+    """Parameters, from the last to the first, in buckets of one type; in the last one, so many numbers more."""
+    groups: list[list[nn.Parameter]] = [[]]
+    for parameter in reversed(parameters):
+        group = groups[-1]
+        if group and (parameter.dtype != group[0].dtype or sum(one.nbytes for one in group) >= BUCKET):
+            groups.append([])
+        groups[-1].append(parameter)
+    return [_bucket(group, spare if group is groups[-1] else 0) for group in groups]
 
 
-def _bucket(group: list[nn.Parameter]) -> Bucket:
+def _bucket(group: list[nn.Parameter], spare: int) -> Bucket:
     sizes = [parameter.numel() for parameter in group]
-    memory = torch.zeros(sum(sizes), dtype=group[0].dtype, device=group[0].device)
+    memory = group[0].new_zeros(sum(sizes) + spare).detach()
     starts = accumulate([0, *sizes[:-1]])
-    return Bucket(memory, [Place(one, _like(one, memory, start)) for one, start in zip(group, starts, strict=True)])
+    return Bucket(memory, group, list(_places(group, memory, starts)))
 
 
-def _like(parameter: nn.Parameter, memory: Tensor, start: int) -> Tensor:
-    """A stretch of memory, laid out like a parameter, channels last included."""
-    if parameter.is_contiguous() or torch.empty_like(parameter).stride() == parameter.stride():
-        return memory.as_strided(parameter.shape, parameter.stride(), start)
-    return memory[start : start + parameter.numel()].view(parameter.shape)
-
-
-def _bytes(parameter: nn.Parameter) -> int:
-    return parameter.numel() * parameter.element_size()
+def _places(group: list[nn.Parameter], memory: Tensor, starts: Iterator[int]) -> Iterator[Tensor]:
+    """Stretches of memory, laid out like the parameters, channels last included."""
+    for parameter, start in zip(group, starts, strict=True):
+        dense = torch.empty_like(parameter).stride() == parameter.stride()
+        stretch = memory[start : start + parameter.numel()]
+        yield stretch.as_strided(parameter.shape, parameter.stride()) if dense else stretch.view(parameter.shape)

@@ -76,17 +76,16 @@ class Pulse(threading.Thread):
     ) -> str | None:
         """The process that is to blame, and how one can tell."""
         others = [rank for rank in range(self.size) if rank != self.rank]
+        last = {rank: max(self.step, _step(after[rank])) for rank in others}  # every round that is over had all of them
         for rank in others:
             if said := words[rank]:
-                return f"process {rank} ended after round {_step(after[rank])}: {said}"
+                return f"process {rank} ended after round {last[rank]}: {said}"
         for rank in others:
             if before[rank] == after[rank]:
-                return f"process {rank} of {self.size} died or was stopped: its last round was {_step(after[rank])}"
+                return f"process {rank} of {self.size} died or was stopped: its last round was {last[rank]}"
         behind = min(others, key=lambda rank: _exchanges(after[rank]))
         if _exchanges(after[behind]) < self.exchanges:
-            return (
-                f"process {behind} of {self.size} hangs in round {_step(after[behind]) + 1}: it lives, and says nothing"
-            )
+            return f"process {behind} of {self.size} hangs in round {last[behind] + 1}: it lives, and says nothing"
         return None
 
     def _heard(self) -> dict[int, Beat | None]:

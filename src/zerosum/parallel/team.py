@@ -5,14 +5,14 @@ others. Two groups of connections: one for gradients (NCCL between GPUs, Gloo be
 else, which lies in the processor's memory and never waits for a GPU. Nothing that is sent is a pickle.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import count, pairwise
-from typing import Any, NamedTuple, TypeVar
+from io import BytesIO
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from torch.distributed.rendezvous import rendezvous
 
 from zerosum.errors import ConfigError, Lost
 from zerosum.parallel.pulse import Pulse
-
-T = TypeVar("T")
 
 
 class Part(NamedTuple):
@@ -153,26 +151,19 @@ class Team:
             self._exchange(dist.broadcast, torch.frombuffer(block, dtype=torch.uint8), src=rank, group=self.control)
         return bytes(block)
 
-    def dealt(self, blocks: Sequence[T], make: Callable[[T], NDArray[Any]]) -> list[NDArray[Any]]:
-        """What is made of each block, every process making its share of them; all get all.
-
-        Args:
-            blocks: At least one.
-            make: Block -> rows; what it gives has the same type and shape, but for the number of rows, for every block.
-        """
-        made = {number: make(blocks[number]) for number in range(self.rank, len(blocks), self.size)}
-        if self.size == 1:
+    def dealt(self, count: int, make: Callable[[int], bytes]) -> list[bytes]:
+        """What is made of each of so many numbers: dealt out in turn, made by one process each, and given to all."""
+        made = {number: make(number) for number in range(self.rank, count, self.size)}
+        if self.alone:
             return list(made.values())
-        shapes = [json.loads(text) for text in self.of_everyone(json.dumps(_form(made)).encode())]
-        form = next(shape for shape in shapes if shape)
-        found: dict[int, NDArray[Any]] = {}
-        for rank in range(self.size):
-            sent = self.from_rank(rank, b"".join(np.ascontiguousarray(rows).tobytes() for rows in made.values()))
-            rows = np.frombuffer(bytearray(sent), form["type"]).reshape(-1, *form["shape"])
-            counts = shapes[rank]["counts"] if shapes[rank] else []
-            parts = np.split(rows, np.cumsum(counts)[:-1]) if counts else []
-            found |= dict(zip(range(rank, len(blocks), self.size), parts, strict=True))
-        return [found[number] for number in range(len(blocks))]
+        return [self.from_rank(number % self.size, made.get(number, b"")) for number in range(count)]
+
+    def dealt_rows(self, count: int, make: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+        """The same of arrays, put together along their first axis."""
+        if self.alone:
+            return np.concatenate([make(number) for number in range(count)])
+        packed = self.dealt(count, lambda number: _packed(make(number)))
+        return np.concatenate([np.load(BytesIO(content), allow_pickle=False) for content in packed])
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -191,7 +182,8 @@ class Team:
         """
         if self.size == 1 or not tensors:
             return
-        mine = torch.stack([checksum(tensor) for tensor in tensors.values()])
+        names = sorted(tensors)
+        mine = torch.stack([checksum(tensors[name]) for name in names])
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
         self._exchange(dist.all_gather, everyone, mine, group=self.control)
         differs = torch.stack([(sums != everyone[0]).any(1) for sums in everyone])  # (processes, tensors)
@@ -199,7 +191,7 @@ class Team:
             first = int(differs.any(0).int().argmax())
             ranks = ", ".join(str(rank) for rank in range(self.size) if differs[rank, first])
             raise Lost(
-                f"{list(tensors)[first]} is not the same in every process: process {ranks} holds other numbers than 0. "
+                f"{names[first]} is not the same in every process: process {ranks} holds other numbers than 0. "
                 "What was saved before is right. Processors of different kinds round differently: all should be alike"
             )
 
@@ -266,10 +258,6 @@ def restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
-_TIMES = count()
-"""How often this process has joined others."""
-
-
 @contextmanager
 def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
     """The processes that torchrun has started, this one among them; `ALONE` where it has not.
@@ -314,16 +302,17 @@ def _begin(limit: timedelta) -> Store:
     """Meet the others; the store that all can read."""
     try:
         store, rank, size = next(rendezvous("env://", timeout=limit))
-        mine = PrefixStore(f"zerosum/{next(_TIMES)}", store)
+        before = f"zerosum/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{size}"
+        meeting = (store.add(before, 1) - 1) // size  # the store outlives processes: what it knows of the dead is old
+        mine = PrefixStore(f"{before}/{meeting}", store)
         dist.init_process_group("gloo", store=mine, rank=rank, world_size=size, timeout=limit)
     except (RuntimeError, ValueError) as error:
         raise Lost(f"the other processes did not come: {error}") from None
     return PrefixStore("pulse", mine)
 
 
-def _form(made: dict[int, NDArray[Any]]) -> dict[str, Any] | None:
-    """Type, shape and numbers of rows; None where nothing was made."""
-    if not made:
-        return None
-    one = next(iter(made.values()))
-    return {"type": one.dtype.str, "shape": one.shape[1:], "counts": [len(rows) for rows in made.values()]}
+def _packed(rows: NDArray[Any]) -> bytes:
+    """An array in numpy's own format, which says its type and shape."""
+    buffer = BytesIO()
+    np.save(buffer, rows, allow_pickle=False)
+    return buffer.getvalue()

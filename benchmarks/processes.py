@@ -1,0 +1,208 @@
+"""Two processes against one, and against what one would write with torch's DistributedDataParallel.
+
+    python benchmarks/processes.py                the CS231n pair, DCGAN at 64 x 64, the residual pair: rounds per second
+           [--processes 2] [--rounds 6] [--turns 7] [--only cs231n] [--threads 1]
+    python benchmarks/processes.py --bytes        what every recipe sends in a round, no MNIST needed
+
+One process plays the whole batch while the others wait; then all play it together; then all play it in a loop by hand
+around DistributedDataParallel: A B C A B C in one run, one thread each. Before anything is timed, the first two are
+checked to end in the same weights in float64 (networks with batch statistics: with statistics over all rows).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.functional import softplus
+from torch.nn.parallel import DistributedDataParallel
+
+from zerosum import build, config
+from zerosum.data import checked, from_array
+from zerosum.game import play
+from zerosum.parallel import ALONE, Gradients, Part, Team, joined
+
+SIDE64 = ["nets.name=dcgan", "nets.generator.width=64", "nets.discriminator.width=64", "game.batch=64"]
+CASES = {
+    "cs231n": ("cs231n-vanilla", (28, 28, 1), []),
+    "dcgan64": ("dcgan-mnist", (64, 64, 3), SIDE64),
+    "residual": ("residual-mnist", (32, 32, 3), []),
+}
+NAMES = {
+    "cs231n": "CS231n pair, 28 x 28, batch 128",
+    "dcgan64": "DCGAN, width 64, 64 x 64 x 3, batch 64",
+    "residual": "residual pair, R1 + R2, 32 x 32 x 3",
+}
+
+
+def images(shape, n=2048):
+    """Speed does not depend on what is in them."""
+    return checked(from_array(np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8), held_out=0.1))
+
+
+def setup_of(case, team, *overrides):
+    recipe, shape, changes = CASES[case]
+    asked = [*changes, "train.device=cpu", "train.precision=float32", *overrides]
+    return build.assemble(build.resolve(config.load(recipe, asked)), images(shape), team)
+
+
+def ours(setup):
+    play(setup.state, setup.game, setup.batches)
+
+
+class ByHand:
+    """One round as tutorials write it: each player in DistributedDataParallel, Adam, no average, no penalty."""
+
+    def __init__(self, setup, team):
+        self.setup, self.team = setup, team
+        self.G = DistributedDataParallel(setup.state.generator, process_group=team.gradients)
+        self.D = DistributedDataParallel(setup.state.discriminator, process_group=team.gradients)
+        rate = {"lr": 1e-3, "betas": (0.5, 0.999)}
+        self.move_G, self.move_D = (torch.optim.Adam(net.parameters(), **rate) for net in (self.G, self.D))
+
+    def __call__(self, _):
+        G, D, game, step = self.G, self.D, self.setup.game, self.setup.state.step
+        mine = lambda n, i: game.latent(n * self.team.size, 0, step, i)[self.team.rank * n :][:n]  # noqa: E731
+        x, _ = self.setup.batches(step)
+        with torch.no_grad():
+            fake = G(mine(len(x), 0))
+        cost = softplus(-D(x)).mean() + softplus(D(fake)).mean()
+        self.move_D.zero_grad()
+        cost.backward()
+        self.move_D.step()
+        cost = softplus(-D(G(mine(len(x), 1)))).mean()
+        self.move_G.zero_grad()
+        cost.backward()
+        self.move_G.step()
+        self.setup.state.step += 1
+
+
+def check_same_work(case, team):
+    exact = ["train.precision=float64", "train.statistics=all", "game.batch=8"]
+    two, one = setup_of(case, team, *exact), setup_of(case, ALONE, *exact)
+    for _ in range(3):
+        ours(two), ours(one)
+    for mine, other in zip(two.state.generator.parameters(), one.state.generator.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-9)
+
+
+def seconds(loop, setup, rounds):
+    began = perf_counter()
+    for _ in range(rounds):
+        loop(setup)
+    return (perf_counter() - began) / rounds
+
+
+def timed(case, asked, team):
+    check_same_work(case, team)
+    alone, shared, by_hand = setup_of(case, ALONE), setup_of(case, team), setup_of(case, team)
+    by_hand.state.gradients.clear()
+    loop = None if alone.game.penalties else ByHand(by_hand, team)
+    rows = []
+    for turn in range(asked.turns + 1):
+        dist.barrier(group=team.control)
+        one = seconds(ours, alone, asked.rounds) if team.leads else 0.0
+        dist.barrier(group=team.control)
+        many = seconds(ours, shared, asked.rounds)
+        dist.barrier(group=team.control)
+        hand = seconds(loop, by_hand, asked.rounds) if loop else float("nan")
+        if turn:  # in the first, caches settle
+            rows.append((one, many, hand))
+    if team.leads:
+        show(case, rows, team, shared)
+
+
+def show(case, rows, team, setup):
+    one, many, hand = (median(column) * 1e3 for column in zip(*rows, strict=True))
+    ratios = sorted(a / b for a, b, _ in rows)
+    over_hand = sorted(c / b for _, b, c in rows)
+    print(
+        f"| {NAMES[case]} | {one:.0f} | {many:.0f} | **{median(ratios):.2f}** ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
+        f"| {hand:.0f} | {median(over_hand):.2f} ({over_hand[0]:.2f} to {over_hand[-1]:.2f}) "
+        f"| {sent(setup) / 1e6:.1f} |",
+        flush=True,
+    )
+
+
+def sent(setup):
+    """Bytes of gradients, costs and statistics that are added up in one round."""
+    table = {player: sum(b.memory.nbytes for b in one.buckets) for player, one in setup.state.gradients.items()}
+    return setup.game.k * table["discriminator"] + table["generator"]
+
+
+def added_up(megabytes, team, times=9):
+    """Bytes per second of one such sum."""
+    x = torch.zeros(megabytes * 2**18)
+    rates = []
+    for _ in range(times):
+        dist.barrier(group=team.control)
+        began = perf_counter()
+        team.add(x, team.gradients).wait()
+        rates.append(x.nbytes / (perf_counter() - began))
+    return median(rates)
+
+
+def in_pair(asked):
+    torch.set_num_threads(asked.threads)
+    with joined(300, "cpu") as team:
+        if team.leads:
+            print(
+                "| pair | one process, ms a round | together, ms | faster by | by hand with DDP, ms | DDP / zerosum | MB |"
+            )
+            print("|---|---|---|---|---|---|---|")
+        for case in [asked.only] if asked.only else CASES:
+            timed(case, asked, team)
+        rates = [added_up(size, team) for size in (1, 4, 25)]
+        if team.leads:
+            print(f"\nsums of 1, 4, 25 MiB alone: {', '.join(f'{rate / 1e6:.0f}' for rate in rates)} MB/s")
+
+
+def count_bytes():
+    print("| recipe | D, MB | G, MB | k | a round, MB | each of 2 sends | each of 8 sends |")
+    print("|---|---|---|---|---|---|---|")
+    for recipe in config.recipes():
+        settings = build.resolve(config.load(recipe))
+        shape = {"digits": (8, 8, 1), "mnist": (28, 28, 1)}.get(settings.data.name)
+        data = images(shape) if shape else build.open_data(settings)
+        form = data.form if settings.nets.conditions == "none" else labelled(data.form)
+        nets = build.new_discriminator(settings, form), build.new_generator(settings, form)
+        parts = (Part(slice(0, 1), 0.5),)
+        D, G = (sum(b.memory.nbytes for b in Gradients(net, None, parts, Team(0, 2)).buckets) / 1e6 for net in nets)
+        k = settings.game.k
+        total = k * D + G
+        print(f"| `{recipe}` | {D:.2f} | {G:.2f} | {k} | {total:.2f} | {total:.2f} | {total * 2 * 7 / 8:.2f} |")
+
+
+def labelled(form):
+    return type(form)(**{**vars(form), "classes": tuple("0123456789")})
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--bytes", action="store_true")
+    asked = parser.parse_args()
+    if asked.bytes:
+        count_bytes()
+    elif "RANK" in os.environ:
+        in_pair(asked)
+    else:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={asked.processes}"]
+        command = [sys.executable, *launcher, __file__, *sys.argv[1:]]
+        sys.exit(
+            subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": str(asked.threads)}, check=False).returncode
+        )
+
+
+if __name__ == "__main__":
+    main()

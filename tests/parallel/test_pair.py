@@ -1,0 +1,38 @@
+"""Two processes play what one plays: tests/parallel/pair.py, started in a pair under torchrun's launcher."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAIR = Path(__file__).with_name("pair.py")
+
+
+def ask(*what):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(PAIR), *what]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("which", [(), pytest.param(("--every",), marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+def test_after_fifty_rounds_the_weights_of_two_processes_are_those_of_one(which):
+    """In float64; what each player paid in the last round, as every process reads it, too."""
+    found = ask("equal", *which)
+    assert len(found) > 200
+    assert {name: apart for name, apart in found.items() if not apart < 1e-12} == {}
+
+
+def test_gradients_from_the_same_weights_are_the_same_in_float32():
+    found = ask("gradients")
+    bound = {"float32": 1e-5, "bfloat16": 1e-2}
+    assert {name: off for name, off in found.items() if not off < bound[name.split(", ")[-2]]} == {}
+    assert any(off > 1e-4 for name, off in found.items() if "bfloat16" in name), "bfloat16 was played"
+
+
+def test_batch_statistics_over_all_rows_are_those_of_one_process():
+    found = ask("statistics")
+    assert {name: off for name, off in found.items() if name.endswith("all") and not off < 1e-12} == {}
+    assert all(off > 1e-4 for name, off in found.items() if name.endswith("process")), "else the test could not fail"
