@@ -1,6 +1,6 @@
 """Two processes against one, and against what one would write with torch's DistributedDataParallel.
 
-    python benchmarks/processes.py                the CS231n pair, DCGAN at 64 x 64, the residual pair: rounds per second
+    python benchmarks/processes.py                the CS231n pair, DCGAN at 64 x 64, the residual pair: ms a round
            [--processes 2] [--rounds 6] [--turns 7] [--only cs231n] [--threads 1]
     python benchmarks/processes.py --bytes        what every recipe sends in a round, no MNIST needed
 
@@ -19,7 +19,6 @@ from time import perf_counter
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.nn.functional import softplus
 from torch.nn.parallel import DistributedDataParallel
 
@@ -66,7 +65,7 @@ class ByHand:
         rate = {"lr": 1e-3, "betas": (0.5, 0.999)}
         self.move_G, self.move_D = (torch.optim.Adam(net.parameters(), **rate) for net in (self.G, self.D))
 
-    def __call__(self, _):
+    def __call__(self, _):  # noqa: D102
         G, D, game, step = self.G, self.D, self.setup.game, self.setup.state.step
         mine = lambda n, i: game.latent(n * self.team.size, 0, step, i)[self.team.rank * n :][:n]  # noqa: E731
         x, _ = self.setup.batches(step)
@@ -153,7 +152,7 @@ def in_pair(asked):
     with joined(300, "cpu") as team:
         if team.leads:
             print(
-                "| pair | one process, ms a round | together, ms | faster by | by hand with DDP, ms | DDP / zerosum | MB |"
+                "| pair | one process, ms a round | together, ms | faster by | DDP by hand, ms | DDP / zerosum | MB |"
             )
             print("|---|---|---|---|---|---|---|")
         for case in [asked.only] if asked.only else CASES:

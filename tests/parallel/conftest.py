@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,25 +52,23 @@ def until(condition, seconds=60):
 
 
 class Torchrun:
-    """`torchrun -m zerosum train` in the background, whose processes can be found and sent signals."""
+    """A training in several processes, in the background, whose processes can be found and sent signals."""
 
-    def __init__(self, processes, *arguments, restarts=0):
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [*launcher, f"--max-restarts={restarts}", "-m", "zerosum", "train", *arguments]
+    def __init__(self, command):
         self.process = subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def worker(self, rank):
-        """The process id of a rank, once it is there."""
+        """The process id of a rank; None where it is not there."""
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
                 facts = dict(entry.partition("=")[::2] for entry in path.read_text().split("\0"))
-                parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
+                state, parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[:2]
             except OSError:
                 continue
-            if facts.get("RANK") == str(rank) and parent == self.process.pid:
+            if facts.get("RANK") == str(rank) and int(parent) == self.process.pid and state != "Z":
                 return int(path.parent.name)
         return None
 
@@ -77,6 +76,13 @@ class Torchrun:
         """Wait until the readings tell of a round."""
         until(lambda: self.process.poll() is not None or rounds_of(folder) >= step)
         assert self.process.poll() is None, self.wait()
+
+    def wait_without(self, rank, timeout=60):
+        """Wait until the others have ended, then kill one that was stopped: torchrun would give it half a minute."""
+        until(lambda: self.worker(1 - rank) is None, timeout)
+        if left := self.worker(rank):
+            os.kill(left, signal.SIGKILL)
+        return self.wait()
 
     def wait(self, timeout=120):
         said, errors = self.process.communicate(timeout=timeout)
@@ -91,20 +97,28 @@ def recipe(tmp_path):
 
 
 @pytest.fixture
-def torchrun():
-    """(processes, *arguments) -> a training in the background; whatever is left of it is killed at the end."""
+def started():
+    """(*command) -> `python COMMAND` in the background; whatever is left of it is killed at the end."""
     running = []
 
-    def start(processes, *arguments, restarts=0):
-        running.append(Torchrun(processes, *arguments, restarts=restarts))
+    def start(*command):
+        running.append(Torchrun(command))
         return running[-1]
 
     yield start
     for one in running:
-        workers = [one.worker(rank) for rank in range(3)]
-        for pid in (*workers, one.process.pid):
+        for pid in (*(one.worker(rank) for rank in range(3)), one.process.pid):
             if pid:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+
+
+@pytest.fixture
+def torchrun(started):
+    """(processes, *arguments) -> `torchrun -m zerosum train ARGUMENTS`, or a program of its own, in the background."""
+
+    def start(processes, *arguments, restarts=0, program=("-m", "zerosum", "train")):
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        return started(*launcher, f"--max-restarts={restarts}", *program, *arguments)
+
+    return start

@@ -302,7 +302,7 @@ def _begin(limit: timedelta) -> Store:
     """Meet the others; the store that all can read."""
     try:
         store, rank, size = next(rendezvous("env://", timeout=limit))
-        before = f"zerosum/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{size}"
+        before = f"zerosum/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{size}"
         meeting = (store.add(before, 1) - 1) // size  # the store outlives processes: what it knows of the dead is old
         mine = PrefixStore(f"{before}/{meeting}", store)
         dist.init_process_group("gloo", store=mine, rank=rank, world_size=size, timeout=limit)
