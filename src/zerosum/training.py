@@ -111,7 +111,8 @@ def fit(
     settings = agreed(settings if fresh else run.adopt(settings, folder), team)
     settle(settings)
     with team.in_turn():  # the first of each machine may have to download
-        setup = build.assemble(settings, data, team)
+        data = data or build.open_data(settings)
+    setup = build.assemble(settings, data, team)
     refuse_other_data(setup)
     with open_for(setup, folder, fresh):
         diary = Diary(setup, folder, say=say)

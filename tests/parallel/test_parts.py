@@ -117,10 +117,10 @@ def test_a_parameter_that_no_pass_reaches_has_no_gradient():
 def test_buckets_hold_every_parameter_once_in_its_own_layout_and_type():
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(2000, 1000), nn.Linear(4, 4).double())
     net = net.to(memory_format=torch.channels_last)
-    buckets = buckets_of(list(net.parameters()), spare=5)
+    buckets = buckets_of(list(net.parameters()), 5, ALONE)
     assert [len(bucket.parameters) for bucket in buckets] == [2, 2, 2]
     for bucket in buckets:
-        for parameter, place in zip(bucket.parameters, bucket.sums, strict=True):
+        for parameter, place in zip(bucket.parameters, bucket.mine, strict=True):
             assert (place.shape, place.stride(), place.dtype) == (parameter.shape, parameter.stride(), parameter.dtype)
             place.fill_(1)
         spare = 5 if bucket is buckets[-1] else 0

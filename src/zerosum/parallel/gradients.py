@@ -21,6 +21,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from zerosum.parallel.shared import SharedSum, shared_sum
 from zerosum.parallel.team import Part, Pending, Team
 from zerosum.precision import Rounded
 
@@ -37,16 +38,21 @@ class Bucket:
 
     memory: Tensor
     """Flat, and a little longer than the gradients in the last bucket."""
+    total: Tensor
+    """Where the sum over processes is found: the same memory, unless it is shared."""
     parameters: list[nn.Parameter]
-    sums: list[Tensor]
-    """Each parameter's gradient, laid out like the parameter, in this memory."""
+    mine: list[Tensor]
+    """Each parameter's gradient in this process, laid out like the parameter, in `memory`."""
+    everyones: list[Tensor]
+    """The same over all processes, in `total`."""
+    shared: SharedSum | None = None
     fired: dict[int, int] = field(default_factory=dict)
     """Number of a parameter here -> passes that have reached it."""
-    sent: Pending | None = None
+    sent: Pending | SharedSum | None = None
 
     def is_complete(self, passes: int) -> bool:
         """Whether every pass has reached every parameter."""
-        return len(self.fired) == len(self.sums) and min(self.fired.values()) == passes
+        return len(self.fired) == len(self.parameters) and min(self.fired.values()) == passes
 
 
 class Gradients:
@@ -63,7 +69,7 @@ class Gradients:
         self.parts, self.team = parts, team
         self.buffers = [buffer for buffer in player.buffers() if buffer.is_floating_point()]
         self.learners = [parameter for parameter in player.parameters() if parameter.requires_grad]
-        self.buckets = buckets_of(self.learners, COSTS + sum(buffer.numel() for buffer in self.buffers))
+        self.buckets = buckets_of(self.learners, COSTS + sum(buffer.numel() for buffer in self.buffers), team)
         self.leaves = list(self.learners)
         near = {id(exact): near for exact, near in (rounded.pairs if rounded else ())}
         for bucket in self.buckets:
@@ -96,28 +102,29 @@ class Gradients:
 
     def finish(self) -> dict[str, Tensor]:
         """Wait for the sums, and give each parameter its gradient; the player's costs, over the whole batch."""
-        words = self._write_down()
+        length = self._write_down()
         if not self.team.alone:
             self._send(self.buckets)
         for bucket in self.buckets:
             if bucket.sent:
                 bucket.sent.wait()
-            for number, (parameter, gradient) in enumerate(zip(bucket.parameters, bucket.sums, strict=True)):
+            for number, (parameter, gradient) in enumerate(zip(bucket.parameters, bucket.everyones, strict=True)):
                 parameter.grad = gradient if number in bucket.fired else None
+        words = self.buckets[-1].total[-length:]
         costs, *buffers = words.split([len(self.costs), *(buffer.numel() for buffer in self.buffers)])
         for buffer, value in zip(self.buffers, buffers, strict=True):
             buffer.copy_(value.view_as(buffer))
         return dict(zip(self.costs, costs.clone(), strict=True))
 
-    def _write_down(self) -> Tensor:
-        """Costs and buffers at the end of the last bucket."""
+    def _write_down(self) -> int:
+        """Costs and buffers at the end of the last bucket; how many numbers."""
         spoken = torch.cat([torch.stack(list(self.costs.values())), *(after.flatten() for after in self.after)])
-        memory = self.buckets[-1].memory
-        return memory[len(memory) - len(spoken) :].copy_(spoken)
+        self.buckets[-1].memory[-len(spoken) :] = spoken
+        return len(spoken)
 
     def _collect(self, leaf: nn.Parameter, bucket: Bucket, number: int) -> None:
         """Move a leaf's gradient into its place as soon as a backward pass has finished it."""
-        place = bucket.sums[number]
+        place = bucket.mine[number]
 
         def collect(leaf: Tensor) -> None:
             assert leaf.grad is not None, "called after it was computed"
@@ -143,32 +150,35 @@ class Gradients:
         """Send what was not sent yet."""
         for bucket in buckets:
             if bucket.sent is None:
-                for number, gradient in enumerate(bucket.sums):
+                for number, gradient in enumerate(bucket.mine):
                     if number not in bucket.fired:  # another process may have something to add
                         gradient.zero_()
-                bucket.sent = self.team.add(bucket.memory, self.team.gradients)
+                bucket.sent = bucket.shared or self.team.add(bucket.memory, self.team.gradients)
 
 
-def buckets_of(parameters: list[nn.Parameter], spare: int) -> list[Bucket]:
+def buckets_of(parameters: list[nn.Parameter], spare: int, team: Team) -> list[Bucket]:
     """Parameters, from the last to the first, in buckets of one type; in the last one, so many numbers more."""
+    largest = float("inf") if team.one_machine else BUCKET  # nothing has to leave early where nothing travels
     groups: list[list[nn.Parameter]] = [[]]
     for parameter in reversed(parameters):
         group = groups[-1]
-        if group and (parameter.dtype != group[0].dtype or sum(one.nbytes for one in group) >= BUCKET):
+        if group and (parameter.dtype != group[0].dtype or sum(one.nbytes for one in group) >= largest):
             groups.append([])
         groups[-1].append(parameter)
-    return [_bucket(group, spare if group is groups[-1] else 0) for group in groups]
+    return [_bucket(group, spare if group is groups[-1] else 0, team) for group in groups]
 
 
-def _bucket(group: list[nn.Parameter], spare: int) -> Bucket:
-    sizes = [parameter.numel() for parameter in group]
-    memory = group[0].new_zeros(sum(sizes) + spare).detach()
-    starts = accumulate([0, *sizes[:-1]])
-    return Bucket(memory, group, list(_places(group, memory, starts)))
+def _bucket(group: list[nn.Parameter], spare: int, team: Team) -> Bucket:
+    size = sum(parameter.numel() for parameter in group) + spare
+    shared = shared_sum(size, group[0], team)
+    memory = shared.mine if shared else group[0].new_zeros(size).detach()
+    total = shared.total if shared else memory
+    return Bucket(memory, total, group, list(_places(group, memory)), list(_places(group, total)), shared)
 
 
-def _places(group: list[nn.Parameter], memory: Tensor, starts: Iterator[int]) -> Iterator[Tensor]:
+def _places(group: list[nn.Parameter], memory: Tensor) -> Iterator[Tensor]:
     """Stretches of memory, laid out like the parameters, channels last included."""
+    starts = accumulate([0, *(parameter.numel() for parameter in group[:-1])])
     for parameter, start in zip(group, starts, strict=True):
         dense = torch.empty_like(parameter).stride() == parameter.stride()
         stretch = memory[start : start + parameter.numel()]

@@ -52,6 +52,7 @@ class Team:
         rank: Which of them this is.
         size: How many there are.
         local_rank: Which of those on this machine.
+        one_machine: Whether that is all of them.
         gradients: Their connections for gradients.
         control: Their connections for everything else.
         pulse: Says who is missing.
@@ -60,6 +61,7 @@ class Team:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    one_machine: bool = False
     gradients: dist.ProcessGroup | None = None
     control: dist.ProcessGroup | None = None
     pulse: Pulse | None = None
@@ -107,6 +109,10 @@ class Team:
     def add(self, tensor: Tensor, group: dist.ProcessGroup | None) -> "Pending":
         """Begin to add up a tensor over all processes, in place."""
         return Pending(self, self._exchange(dist.all_reduce, tensor, group=group, async_op=True))
+
+    def meet(self) -> None:
+        """Wait until every process is here."""
+        self.add(torch.zeros(1), self.control).wait()
 
     def total(self, numbers: list[float]) -> list[float]:
         """Sums over all processes."""
@@ -169,10 +175,10 @@ class Team:
     def in_turn(self) -> Iterator[None]:
         """One process of each machine first, then the others: what the first fetches or computes, they find."""
         if self.size > 1 and self.local_rank:
-            self._exchange(dist.barrier, group=self.control)
+            self.meet()
         yield
         if self.size > 1 and not self.local_rank:
-            self._exchange(dist.barrier, group=self.control)
+            self.meet()
 
     def refuse_differences(self, tensors: Mapping[str, Tensor]) -> None:
         """Make sure that every process holds the same numbers, to the bit.
@@ -284,7 +290,7 @@ def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
     pulse = Pulse(store, rank, size) if store else None
     if pulse:
         pulse.start()
-    team = Team(rank, size, local_rank, gradients, control, pulse)
+    team = Team(rank, size, local_rank, _local_size() == size, gradients, control, pulse)
     try:
         yield team
         team._decided()
@@ -296,6 +302,11 @@ def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
         pulse.ended.set()
     if began:
         dist.destroy_process_group()
+
+
+def _local_size() -> int:
+    """How many of the processes are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
 
 
 def _begin(limit: timedelta) -> Store:
