@@ -1,12 +1,13 @@
 """Two processes against one, and against what one would write with torch's DistributedDataParallel.
 
     python benchmarks/processes.py                the CS231n pair, DCGAN at 64 x 64, the residual pair: ms a round
-           [--processes 2] [--rounds 6] [--turns 7] [--only cs231n] [--threads 1]
+           [--processes 2] [--rounds 6] [--turns 7] [--only cs231n] [--threads 1] [--connections]
     python benchmarks/processes.py --bytes        what every recipe sends in a round, no MNIST needed
 
-One process plays the whole batch while the others wait; then all play it together; then all play it in a loop by hand
-around DistributedDataParallel: A B C A B C in one run, one thread each. Before anything is timed, the first two are
-checked to end in the same weights in float64 (networks with batch statistics: with statistics over all rows).
+One process plays the whole batch while the others wait; then its part of the batch, as if the others were there; then
+all play it together; then all play it in a loop by hand around DistributedDataParallel: in turn, in one run, one thread
+each. Before anything is timed, one and all are checked to end in the same weights in float64 (networks with batch
+statistics: with statistics over all rows). "Expected": part and sums one after the other, nothing overlapped.
 """
 
 import argparse
@@ -18,11 +19,10 @@ from time import perf_counter
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.nn.functional import softplus
 from torch.nn.parallel import DistributedDataParallel
 
-from zerosum import build, config
+from zerosum import build, config, memory
 from zerosum.data import checked, from_array
 from zerosum.game import play
 from zerosum.parallel import ALONE, Gradients, Part, Team, joined
@@ -100,33 +100,46 @@ def seconds(loop, setup, rounds):
 
 def timed(case, asked, team):
     check_same_work(case, team)
-    alone, shared, by_hand = setup_of(case, ALONE), setup_of(case, team), setup_of(case, team)
+    part = batch_of(case) // team.size
+    alone, little, shared, by_hand = (
+        setup_of(case, who, *more)
+        for who, more in ((ALONE, ()), (ALONE, (f"game.batch={part}",)), (team, ()), (team, ()))
+    )
     by_hand.state.gradients.clear()
-    loop = None if alone.game.penalties else ByHand(by_hand, team)
+    loops = [(ours, alone, False), (ours, little, False), (ours, shared, True)]
+    if not alone.game.penalties:
+        loops.append((ByHand(by_hand, team), by_hand, True))
     rows = []
     for turn in range(asked.turns + 1):
-        dist.barrier(group=team.control)
-        one = seconds(ours, alone, asked.rounds) if team.leads else 0.0
-        dist.barrier(group=team.control)
-        many = seconds(ours, shared, asked.rounds)
-        dist.barrier(group=team.control)
-        hand = seconds(loop, by_hand, asked.rounds) if loop else float("nan")
+        row = []
+        for loop, setup, together in loops:
+            team.meet()
+            row.append(seconds(loop, setup, asked.rounds) if together or team.leads else 0.0)
         if turn:  # in the first, caches settle
-            rows.append((one, many, hand))
-    if team.leads:
-        show(case, rows, team, shared)
+            rows.append(row)
+    return rows, sent(shared)
 
 
-def show(case, rows, team, setup):
-    one, many, hand = (median(column) * 1e3 for column in zip(*rows, strict=True))
-    ratios = sorted(a / b for a, b, _ in rows)
-    over_hand = sorted(c / b for _, b, c in rows)
-    print(
-        f"| {NAMES[case]} | {one:.0f} | {many:.0f} | **{median(ratios):.2f}** ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
-        f"| {hand:.0f} | {median(over_hand):.2f} ({over_hand[0]:.2f} to {over_hand[-1]:.2f}) "
-        f"| {sent(setup) / 1e6:.1f} |",
-        flush=True,
-    )
+def batch_of(case):
+    recipe, _, changes = CASES[case]
+    return config.load(recipe, changes).game.batch
+
+
+def show(case, rows, size, rate):
+    one, little, many, *hand = (median(column) * 1e3 for column in zip(*rows, strict=True))
+    expected = little + size / rate * 1e3 if rate else little
+    cells = [
+        NAMES[case], f"{one:.0f}", f"{many:.0f}", spread(row[0] / row[2] for row in rows), f"{little:.0f}",
+        f"{size / 1e6:.1f}", f"{one / expected:.2f}",
+        f"{hand[0]:.0f} ms: {spread(row[3] / row[2] for row in rows)} times ours" if hand else "",
+    ]  # fmt: skip
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def spread(ratios):
+    """Median, least and most."""
+    ratios = sorted(ratios)
+    return f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def sent(setup):
@@ -135,31 +148,34 @@ def sent(setup):
     return setup.game.k * table["discriminator"] + table["generator"]
 
 
-def added_up(megabytes, team, times=9):
-    """Bytes per second of one such sum."""
-    x = torch.zeros(megabytes * 2**18)
-    rates = []
+def rate_of(team, megabytes, times=9):
+    """Bytes per second of a sum over connections; none where memory is shared."""
+    if team.one_machine:
+        return None
+    x, rates = torch.zeros(megabytes * 2**18), []
     for _ in range(times):
-        dist.barrier(group=team.control)
+        team.meet()
         began = perf_counter()
         team.add(x, team.gradients).wait()
         rates.append(x.nbytes / (perf_counter() - began))
     return median(rates)
 
 
-def in_pair(asked):
+def in_team(asked):
     torch.set_num_threads(asked.threads)
+    memory.keep_freed()
     with joined(300, "cpu") as team:
+        team.one_machine = not asked.connections
+        rate = rate_of(team, 25)
         if team.leads:
-            print(
-                "| pair | one process, ms a round | together, ms | faster by | DDP by hand, ms | DDP / zerosum | MB |"
-            )
-            print("|---|---|---|---|---|---|---|")
+            how = f"sums travel, alone at {rate / 1e6:.0f} MB/s" if rate else "sums lie in shared memory"
+            print(f"{team.size} processes, a thread each; {how}\n")
+            print("| pair | one, ms a round | all | faster by | one, its part alone | MB | expected | DDP by hand |")
+            print("|---|---|---|---|---|---|---|---|")
         for case in [asked.only] if asked.only else CASES:
-            timed(case, asked, team)
-        rates = [added_up(size, team) for size in (1, 4, 25)]
-        if team.leads:
-            print(f"\nsums of 1, 4, 25 MiB alone: {', '.join(f'{rate / 1e6:.0f}' for rate in rates)} MB/s")
+            rows, size = timed(case, asked, team)
+            if team.leads:
+                show(case, rows, size, rate)
 
 
 def count_bytes():
@@ -189,12 +205,13 @@ def main():
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--connections", action="store_true", help="as between machines: no shared memory")
     parser.add_argument("--bytes", action="store_true")
     asked = parser.parse_args()
     if asked.bytes:
         count_bytes()
     elif "RANK" in os.environ:
-        in_pair(asked)
+        in_team(asked)
     else:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={asked.processes}"]
         command = [sys.executable, *launcher, __file__, *sys.argv[1:]]

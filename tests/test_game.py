@@ -10,9 +10,10 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from zerosum import draws
 from zerosum.build import copy_of
-from zerosum.game import Game, State, Term, ask, discriminator_step, follow, generator_step, noise, play, visit
+from zerosum.game import ask, discriminator_step, follow, generator_step, noise, play, visit
 from zerosum.losses import LOSSES
 from zerosum.penalties import PENALTIES
+from zerosum.rules import Game, State, Term
 
 M, LATENT = 6, 3
 

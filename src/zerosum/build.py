@@ -23,7 +23,6 @@ from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.feed import feed
 from zerosum.data.record import Form
 from zerosum.errors import ConfigError
-from zerosum.game import Batches, Game, Player, State, Term
 from zerosum.lookup import expect, keywords, lookup, options
 from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
@@ -31,6 +30,7 @@ from zerosum.optimisers import OPTIMISERS, factor
 from zerosum.parallel import ALONE, WHOLE, Gradients, Part, Team, masks_of, synchronised, with_shared_masks
 from zerosum.penalties import PENALTIES
 from zerosum.precision import Rounded, dtype_of, is_fast
+from zerosum.rules import Batches, Game, Player, State, Term
 from zerosum.schema import Choice, Config, Latent, Nets, PenaltyChoice, Tree
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zerosum.errors import CheckpointError, DataError
-from zerosum.game import State
 from zerosum.parallel import Team
+from zerosum.rules import State
 
 MANIFEST = "manifest.json"
 

@@ -28,9 +28,10 @@ from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.data.feed import as_tensor
 from zerosum.data.record import Rows
-from zerosum.game import Conditions, Game, State, visit
+from zerosum.game import visit
 from zerosum.metrics.clouds import Clouds, Within, covered, energy_distance, missing, near, nearer, spread, told_apart
 from zerosum.metrics.copies import above, centres
+from zerosum.rules import Conditions, Game, State
 
 ROWS = 512
 """Rows of each kind: a share is then known to within 0.02."""

@@ -1,23 +1,16 @@
 """A run: rounds of the game, and what is written down about them.
 
 `rounds` yields after every round of the game and knows nothing of files. `fit` is its standard consumer: it resumes,
-logs, saves, draws pictures, stops for numbers that are no longer finite and for signals, and yields on, so that a
-progress bar, a test or a web page can be the next consumer.
+has a `Diary` written, stops for numbers that are no longer finite and for signals, and yields on, so that a progress
+bar, a test or a web page can be the next consumer.
 """
 
-import json
 import math
-import platform
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from types import FrameType
@@ -25,30 +18,23 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from zerosum import build, checkpoint, checkup, config, diagnostics, memory, pictures, run
+from zerosum import build, checkpoint, config, memory, run
 from zerosum.build import Setup
 from zerosum.data import Data
-from zerosum.diagnostics import Verdict
+from zerosum.diary import Diary, Report
 from zerosum.errors import ConfigError, DataError, Diverged, Stopped
-from zerosum.game import Batches, Game, Player, Readings, State, play
+from zerosum.game import play
 from zerosum.parallel import ALONE, Team, restarted
+from zerosum.rules import Batches, Game, Player, Readings, State
 from zerosum.run import RunFolder
-from zerosum.sampling import Sampler, form_to
 from zerosum.schema import Config
-
-Report = dict[str, Any]
-"""One line of readings.jsonl."""
 
 WARM = 10
 """Rounds that are not counted in the speed: caches and allocators settle."""
 
 LATE = 1
 """The vote for an end because time is up; below every signal's number."""
-
-SHOWN = 64
-"""Images on a sheet; points on a plot: thirty times as many."""
 
 
 class Moment(NamedTuple):
@@ -181,7 +167,7 @@ def settle(settings: Config) -> None:
     memory.keep_freed()
 
 
-def _guarded(setup: Setup, diary: "Diary", until_finished: bool) -> Iterator[Moment]:
+def _guarded(setup: Setup, diary: Diary, until_finished: bool) -> Iterator[Moment]:
     """The rounds of a run, each written down, until the end, a limit or a signal."""
     state, train, team = setup.state, setup.config.train, setup.team
     clock = Clock(state.extra.get("seconds", 0.0))
@@ -215,139 +201,6 @@ def _guarded(setup: Setup, diary: "Diary", until_finished: bool) -> Iterator[Mom
                 raise Stopped(asked, f"stopped after round {moment.step}; everything is saved in {diary.folder.path}")
             if asked or done:
                 return
-
-
-@dataclass
-class Diary:
-    """What a run writes into its folder; of several processes, the leader does."""
-
-    setup: Setup
-    folder: RunFolder
-    history: list[Report] = field(default_factory=list)
-    """The reports of checkups so far."""
-    verdicts: list[Verdict] = field(default_factory=list)
-    """What the last of them says."""
-    named: set[str] = field(default_factory=set)
-    """What the diagnosis has named so far."""
-    say: Callable[[str], None] = lambda _: None
-    """Told in a sentence what a user should know."""
-
-    @property
-    def team(self) -> Team:
-        """The processes that play together."""
-        return self.setup.team
-
-    def open(self) -> None:
-        """Begin the run, or take it up where its newest whole checkpoint left it."""
-        if self.team.leads:
-            self._open()
-        checkpoint.spread(self.setup.state, self.team)
-        self._refuse_differences()
-
-    def _open(self) -> None:
-        """The leader's part of it."""
-        state, facts = self.setup.state, self._facts
-        for note in (*self.setup.data.notes, *company(self.setup)):
-            self.say(note)
-        saved = checkpoint.load(self.folder.checkpoints, self.say)
-        if saved is not None:
-            checkpoint.refuse_other_data(saved, self.setup.data.name, facts["fingerprint"])
-            checkpoint.restore(saved, state)
-            self.say(f"resumed from round {state.step} in {self.folder.path}" + self._other_company())
-        run.write(self.folder.config, config.dumps(self.setup.config).encode())
-        run.cut(self.folder, state.step)
-        self.history = list(map(dict, diagnostics.checkups(run.read(self.folder))))
-        self._diagnose()
-        if self.setup.data.kind == "images":
-            run.write(self.folder.real, real_sheet(self.setup.data))
-        if saved is None:
-            run.write(self.folder.environment, json.dumps(environment(), indent=1).encode())
-            self._save()
-
-    def _other_company(self) -> str:
-        """What to say where a run goes on with more or fewer processes than before."""
-        before = self.folder.read_config().train.processes if self.folder.exists() else self.team.size
-        if before == self.team.size:
-            return ""
-        count = "1 process" if before == 1 else f"{before} processes"
-        return (
-            f", played by {count} so far and by {self.team.size} from here: the same game, but sums in another order, "
-            "so the bits are not those of one that never changed"
-        )
-
-    def finished(self) -> bool:
-        """Whether samples no longer get better; every process hears what the leader thinks."""
-        mine = self.team.leads and diagnostics.finished(self.history)
-        return bool(self.team.from_leader(b"1" if mine else b""))
-
-    def log(self, report: Report) -> None:
-        """Write a report down; if a checkup is in it and finds something new, say so."""
-        if not self.team.leads:
-            return
-        run.append(self.folder, report)
-        if "signs" not in report:
-            return
-        self.history.append(report)
-        for verdict in self._diagnose():
-            self.say(f"round {report['step']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
-
-    def _diagnose(self) -> list[Verdict]:
-        """Look at the checkups; what is found for the first time."""
-        self.verdicts = diagnostics.diagnose(self.history, self.setup.config)
-        new = [verdict for verdict in self.verdicts if verdict.sick and verdict.name not in self.named]
-        self.named |= {verdict.name for verdict in new}
-        return new
-
-    def save(self) -> None:
-        """Write a checkpoint, once all processes are seen to hold the same, and what the diagnosis says at it."""
-        self._refuse_differences()
-        if self.team.leads:
-            self._save()
-
-    def _refuse_differences(self) -> None:
-        if not self.team.alone:
-            self.team.refuse_differences(checkpoint.tensors_of(self.setup.state))
-
-    def _save(self) -> None:
-        keep = self.setup.config.train.keep
-        checkpoint.save(self.folder.checkpoints, self.setup.state, self._facts, keep)
-        diagnostics.record(self.folder, self.verdicts, self.setup.state.step)
-
-    def picture(self) -> None:
-        """Draw samples from the same latents as always."""
-        if not self.team.leads:
-            return
-        run.write(self.folder.sample(self.setup.state.step), picture(self.setup))
-
-    @cached_property
-    def health(self) -> checkup.Checkup:
-        """What every checkup compares with; chosen when the first is due."""
-        return checkup.prepare(self.setup)
-
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
-        """What every checkpoint says about the data."""
-        data = self.setup.data
-        return {"fingerprint": data.fingerprint(), "data": form_to(data.form)}
-
-
-def picture(setup: Setup) -> bytes:
-    """The averaged generator's samples as a PNG file, over data where they are points."""
-    data, step = setup.data, setup.state.step
-    sampler = Sampler(setup.state.average, data.form, setup.game.latent)
-    if data.kind == "images":
-        columns = len(data.form.classes or ()) if sampler.conditional else math.isqrt(SHOWN)
-        page = pictures.sheet(sampler.draw(columns * max(1, SHOWN // columns)).array, columns)
-        return pictures.png(pictures.captioned(page, f"{data.name}, round {step:,}"))
-    n = 30 * SHOWN
-    real = data.samples(data.test if len(data.test) else data.train, n)
-    return pictures.png(pictures.plot(sampler.draw(n).array, real, f"{data.name}, round {step:,}"))
-
-
-def real_sheet(data: Data) -> bytes:
-    """A sheet of real data as a PNG file, to lay beside the samples."""
-    rows = data.test if len(data.test) else data.train
-    return pictures.png(pictures.captioned(pictures.sheet(data.samples(rows, SHOWN)), f"{data.name}, real"))
 
 
 @dataclass
@@ -394,18 +247,6 @@ class Watch:
                 raise Diverged(*name, value)
 
 
-def company(setup: Setup) -> Iterator[str]:
-    """What a user should know where several processes play."""
-    team, game = setup.team, setup.game
-    if team.size == 1:
-        return
-    yield f"{team.size} processes play, each {game.together} of the {game.batch} samples of a batch at a time"
-    nets = (setup.state.generator, setup.state.discriminator)
-    if any(isinstance(layer, _BatchNorm) for net in nets for layer in net.modules()):
-        theirs = "the rows of all processes" if setup.config.train.statistics == "all" else "each process's own rows"
-        yield f"batch normalisation is over {theirs} (train.statistics = '{setup.config.train.statistics}')"
-
-
 def describe(moment: Moment, game: Game, team: Team = ALONE) -> Report:
     """A round's numbers as a line of readings.jsonl, over the rows of all processes; waits for the device.
 
@@ -446,30 +287,3 @@ def asked_to_stop() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def environment() -> dict[str, Any]:
-    """What this run began on."""
-    return {
-        "zerosum": version("zerosum"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": version("numpy"),
-        "system": platform.platform(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
-
-
-def _commit() -> str | None:
-    """The commit of zerosum's own checkout, where it runs from one."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -26,13 +26,14 @@ from zerosum.data.feed import feed
 from zerosum.diagnostics import Verdict
 from zerosum.errors import UsageError, ZerosumError
 from zerosum.evaluation import Row
-from zerosum.game import Term, ask
+from zerosum.game import ask
 from zerosum.lookup import lookup
 from zerosum.losses import LOSSES, Loss
 from zerosum.metrics.classes import ClassTable
 from zerosum.metrics.density import mode_coverage
 from zerosum.parallel import ALONE, Team
 from zerosum.penalties import PENALTIES, Penalty
+from zerosum.rules import Term
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
 from zerosum.schema import Config

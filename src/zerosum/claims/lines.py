@@ -10,6 +10,7 @@ from zerosum import game
 from zerosum.claims.claim import Claim, Measured, at_least, at_most, equal
 from zerosum.losses import LOSSES
 from zerosum.penalties import PENALTIES, Round
+from zerosum.rules import Game, Player, State, Term
 from zerosum.schema import Order
 from zerosum.theory import dirac, hopping
 from zerosum.theory.equilibrium import frozen_gradient, ratio
@@ -163,14 +164,14 @@ def played(
     columns = []
     for theta, psi in ((tiny, 0.0), (0.0, tiny)):
         g, d = Dot(theta), Slope(psi)
-        optimisers: dict[game.Player, torch.optim.Optimizer]
+        optimisers: dict[Player, torch.optim.Optimizer]
         optimisers = {"discriminator": SGD(d.parameters(), lr=h), "generator": SGD(g.parameters(), lr=h)}
-        state = game.State(g, d, Dot(theta), optimisers)
-        rules = game.Game(
+        state = State(g, d, Dot(theta), optimisers)
+        rules = Game(
             LOSSES[loss],
             latent=lambda n, seed, *key: torch.zeros(n, 1),
             batch=1,
-            penalties=(game.Term(penalty, PENALTIES[penalty], gamma),) if penalty else (),
+            penalties=(Term(penalty, PENALTIES[penalty], gamma),) if penalty else (),
             order=order,
             half_life=0.0,
         )

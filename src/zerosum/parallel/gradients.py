@@ -21,7 +21,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from zerosum.parallel.shared import SharedSum, shared_sum
+from zerosum.parallel.shared import SharedSum, can_be_shared, shared_sum
 from zerosum.parallel.team import Part, Pending, Team
 from zerosum.precision import Rounded
 
@@ -158,7 +158,8 @@ class Gradients:
 
 def buckets_of(parameters: list[nn.Parameter], spare: int, team: Team) -> list[Bucket]:
     """Parameters, from the last to the first, in buckets of one type; in the last one, so many numbers more."""
-    largest = float("inf") if team.one_machine else BUCKET  # nothing has to leave early where nothing travels
+    still = bool(parameters) and can_be_shared(parameters[0], team)
+    largest = float("inf") if still else BUCKET  # nothing has to leave early where nothing travels
     groups: list[list[nn.Parameter]] = [[]]
     for parameter in reversed(parameters):
         group = groups[-1]

@@ -50,9 +50,14 @@ class SharedSum:
         self.team.meet()
 
 
+def can_be_shared(like: Tensor, team: Team) -> bool:
+    """Whether all processes can see memory of this kind."""
+    return team.one_machine and like.device.type == "cpu"
+
+
 def shared_sum(numbers: int, like: Tensor, team: Team) -> SharedSum | None:
     """Memory for sums of so many numbers; None where there is none to share: other machines, GPUs, other systems."""
-    if not team.one_machine or like.device.type != "cpu":
+    if not can_be_shared(like, team):
         return None
     count = (team.size + 1) * numbers
     reserved = _reserve(count * like.element_size()) if team.leads else ""

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from zerosum import build
-from zerosum.game import Game, Term
 from zerosum.losses import LOSSES, Cost
 from zerosum.penalties import PENALTIES, Round
+from zerosum.rules import Game, Term
 from zerosum.schema import Config
 
 FAR = 1000.0
