@@ -227,7 +227,7 @@ def test_the_doctor_says_what_this_machine_is(zerosum):
     code, out, _ = zerosum("doctor", "--json")
     facts = one_line(out)
     assert code == 0
-    assert {"zerosum", "python", "torch", "device", "threads", "disk_free"} <= facts.keys()
+    assert {"zerosum", "python", "torch", "device", "threads", "disk_free", "processes"} <= facts.keys()
     assert all(line for line in zerosum("doctor")[1].splitlines())
 
 

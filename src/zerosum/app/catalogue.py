@@ -107,6 +107,7 @@ def examine() -> Row:
         "memory": _memory(),
         "disk_free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB here",
         "device": _device(build.best_device()),
+        "processes": _processes(),
         "extra_tensorboard": _installed("tensorboard"),
     }
 
@@ -134,6 +135,15 @@ def _device(name: str) -> str:
     import torch
 
     return f"{name} ({torch.cuda.get_device_name()})" if name == "cuda" else name
+
+
+def _processes() -> str:
+    """How processes could talk to each other here."""
+    import torch
+    from torch import distributed
+
+    between = ["gloo"] * distributed.is_gloo_available() + ["nccl"] * distributed.is_nccl_available()
+    return f"several, over {', '.join(between)}; {torch.cuda.device_count()} GPU(s)"
 
 
 def _installed(package: str) -> str:

@@ -279,29 +279,44 @@ def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
         yield ALONE
         return
     limit, began = timedelta(seconds=timeout), not dist.is_initialized()
-    store = _begin(limit) if began else None
-    rank, size = dist.get_rank(), dist.get_world_size()
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))
-    control = dist.new_group(backend="gloo", timeout=limit)
-    on_gpu = torch.cuda.is_available() and (device or "cuda").startswith("cuda")
-    if on_gpu:
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    gradients = dist.new_group(backend="nccl" if on_gpu else "gloo", timeout=limit)
-    pulse = Pulse(store, rank, size) if store else None
-    if pulse:
-        pulse.start()
-    team = Team(rank, size, local_rank, _local_size() == size, gradients, control, pulse)
+    team = _team(limit, device, _begin(limit) if began else None)
     try:
         yield team
         team._decided()
     except BaseException as error:
-        if pulse and not isinstance(error, Lost):
-            pulse.leave(str(error) or type(error).__name__)
+        if team.pulse and not isinstance(error, Lost):
+            team.pulse.leave(str(error) or type(error).__name__)
         raise
-    if pulse:
-        pulse.ended.set()
+    if team.pulse:
+        team.pulse.ended.set()
     if began:
         dist.destroy_process_group()
+
+
+def _team(limit: timedelta, device: str | None, store: Store | None) -> Team:
+    """This process among the others, once they have met: its connections, and its pulse where all can read a store."""
+    rank, size, on_gpu = dist.get_rank(), dist.get_world_size(), _plays_on_gpu(device)
+    control = dist.new_group(backend="gloo", timeout=limit)
+    gradients = dist.new_group(backend="nccl" if on_gpu else "gloo", timeout=limit)
+    pulse = Pulse(store, rank, size) if store else None
+    if pulse:
+        pulse.start()
+    return Team(rank, size, _local_rank(), _local_size() == size, gradients, control, pulse)
+
+
+def _plays_on_gpu(device: str | None) -> bool:
+    """Whether the players live on a GPU, which is then this process's own."""
+    if not torch.cuda.is_available() or not (device or "cuda").startswith("cuda"):
+        return False
+    if _local_size() > torch.cuda.device_count():
+        raise ConfigError(f"{_local_size()} processes on a machine with {torch.cuda.device_count()} GPUs: one for each")
+    torch.cuda.set_device(_local_rank())
+    return True
+
+
+def _local_rank() -> int:
+    """Which of the processes of this machine this is."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def _local_size() -> int:
