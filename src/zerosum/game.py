@@ -95,7 +95,9 @@ def simultaneous(state: State, game: Game, batches: Batches) -> Iterator[Reading
         descend(state, "generator", learning_g, cost, part)
         told_d.append(tell("discriminator", terms, meeting))
         told_g.append(tell("generator", cost))
-    readings = gather(state, "discriminator", d, told_d), gather(state, "generator", g, told_g)
+    readings = (
+        gather(state, "discriminator", d, learning_d, told_d), gather(state, "generator", g, learning_g, told_g)
+    )  # fmt: skip
     move(state, game, "discriminator")
     move(state, game, "generator")
     yield from readings
@@ -117,7 +119,7 @@ def discriminator_step(state: State, game: Game, x: Samples, fake: Samples, c: C
         meeting, terms = meet(state, game, part, x_, fake_.detach(), c_, i)
         descend(state, "discriminator", learning, terms, part)
         told.append(tell("discriminator", terms, meeting))
-    reading = gather(state, "discriminator", d, told)
+    reading = gather(state, "discriminator", d, learning, told)
     move(state, game, "discriminator")
     return reading
 
@@ -140,7 +142,7 @@ def generator_step(state: State, game: Game, x: Samples, z: Tensor, c: Condition
         descend(state, "generator", learning, terms, part)
         told.append(tell("generator", terms))
         made.append(fake.detach())
-    reading = gather(state, "generator", g, told)
+    reading = gather(state, "generator", g, learning, told)
     move(state, game, "generator")
     return reading, joint(made)
 
@@ -244,13 +246,13 @@ def descend(
         state.gradients[player].end_pass(terms)
 
 
-def gather(state: State, player: Player, net: nn.Module, told: list[Reading]) -> Reading:
+def gather(state: State, player: Player, net: nn.Module, learning: list[nn.Parameter], told: list[Reading]) -> Reading:
     """Let the player have the gradient of all passes; what they told, and its norm."""
     terms, logits = told[-1].terms, together(told)
     if player in state.gradients:
         terms, learning = state.gradients[player].finish(), state.gradients[player].learners
-    else:
-        learning = net.hand_over() if isinstance(net, Rounded) else list(net.parameters())
+    elif isinstance(net, Rounded):
+        learning = net.hand_over()
     gradient = [parameter.grad for parameter in learning if parameter.grad is not None]
     return Reading(player, {**terms, "gradient norm": get_total_norm(gradient)}, logits)
 

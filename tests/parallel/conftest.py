@@ -24,7 +24,7 @@ batch = 16
 accumulate = 2
 [train]
 threads = 1
-timeout = 6.0
+timeout = 5.0
 device = "cpu"
 save_every = 10
 log_every = 5
@@ -79,6 +79,7 @@ class Torchrun:
 
     def wait_without(self, rank, timeout=60):
         """Wait until the others have ended, then kill one that was stopped: torchrun would give it half a minute."""
+        until(lambda: self.worker(1 - rank))
         until(lambda: self.worker(1 - rank) is None, timeout)
         if left := self.worker(rank):
             os.kill(left, signal.SIGKILL)
