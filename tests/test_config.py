@@ -225,7 +225,8 @@ def test_a_recipe_without_a_name_is_called_as_its_file(tmp_path, stem, name):
 @pytest.mark.parametrize("free", config.FREE)
 def test_free_settings_are_no_difference(free):
     old = load("digits")
-    value = {"train.steps": "99", "train.minutes": "1.0", "train.keep": "9", "train.check_every": "7"}.get(free, "x")
+    numbers = {"steps": "99", "minutes": "1.0", "keep": "9", "check_every": "7", "processes": "2", "timeout": "9.0"}
+    value = numbers.get(free.removeprefix("train."), "x")
     new = load("digits", [f"{free}={value}"])
     assert new != old
     assert differences(new, old) == []

@@ -435,7 +435,7 @@ def test_copies_are_seen_beside_their_rows(digits, monkeypatch):
 def test_samples_that_are_no_numbers_are_said(tmp_path, monkeypatch):
     folder = of_points(2, tmp_path)
     broken = Samples(np.full((400, 2), np.nan, np.float32))
-    monkeypatch.setattr(Sampler, "draw", lambda self, n, seed=0: broken)
+    monkeypatch.setattr(Sampler, "draw", lambda self, n, seed=0, **_: broken)
     monkeypatch.setattr(Sampler, "walk", lambda self, n, steps: broken)
     text = page(folder).text
     assert "no walk to show" in text

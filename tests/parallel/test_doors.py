@@ -5,14 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import zerosum as zs
-from zerosum import checkpoint
+from zerosum import build, checkpoint, config, diary
 from zerosum.errors import ZerosumError
+from zerosum.parallel import Team
 from zerosum.sampling import Sampler
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -47,7 +49,7 @@ def trained(tmp_path_factory):
     return zs.train("digits", steps=30, out=folder, set=SMALL, report=False, say=lambda _: None)
 
 
-@pytest.mark.parametrize("features", ["classifier", "pixels"])
+@pytest.mark.parametrize("features", ["pixels", pytest.param("classifier", marks=pytest.mark.slow)])
 def test_processes_share_samples_and_an_evaluation(trained, tmp_path, monkeypatch, features):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     script = tmp_path / "sharing.py"
@@ -127,23 +129,25 @@ def test_processes_that_see_other_data_are_named(tmp_path):
         "from zerosum.data import from_array\n"
         "rows = np.random.default_rng(int(os.environ['RANK'])).normal(size=(99, 2))\n"
         "build.open_data = lambda config: from_array(rows)\n"
-        "sys.argv[1:] = ['train', 'ring', '--out', sys.argv[1], '--steps', '5']\nmain()"
+        "sys.argv[1:] = ['train', 'ring', '--out', sys.argv[1], '--set', 'game.batch=9']\nmain()"
     )
     done = run([*TORCHRUN, "--standalone", "--nproc-per-node=2", program, tmp_path / "run"])
     assert done.returncode != 0
     assert "the data of process 1 is not that of process 0" in done.stderr
 
 
-def test_batch_statistics_are_said(tmp_path):
-    """Of a pair that normalises over the batch, whose rows the processes share."""
-    small = sets(
-        'data="digits"', "latent.size=4", "nets.generator.width=4", "nets.discriminator.width=4", "train.steps=3"
-    )
-    for kind, said in (("process", "each process's own rows"), ("all", "the rows of all processes")):
-        more = ["--processes", "2", "--out", tmp_path / kind, "--set", f"train.statistics={kind}"]
-        done = run([sys.executable, "-m", "zerosum", "train", "dcgan-mnist", *small, *more])
-        assert done.returncode == 0, done.stderr
-        assert f"batch normalisation is over {said}" in done.stderr
+@pytest.mark.parametrize(
+    ("kind", "said"), [("process", "each process's own rows"), ("all", "the rows of all processes")]
+)
+def test_whose_rows_a_batch_is_normalised_over_is_said(kind, said):
+    asked = ['data="digits"', "train.threads=1", "train.device=cpu", f"train.statistics={kind}"]
+    setup = build.assemble(build.resolve(config.load("dcgan-mnist", asked)))
+    assert list(diary.company(setup)) == []
+    together = replace(setup, team=Team(0, 2), game=replace(setup.game, parts=Team(0, 2).parts(64, 1)))
+    assert list(diary.company(together)) == [
+        "2 processes play, each 32 of the 64 samples of a batch at a time",
+        f"batch normalisation is over {said} (train.statistics = '{kind}')",
+    ]
 
 
 def can_make_hosts():

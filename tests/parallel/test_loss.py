@@ -77,6 +77,7 @@ def test_after_kills_at_random_moments_a_restart_ends_in_the_same_bits(calm, tor
     code, said, errors = started.wait()
     assert code == 0, errors
     assert errors.count("resumed from round") == kills
+    assert len(re.findall(r"error: process \d of 2 died or was stopped: its last round was \d+", errors)) == kills
     assert digests(folder) == calm(recipe)
     assert json.loads(said)["steps"] == STEPS
 
@@ -84,7 +85,7 @@ def test_after_kills_at_random_moments_a_restart_ends_in_the_same_bits(calm, tor
 @pytest.mark.parametrize(
     ("number", "rank"),
     [
-        (signal.SIGKILL, 0),
+        pytest.param(signal.SIGKILL, 0, marks=pytest.mark.slow),
         (signal.SIGSTOP, 1),
         pytest.param(signal.SIGKILL, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGSTOP, 0, marks=pytest.mark.slow),
