@@ -122,6 +122,7 @@ def test_processes_that_were_given_other_settings_are_named(tmp_path):
     assert "process 1 was given other settings than process 0 (there -> here):\n  game.k: 1 -> 2" in done.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_see_other_data_are_named(tmp_path):
     program = tmp_path / "other.py"
     program.write_text(

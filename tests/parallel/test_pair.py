@@ -17,34 +17,36 @@ def ask(*what):
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def found():
-    """What the pair found in one start."""
-    return ask("equal", "gradients", "statistics")
+def test_two_processes_play_what_one_plays():
+    """One start of the pair for all: a start takes longer than most proofs."""
+    found = ask("equal", "gradients", "statistics")
+    for prove in (weights_are_those_of_one, gradients_are_the_same, statistics_over_all_rows_are_those_of_one):
+        prove(found)
 
 
-def test_after_fifty_rounds_the_weights_of_two_processes_are_those_of_one(found):
-    """In float64; what each player paid in the last round, as every process reads it, too."""
+def weights_are_those_of_one(found):
+    """After fifty rounds in float64; what each player paid in the last one, as every process reads it, too."""
     assert len(found["equal"]) > 70
     assert {name: apart for name, apart in found["equal"].items() if not apart < 1e-12} == {}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_so_they_are_with_every_loss_penalty_order_interval_and_number_of_passes():
-    every = ask("equal", "--every")["equal"]
-    assert len(every) > 3000
-    assert {name: apart for name, apart in every.items() if not apart < 1e-12} == {}
-
-
-def test_gradients_from_the_same_weights_are_the_same_in_float32(found):
+def gradients_are_the_same(found):
+    """From the same weights in float32, and nearly so in bfloat16."""
     bound = {"float32": 1e-5, "bfloat16": 1e-2}
     found = found["gradients"]
     assert {name: off for name, off in found.items() if not off < bound[name.split(", ")[-2]]} == {}
     assert any(off > 1e-4 for name, off in found.items() if "bfloat16" in name), "bfloat16 was played"
 
 
-def test_batch_statistics_over_all_rows_are_those_of_one_process(found):
+def statistics_over_all_rows_are_those_of_one(found):
     found = found["statistics"]
     assert {name: off for name, off in found.items() if name.endswith("all") and not off < 1e-12} == {}
     assert all(off > 1e-4 for name, off in found.items() if name.endswith("process")), "else the test could not fail"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_so_they_do_with_every_loss_penalty_order_interval_and_number_of_passes():
+    every = ask("equal", "--every")["equal"]
+    assert len(every) > 3000
+    assert {name: apart for name, apart in every.items() if not apart < 1e-12} == {}
