@@ -1,6 +1,6 @@
 """What two processes play against what one plays; started by the tests, prints one line of JSON.
 
-python -m torch.distributed.run --standalone --nproc-per-node=2 pair.py equal gradients statistics [--every]
+python -m torch.distributed.run --standalone --nproc-per-node=2 pair.py equal gradients statistics [--every] [--cuda]
 """
 
 import json
@@ -14,19 +14,27 @@ from zerosum.game import play
 from zerosum.losses import LOSSES
 from zerosum.parallel import ALONE, joined
 from zerosum.penalties import PENALTIES
+from zerosum.training import Moment, describe
 
 ROUNDS = 50
 OPEN = {}
+DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
 ORDERS = ("discriminator-first", "generator-first", "simultaneous")
 SMALL = [  # Adam would blow up the rounding of a gradient that is zero by 1 / epsilon: that of D's last bias, say
     *(f'optimisers.{player}={{name="sgd", rate=0.05, momentum=0.5}}' for player in ("generator", "discriminator")),
     "nets.generator.width=8", "nets.discriminator.width=8", "nets.generator.depth=2", "nets.discriminator.depth=2",
-    "latent.size=4", "train.threads=1", "train.device=cpu",
+    "latent.size=4",
 ]  # fmt: skip
 
 
 def setup_of(team, recipe, overrides, batch=12, accumulate=1):
-    asked = [*overrides, "train.threads=1", "train.device=cpu", f"game.batch={batch}", f"game.accumulate={accumulate}"]
+    asked = [
+        *overrides,
+        "train.threads=1",
+        f"train.device={DEVICE}",
+        f"game.batch={batch}",
+        f"game.accumulate={accumulate}",
+    ]
     settings = build.resolve(config.load(recipe, asked))
     if settings.data.name not in OPEN:
         OPEN[settings.data.name] = build.open_data(settings)
@@ -97,10 +105,12 @@ def equal(team, thorough):
         one = setup_of(ALONE, recipe, exact, rows * accumulate)
         told, alone = played(two), played(one)
         found[name] = apart(two.state, one.state)
-        for mine, theirs in zip(told, alone, strict=True):
-            for term in theirs.terms:
-                off = (mine.terms[term] - theirs.terms[term]).abs().item()
-                found[f"{name}: the {mine.player}'s {term}"] = off
+        mine = describe(Moment(ROUNDS, told, two.state, 0.0), two.game, team)
+        theirs = describe(Moment(ROUNDS, alone, one.state, 0.0), one.game)
+        assert mine.keys() == theirs.keys()
+        for key, value in theirs.items():
+            if isinstance(value, float):
+                found[f"{name}: {key}"] = abs(mine[key] - value) / max(1.0, abs(value))
     return found
 
 
@@ -149,7 +159,7 @@ def statistics(team, _):
 
 def main():
     torch.set_num_threads(1)
-    with joined(60) as team:
+    with joined(60, DEVICE) as team:
         proofs = [globals()[name] for name in sys.argv[1:] if not name.startswith("-")]
         found = {proof.__name__: proof(team, "--every" in sys.argv) for proof in proofs}
         if team.leads:

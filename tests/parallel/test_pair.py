@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 PAIR = Path(__file__).with_name("pair.py")
 
@@ -50,3 +51,14 @@ def test_so_they_do_with_every_loss_penalty_order_interval_and_number_of_passes(
     every = ask("equal", "--every")["equal"]
     assert len(every) > 3000
     assert {name: apart for name, apart in every.items() if not apart < 1e-12} == {}
+
+
+@pytest.mark.gpu
+def test_two_gpus_play_what_one_plays():
+    """`CUDA_VISIBLE_DEVICES=0,1 pytest -m gpu tests/parallel`: over NCCL."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    found = ask("equal", "gradients", "statistics", "--cuda")
+    assert max(found["equal"].values()) < 1e-9
+    assert max(off for name, off in found["gradients"].items() if "float32" in name) < 1e-5
+    assert max(off for name, off in found["statistics"].items() if name.endswith("all")) < 1e-9

@@ -332,7 +332,9 @@ def _quoted(text: str) -> str:
 
 
 class GAN:
-    """A game between two networks of your own, on an array of your own, in memory.
+    """A game between two networks of your own, on an array of your own, in memory and in this process.
+
+    For several processes, name a pair of networks "my_module:pair" in a recipe, and see docs/scale.md.
 
     Args:
         generator: z (n, latent) -> samples shaped like the data: images in [-1, 1] as (n, c, h, w), points (n, d).

@@ -1,5 +1,6 @@
 """`--processes N`: the same command in N processes of this machine, under torchrun's launcher."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    logging.disable()  # the processes say what happened
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     command = ["--standalone", f"--nproc-per-node={processes}", "-m", "zerosum", *arguments]
     try:
