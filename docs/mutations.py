@@ -101,16 +101,16 @@ def half_backwards(function):
 
 
 def climbing(player):
-    """game.descent that climbs, for one player."""
+    """game.descend that climbs, for one player."""
 
-    def wrong(net, cost, keep=False):
-        is_d = any(name.startswith("psi") for name, _ in net.named_parameters())
-        return DESCENT(net, -cost if is_d == (player == "discriminator") else cost, keep)
+    def wrong(state, who, learning, terms, *more, **how):
+        turned = {name: -cost for name, cost in terms.items()} if who == player else terms
+        return DESCEND(state, who, learning, turned, *more, **how)
 
     return wrong
 
 
-DESCENT = game.descent
+DESCEND = game.descend
 FIELD = dirac.field
 
 
@@ -155,8 +155,8 @@ MUTATIONS = [
     ("dirac.field: sign of G", dirac.field, field_turned(0)),
     ("dirac.field: sign of D", dirac.field, field_turned(1)),
     ("hopping.stroll: sign of G's step", hopping.stroll, with_step(hopping.stroll)),
-    ("game.descent: D climbs", game.descent, climbing("discriminator")),
-    ("game.descent: G climbs", game.descent, climbing("generator")),
+    ("game.descend: D climbs", game.descend, climbing("discriminator")),
+    ("game.descend: G climbs", game.descend, climbing("generator")),
     ("game: simultaneous played as D first", game.simultaneous, game.discriminator_first),
     ("game: D first played as simultaneous", game.discriminator_first, game.simultaneous),
     ("game: G first played as D first", game.generator_first, game.discriminator_first),
