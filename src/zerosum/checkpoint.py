@@ -136,7 +136,7 @@ def restore(checkpoint: Checkpoint, state: State) -> None:
 
 def spread(state: State, team: Team) -> None:
     """Let every process have the leader's state."""
-    if team.size == 1:
+    if team.alone:
         return
     contents = _contents(state, {}) if team.leads else {}
     names = json.loads(team.from_leader(json.dumps(list(contents)).encode()))

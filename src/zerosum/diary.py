@@ -170,7 +170,7 @@ def real_sheet(data: Data) -> bytes:
 def company(setup: Setup) -> Iterator[str]:
     """What a user should know where several processes play."""
     team, game = setup.team, setup.game
-    if team.size == 1:
+    if team.alone:
         return
     yield f"{team.size} processes play, each {game.together} of the {game.batch} samples of a batch at a time"
     nets = (setup.state.generator, setup.state.discriminator)

@@ -95,6 +95,7 @@ def fit(
     fresh = fresh and not restarted()  # started anew after a loss, it goes on
     settings = config.with_train(settings, processes=team.size)
     settings = agreed(settings if fresh else run.adopt(settings, folder), team)
+    until_finished = team.from_leader(bytes([until_finished])) == b"\1"
     settle(settings)
     with team.in_turn():  # the first of each machine may have to download
         data = data or build.open_data(settings)
@@ -122,6 +123,8 @@ def agreed(settings: Config, team: Team) -> Config:
         ConfigError: A process was given others.
     """
     mine = build.resolve(settings) if team.leads else build.filled(settings)
+    if team.alone:
+        return mine
     theirs = config.check(config.parse(team.from_leader(config.dumps(mine).encode()).decode()))
     automatic = {f"train.{name}" for name in config.AUTOMATIC}
     other = [line for line in config.differences(mine, theirs) if line.partition(":")[0] not in automatic]
@@ -129,7 +132,7 @@ def agreed(settings: Config, team: Team) -> Config:
         raise ConfigError(
             f"process {team.rank} was given other settings than process 0 (there -> here):\n  " + "\n  ".join(other)
         )
-    return theirs if team.size > 1 else mine
+    return theirs
 
 
 def refuse_other_data(setup: Setup) -> None:
@@ -138,7 +141,7 @@ def refuse_other_data(setup: Setup) -> None:
     Raises:
         DataError: One has not.
     """
-    if setup.team.size == 1:
+    if setup.team.alone:
         return
     prints = setup.team.of_everyone(setup.data.fingerprint().encode())
     other = [str(rank) for rank, found in enumerate(prints) if found != prints[0]]

@@ -116,7 +116,7 @@ class Team:
 
     def total(self, numbers: list[float]) -> list[float]:
         """Sums over all processes."""
-        if self.size == 1:
+        if self.alone:
             return numbers
         sums = torch.tensor(numbers, dtype=torch.float64)
         self.add(sums, self.control).wait()
@@ -124,7 +124,7 @@ class Team:
 
     def agree(self, vote: int) -> int:
         """The largest vote of all processes in the round before, so that nobody waits for it; alone: one's own vote."""
-        if self.size == 1:
+        if self.alone:
             return vote
         decided, counted = self._decided(), torch.tensor([vote])
         work = self._exchange(dist.all_reduce, counted, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
@@ -142,11 +142,11 @@ class Team:
 
     def from_leader(self, content: bytes) -> bytes:
         """The leader's bytes, in every process."""
-        return self.from_rank(0, content) if self.size > 1 else content
+        return content if self.alone else self.from_rank(0, content)
 
     def of_everyone(self, content: bytes) -> list[bytes]:
         """What each process has to say, by rank."""
-        return [self.from_rank(rank, content) for rank in range(self.size)] if self.size > 1 else [content]
+        return [content] if self.alone else [self.from_rank(rank, content) for rank in range(self.size)]
 
     def from_rank(self, rank: int, content: bytes) -> bytes:
         """The bytes of one process, in every process."""
@@ -174,10 +174,10 @@ class Team:
     @contextmanager
     def in_turn(self) -> Iterator[None]:
         """One process of each machine first, then the others: what the first fetches or computes, they find."""
-        if self.size > 1 and self.local_rank:
+        if not self.alone and self.local_rank:
             self.meet()
         yield
-        if self.size > 1 and not self.local_rank:
+        if not self.alone and not self.local_rank:
             self.meet()
 
     def refuse_differences(self, tensors: Mapping[str, Tensor]) -> None:
@@ -186,7 +186,7 @@ class Team:
         Raises:
             Lost: Some do not; the first tensor that differs is named, and who holds the other numbers.
         """
-        if self.size == 1 or not tensors:
+        if self.alone or not tensors:
             return
         names = sorted(tensors)
         mine = torch.stack([checksum(tensors[name]) for name in names])
