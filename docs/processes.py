@@ -24,8 +24,8 @@ def main():
         "After 50 rounds in float64, the largest difference of any weight (both players and the average), and of any",
         "number in a reading (relative where it is above 1). A row of a game is that game without a penalty and with",
         "each, in each order of play, the penalty in every and in each fourth round, in 1, 2 and 3 passes, with SGD",
-        "(and D's weights clipped in the Wasserstein game); half of them through shared memory, half through connections.",
-        "Made by `python docs/processes.py`.", "",
+        "(and D's weights clipped in the Wasserstein game); half of them through shared memory, half through",
+        "connections. Made by `python docs/processes.py`.", "",
         "| game | games played | weights | readings |", "|---|---|---|---|",
     ]  # fmt: skip
     for kind, (weights, readings) in rows.items():
