@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 RECIPE = """
-data = "digits"
+data = "ring"
 [[penalties]]
 name = "r1"
 weight = 0.5

@@ -110,6 +110,7 @@ def test_a_mistake_is_said_once_before_anything_is_started(tmp_path):
     assert done.stderr.count("game.k") == 1
 
 
+@pytest.mark.slow
 def test_processes_that_were_given_other_settings_are_named(tmp_path):
     program = tmp_path / "other.py"
     program.write_text(

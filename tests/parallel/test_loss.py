@@ -128,6 +128,7 @@ def test_a_process_that_lives_and_hangs_is_named(torchrun, recipe, tmp_path):
     assert "process 0: error: process 1 of 2 hangs in round 34: it lives" in errors
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_what_the_others_tell(torchrun, recipe, tmp_path):
     program = faulty(tmp_path, "raise OSError('the disk is on fire')")
     code, _, errors = torchrun(2, *command(recipe, tmp_path / "run"), program=program).wait()

@@ -26,6 +26,10 @@ from zerosum.errors import ConfigError, Lost
 from zerosum.parallel.pulse import Pulse
 
 
+MEETING = 600.0
+"""Seconds that processes wait for each other to start: some machines are slower, or are given later."""
+
+
 class Part(NamedTuple):
     """A stretch of the one batch, played by one process in one pass."""
 
@@ -279,7 +283,7 @@ def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
         yield ALONE
         return
     limit, began = timedelta(seconds=timeout), not dist.is_initialized()
-    team = _team(limit, device, _begin(limit) if began else None)
+    team = _team(limit, device, _begin() if began else None)
     try:
         yield team
         team._decided()
@@ -324,8 +328,9 @@ def _local_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
 
 
-def _begin(limit: timedelta) -> Store:
+def _begin() -> Store:
     """Meet the others; the store that all can read."""
+    limit = timedelta(seconds=MEETING)
     try:
         store, rank, size = next(rendezvous("env://", timeout=limit))
         before = f"zerosum/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{size}"
