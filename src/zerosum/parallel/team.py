@@ -25,7 +25,6 @@ from torch.distributed.rendezvous import rendezvous
 from zerosum.errors import ConfigError, Lost
 from zerosum.parallel.pulse import Pulse
 
-
 MEETING = 600.0
 """Seconds that processes wait for each other to start: some machines are slower, or are given later."""
 
