@@ -224,10 +224,11 @@ def tell(player: Player, terms: dict[str, Tensor], meeting: Round | None = None)
 def begin(state: State, player: Player, net: nn.Module) -> list[nn.Parameter]:
     """Forget a player's last gradient; the parameters by which whoever plays for it is differentiated."""
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.grad = None
     if player in state.gradients:
         state.gradients[player].begin()
+    else:
+        for parameter in learning:
+            parameter.grad = None
     return learning
 
 

@@ -110,32 +110,37 @@ def test_a_mistake_is_said_once_before_anything_is_started(tmp_path):
     assert done.stderr.count("game.k") == 1
 
 
+def said_by_a_pair(program, tmp_path):
+    """What two processes of a program of its own said, which ended with an error."""
+    file = tmp_path / "other.py"
+    file.write_text(program)
+    done = run([*TORCHRUN, "--standalone", "--nproc-per-node=2", file, tmp_path / "run"])
+    assert done.returncode != 0
+    return done.stderr
+
+
 @pytest.mark.slow
 def test_processes_that_were_given_other_settings_are_named(tmp_path):
-    program = tmp_path / "other.py"
-    program.write_text(
+    said = said_by_a_pair(
         "import os, sys\nfrom zerosum.app.cli import main\n"
         "k = 1 + int(os.environ['RANK'])\n"
-        "sys.argv[1:] = ['train', 'digits', '--out', sys.argv[1], '--set', f'game.k={k}']\nmain()"
+        "sys.argv[1:] = ['train', 'digits', '--out', sys.argv[1], '--set', f'game.k={k}']\nmain()",
+        tmp_path,
     )
-    done = run([*TORCHRUN, "--standalone", "--nproc-per-node=2", program, tmp_path / "run"])
-    assert done.returncode != 0
-    assert "process 1 was given other settings than process 0 (there -> here):\n  game.k: 1 -> 2" in done.stderr
+    assert "process 1 was given other settings than process 0 (there -> here):\n  game.k: 1 -> 2" in said
 
 
 @pytest.mark.slow
 def test_processes_that_see_other_data_are_named(tmp_path):
-    program = tmp_path / "other.py"
-    program.write_text(
+    said = said_by_a_pair(
         "import os, sys\nimport numpy as np\nfrom zerosum import build\nfrom zerosum.app.cli import main\n"
         "from zerosum.data import from_array\n"
         "rows = np.random.default_rng(int(os.environ['RANK'])).normal(size=(99, 2))\n"
         "build.open_data = lambda config: from_array(rows)\n"
-        "sys.argv[1:] = ['train', 'ring', '--out', sys.argv[1], '--set', 'game.batch=9']\nmain()"
+        "sys.argv[1:] = ['train', 'ring', '--out', sys.argv[1], '--set', 'game.batch=9']\nmain()",
+        tmp_path,
     )
-    done = run([*TORCHRUN, "--standalone", "--nproc-per-node=2", program, tmp_path / "run"])
-    assert done.returncode != 0
-    assert "the data of process 1 is not that of process 0" in done.stderr
+    assert "the data of process 1 is not that of process 0" in said
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,6 @@ def evaluate(
         answer(square, as_json, lambda _: class_square(found))
         return
     rows = api.load(run).evaluate(n, features, seed)
-    if follows():
-        return
     answer({"metrics": [facts(row) for row in rows]}, as_json, lambda _: table(rows))
 
 
@@ -259,7 +257,9 @@ def look_under(data_root: str | None) -> None:
 
 
 def answer(facts: Any, as_json: bool, show: Callable[[Any], str]) -> None:
-    """One line of JSON, or a text for people, on standard output."""
+    """One line of JSON, or a text for people, on standard output; of several processes, one speaks."""
+    if follows():
+        return
     text = json.dumps(facts, allow_nan=False, default=str) if as_json else show(facts)
     encoding = sys.stdout.encoding or "utf-8"  # of a console that may not know every letter
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -329,18 +329,23 @@ def main() -> None:
         sys.exit(1)
 
 
+def among_others() -> bool:
+    """Whether torchrun has started several processes; `parallel` knows it too, and imports torch."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def of_process() -> str:
     """Which of several processes speaks."""
-    return f"process {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+    return f"process {os.environ['RANK']}: " if among_others() else ""
 
 
 def follows() -> bool:
     """Whether this is one of several processes, and not the one that writes and speaks."""
-    return os.environ.get("RANK", "0") != "0"
+    return among_others() and os.environ["RANK"] != "0"
 
 
 def again(argv: list[str]) -> str:
     """The command that goes on: the same, less --fresh."""
     words = [Path(argv[0]).name.replace("__main__.py", "zerosum"), *(word for word in argv[1:] if word != "--fresh")]
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "--processes" not in words
+    launched = among_others() and "--processes" not in words
     return f"torchrun ... -m {shlex.join(words)}" if launched else shlex.join(words)

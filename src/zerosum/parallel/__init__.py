@@ -8,13 +8,14 @@ whole by everyone, from its name, and each takes its part of it.
 
     team.py        who am I, and what is said between processes       gradients.py   added up while they are computed
     pulse.py       who has died or hangs                              layers.py      what looks beyond its own part
+    shared.py      sums in memory that all processes of a machine see
 """
 
 from zerosum.parallel.gradients import Gradients
 from zerosum.parallel.layers import SharedDropout, masks_of, synchronised, with_shared_masks
-from zerosum.parallel.team import ALONE, WHOLE, Part, Team, joined, restarted, under_torchrun, world
+from zerosum.parallel.team import ALONE, WHOLE, Part, Team, joined, restarted, under_torchrun
 
 __all__ = [
     "ALONE", "WHOLE", "Gradients", "Part", "SharedDropout", "Team", "joined", "masks_of", "restarted", "synchronised",
-    "under_torchrun", "with_shared_masks", "world",
+    "under_torchrun", "with_shared_masks",
 ]  # fmt: skip

@@ -59,7 +59,7 @@ class GlobalBatchNorm(_BatchNorm):
             return super().forward(x)
         axes = [axis for axis in range(x.ndim) if axis != 1]
         like = (1, -1, *(1,) * (x.ndim - 2))
-        h = x.double() if x.dtype == torch.float64 else x.float()
+        h = x if x.dtype == torch.float64 else x.float()
         count = x.new_tensor([x.numel() / x.shape[1]], dtype=h.dtype)
         sums = self._over_all(torch.cat([h.sum(axes), count]))
         n, mean = sums[-1].detach(), sums[:-1] / sums[-1]
