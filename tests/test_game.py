@@ -12,7 +12,8 @@ from zerosum import draws
 from zerosum.build import copy_of
 from zerosum.game import ask, discriminator_step, follow, generator_step, noise, play, visit
 from zerosum.losses import LOSSES
-from zerosum.penalties import PENALTIES
+from zerosum.nets import mlp
+from zerosum.penalties import OF_SLOPES, PENALTIES, Round
 from zerosum.rules import Game, State, Term
 
 M, LATENT = 6, 3
@@ -169,6 +170,43 @@ def test_one_pass_through_d_plays_the_same_round_as_two(order, loss, penalty):
     play(one, replace(rules, one_pass=True), batches)
     assert_same(one.discriminator, two.discriminator)
     assert_same(one.generator, two.generator)
+
+
+@pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("penalty", ["r1", "r2", "r1+r2"])
+def test_slopes_that_d_tells_play_the_same_round_as_those_of_autograd(order, loss, penalty):
+    G, _ = players()
+    D = mlp.discriminator((2,), width=5, depth=3).double()
+    term = Term(penalty, PENALTIES[penalty], 0.3, of_slopes=True)
+    rules = game(loss, order=order, penalties=(term,), one_pass=True)
+    told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
+    play(asked, replace(rules, penalties=(replace(term, of_slopes=False),)), batches)
+    seen = []
+    told.discriminator.features.register_forward_pre_hook(lambda *_: seen.append(1))
+    play(told, rules, batches)
+    assert len(seen) == (0 if order == "simultaneous" else 1 + LOSSES[loss].uses_real)  # G's step alone asks D itself
+    assert_same(told.discriminator, asked.discriminator)
+    assert_same(told.generator, asked.generator)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalty_that_asks_for_more_than_slopes_is_not_told_them(name):
+    """The table says so; here, nothing but slopes is known."""
+
+    class Asked(Exception):
+        pass
+
+    def discriminator(x):
+        raise Asked
+
+    x, unknown = torch.ones(3, 2), torch.full((3,), torch.nan)
+    meeting = Round(x, x, unknown, unknown, discriminator, lambda _, shape: torch.rand(shape), (x, x))
+    if PENALTIES[name] in OF_SLOPES:
+        assert PENALTIES[name](meeting).isfinite().all()
+    else:
+        with pytest.raises(Asked):
+            PENALTIES[name](meeting)
 
 
 def with_buffers():

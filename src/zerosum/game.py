@@ -151,17 +151,21 @@ def meet(
     state: State, game: Game, part: Part, real: Samples, fake: Samples, c: Conditions, i: int
 ) -> tuple[Round, dict[str, Tensor]]:
     """Show D data and samples: the meeting, and what D pays for it."""
-    due = penalties_due(state, game)
-    if due:  # penalties differentiate by the samples
+    due, net, told = penalties_due(state, game), judge(state, game), None
+    d = partial(ask, net)
+    enough = game.one_pass and due and all(term.of_slopes for term in due)
+    with_slope = getattr(net, "with_slope", None) if enough else None
+    if due and not with_slope:  # penalties differentiate by the samples
         real = real.detach().requires_grad_()
         fake = fake if fake.requires_grad else fake.requires_grad_()
-    d = partial(ask, judge(state, game))
-    if game.one_pass:
+    if with_slope:
+        (real_logits, fake_logits), told = (both.chunk(2) for both in with_slope(torch.cat([real, fake])))
+    elif game.one_pass:
         twice = None if c is None else torch.cat([c, c])
         real_logits, fake_logits = d(torch.cat([real, fake]), twice).chunk(2)
     else:
         real_logits, fake_logits = d(real, c), d(fake, c)
-    meeting = Round(real, fake, real_logits, fake_logits, partial(d, c=c), partial(draw, state, game, part, i))
+    meeting = Round(real, fake, real_logits, fake_logits, partial(d, c=c), partial(draw, state, game, part, i), told)
     cost = game.loss.discriminator(*flipped(game, meeting)).mean()
     terms = {"cost": cost / 2 if game.halved else cost}
     for term in due:

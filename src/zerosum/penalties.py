@@ -39,6 +39,16 @@ class Round:
     """D with the round's conditions bound."""
     draw: Callable[[str, tuple[int, ...]], Tensor]
     """(purpose, shape) -> uniform numbers in [0, 1) that belong to this round."""
+    told: tuple[Samples, Samples] | None = None
+    """D's slopes at data and samples, where it tells them with its logits."""
+
+    def slopes(self, *, real: bool = False, fake: bool = False) -> tuple[Samples, ...]:
+        """The gradients of D's logits by data, samples or both, each by its own sample, differentiable again."""
+        asked = [i for i, wanted in enumerate((real, fake)) if wanted]
+        if self.told:
+            return tuple(self.told[i] for i in asked)
+        logits, inputs = (self.real_logits, self.fake_logits), (self.real, self.fake)
+        return slopes(torch.stack([logits[i].sum() for i in asked]).sum(), *(inputs[i] for i in asked))
 
 
 Penalty = Callable[[Round], PerSample]
@@ -66,7 +76,7 @@ def r1(meeting: Round) -> PerSample:
 
     Source: Mescheder et al. 2018, arXiv:1801.04406, eq. (9).
     """
-    (slope,) = slopes(meeting.real_logits.sum(), meeting.real)
+    (slope,) = meeting.slopes(real=True)
     return 0.5 * squared_norm(slope)
 
 
@@ -77,7 +87,7 @@ def r2(meeting: Round) -> PerSample:
 
     Source: Mescheder et al. 2018, arXiv:1801.04406, eq. (10).
     """
-    (slope,) = slopes(meeting.fake_logits.sum(), meeting.fake)
+    (slope,) = meeting.slopes(fake=True)
     return 0.5 * squared_norm(slope)
 
 
@@ -88,8 +98,7 @@ def r1_r2(meeting: Round) -> PerSample:
 
     Source: Huang et al. 2024, arXiv:2501.05441, section 2.2.
     """
-    both = meeting.real_logits.sum() + meeting.fake_logits.sum()
-    real_slope, fake_slope = slopes(both, meeting.real, meeting.fake)
+    real_slope, fake_slope = meeting.slopes(real=True, fake=True)
     return 0.5 * (squared_norm(real_slope) + squared_norm(fake_slope))
 
 
@@ -113,3 +122,6 @@ def wgan_gp(meeting: Round) -> PerSample:
 
 
 PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "r1+r2": r1_r2, "wgan-gp": wgan_gp}
+
+OF_SLOPES = frozenset({r1, r2, r1_r2})
+"""Penalties that ask a `Round` for nothing but its slopes."""

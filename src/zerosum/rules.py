@@ -56,6 +56,8 @@ class Term:
     weight: float = 1.0
     every: int = 1
     """Rounds from one use to the next; the weight is multiplied by it."""
+    of_slopes: bool = False
+    """Whether it asks a `Round` for nothing but its slopes."""
 
 
 @dataclass(frozen=True)

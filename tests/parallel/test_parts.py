@@ -58,7 +58,7 @@ def test_accumulation_is_the_larger_batch(settings, order, passes):
 
 def test_accumulation_holds_fewer_samples_at_a_time(settings):
     seen = []
-    setup = build.assemble(settings("game.batch=4", "game.accumulate=3", "game.k=2"))
+    setup = build.assemble(settings("game.batch=4", "game.accumulate=3", "game.k=2", "penalties=[]"))
     for net in (setup.state.generator, setup.state.discriminator):
         net.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     play(setup.state, setup.game, setup.batches)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from zerosum.nets.judge import Judge, spectrally_normed
+from zerosum.nets.steep import steep
 
 Size = Annotated[int, Field(gt=0)]
 
@@ -58,8 +59,18 @@ def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Size = 3,
         depth: Hidden layers.
         spectral: Divide each matrix by its largest singular value.
     """
-    net = Judge(nn.Sequential(nn.Flatten(), stack(prod(shape), width, depth)), width)
+    net = Perceptron(nn.Sequential(nn.Flatten(), stack(prod(shape), width, depth)), width)
     return spectrally_normed(net) if spectral else net
+
+
+class Perceptron(Judge):
+    """A judge whose features are `stack`."""
+
+    def with_slope(self, x: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
+        """Logits and their gradients by the samples, which can be differentiated once, by weights and samples."""
+        layers = [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
+        logits, slope = steep(x.flatten(1), [layer.weight for layer in layers], [layer.bias for layer in layers])
+        return logits, slope.view_as(x)
 
 
 class Maxout(nn.Module):
