@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from zerosum.nets.steep import steep
+
 
 class Judge(nn.Module):
     """Features of a sample (n, f), then its logit (n,)."""
@@ -24,6 +26,14 @@ class Judge(nn.Module):
     def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:  # noqa: D102
         logits: Tensor = self.head(self.features(x)).squeeze(1)
         return logits
+
+
+class SteepJudge(Judge):
+    """A judge, all of whose parameters are in linear layers and convolutions as torch computes them."""
+
+    def with_slope(self, x: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
+        """Logits and their gradients by the samples, which can be differentiated once, by weights and samples."""
+        return steep(self, x)
 
 
 class Labels(nn.Embedding):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from zerosum.nets.judge import Judge, spectrally_normed
-from zerosum.nets.steep import steep
+from zerosum.nets.perceptron import steep_perceptron
 
 Size = Annotated[int, Field(gt=0)]
 
@@ -69,7 +69,8 @@ class Perceptron(Judge):
     def with_slope(self, x: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
         """Logits and their gradients by the samples, which can be differentiated once, by weights and samples."""
         layers = [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
-        logits, slope = steep(x.flatten(1), [layer.weight for layer in layers], [layer.bias for layer in layers])
+        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+        logits, slope = steep_perceptron(x.flatten(1), weights, biases)
         return logits, slope.view_as(x)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 from zerosum.nets.conv import Images, Resized, halvings, image_shape
-from zerosum.nets.judge import Judge, spectrally_normed
+from zerosum.nets.judge import Judge, SteepJudge, spectrally_normed
 
 SLOPE = 0.2
 START = 0.1
@@ -119,5 +119,5 @@ def discriminator(
         if step + 1 < len(sizes):
             layers += [Resize(sizes[step + 1]), nn.Conv2d(channels[step], channels[step + 1], 1)]
     last = channels[-1]
-    net = Judge(nn.Sequential(*layers, nn.Conv2d(last, last, sizes[-1], groups=last), nn.Flatten()), last)
-    return spectrally_normed(net) if spectral else net
+    features = nn.Sequential(*layers, nn.Conv2d(last, last, sizes[-1], groups=last), nn.Flatten())
+    return spectrally_normed(Judge(features, last)) if spectral else SteepJudge(features, last)

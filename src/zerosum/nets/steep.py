@@ -1,94 +1,239 @@
-"""Logits of a perceptron together with their slopes, in one walk each way.
+"""A judge's logits together with their slopes, so that a penalty on the slope takes four walks and not six.
 
-A penalty on the slope g(x) = da/dx makes D's step long: forward for the logit a, backward for g, forward again to
-differentiate g, backward to differentiate a. In a perceptron of ReLU layers, h_0 = W_0 x + b_0 and
+A penalty on g(x) = da/dx is learned from by differentiating g again. Autograd walks through D forward for the logit a,
+back for g, forward again with what the cost wants of g, and back again with what it wants of a; each of the last two
+leaves a gradient by the weights behind. Of any layer y = W x + b, let s = da/dy be what arrives at y on the way to g,
+and of any cost of a and g, c = dcost/da and v = dcost/dg, one for each sample. If t is v carried forward to x,
 
-    h_i = h_{i-1} + W_i f(h_{i-1}) + b_i,      a = w . f(h_L) + b,      f(h) = max(0, h),
+    by W:  (c s) x' + s t' = s (c x + t)'        by b:  c s        by D's input:  c g
 
-the last of them is not needed: the gradient of a by h_i has been found on the way to g, and f has no second slope. With
-m_i = f'(h_i), all of it 0 or 1, and the batch's rows left out,
+so the second walk back is not needed, and the two gradients by W are one product. This holds where each logit depends
+on its own sample. Where activations are bent, g depends on x through them, and autograd adds that.
 
-    s_L = m_L w,      s_{i-1} = s_i + m_{i-1} W_i' s_i,      g = W_0' s_0.
+Inside `steep`, each layer is an `Affine`, whose walk back is a function of its own, `Back`; to differentiate `Back` is
+to carry t forward.
 
-For any cost of a and g, with c = dcost/da and v = dcost/dg, what v stands for is carried through the same layers,
-
-    t_0 = W_0 v,      t_i = t_{i-1} + W_i m_{i-1} t_{i-1},
-
-and the gradients are   by W_i:  s_i (c f(h_{i-1}) + m_{i-1} t_{i-1})'    by b_i:  c s_i    by x:  c g.   With W_0, x
-takes the place of f and v that of m t; with w, s is 1. Four products for each layer instead of six.
+Source of the walk that carries v: Pearlmutter 1994, Neural Computation 6 (1), "Fast exact multiplication by the
+Hessian". That the walk back for a is a multiple of the one for g is what a discriminator adds.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, leaky_relu, linear, relu
+from torch.overrides import TorchFunctionMode
 
-Rows = Float[Tensor, "n d"]
+Samples = Float[Tensor, "n *shape"]
+NONE = (None,) * 6
 
 
-def steep(x: Rows, weights: list[Tensor], biases: list[Tensor]) -> tuple[Float[Tensor, " n"], Rows]:
+def steep(net: nn.Module, x: Samples) -> tuple[Float[Tensor, " n"], Samples]:
     """D's logits and their slopes, to be differentiated once.
 
     Args:
+        net: D; all its parameters belong to linear layers and convolutions of images.
         x: Samples.
-        weights: W_0, W_1, ... W_L, each (outputs, inputs), and at last w as a matrix of one row.
-        biases: b_0 to b_L, and b.
 
     Returns:
         a, and g in the shape of x.
 
     Raises:
-        RuntimeError: In a backward pass that is to be differentiated again.
+        RuntimeError: Another kind of layer has parameters, or a backward pass is to be differentiated again.
     """
-    logits, slope = Steep.apply(x, *weights, *biases)
+    logits, slope = Steep.apply(net, x, *net.parameters())
     return logits, slope
 
 
-def passed(slope: Rows, f: Rows) -> Rows:
-    """The product m slope, from f(h): zero where h is not positive."""
-    out: Tensor = torch.ops.aten.threshold_backward(slope, f, 0)
-    return out
-
-
 class Steep(torch.autograd.Function):
-    """x, W_0 ... W_L, w, b_0 ... b_L, b -> a, g."""
+    """D, x, its parameters -> a, g."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        (first, *inner, head), (shift, *shifts, offset) = layers[: len(layers) // 2], layers[len(layers) // 2 :]
-        h = torch.addmm(shift, x, first.T)
-        read = [x]  # by each layer
-        for weight, bias in zip(inner, shifts, strict=True):
-            read.append(h.relu())
-            h = torch.addmm(bias, read[-1], weight.T).add_(h)
-        read.append(h.relu())
-        logits = torch.addmm(offset, read[-1], head.T).squeeze(1)
-        told = [passed(head.expand_as(h), read[-1])]  # s_L, and on to s_0
-        for weight, f in zip(reversed(inner), reversed(read[1:-1]), strict=True):
-            told.append(passed(told[-1] @ weight, f).add_(told[-1]))
-        slope = told[-1] @ first
+    def forward(ctx: Any, net: nn.Module, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        walk = Walk()
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            with walk:
+                logits = net(x)
+            (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        if {id(parameter) for parameter in parameters} != walk.met:
+            raise RuntimeError("`steep` wants all parameters of D in linear layers and convolutions")
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(slope, *read, *reversed(told), first, *inner)
-        return logits, slope
+        ctx.inside = walk, x, slope, parameters
+        return logits.detach(), slope.detach()
 
     @staticmethod
     def backward(ctx: Any, c: Tensor | None, v: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
-        if torch.is_grad_enabled():
-            raise RuntimeError("what `steep` gives can be differentiated once. Ask the network itself, which can more")
-        slope, x, *rest = ctx.saved_tensors
-        depth = len(rest) // 3  # L + 1
-        read, told, (first, *inner) = rest[:depth], rest[depth : 2 * depth], rest[2 * depth :]
-        c = torch.zeros_like(x[:, :1]) if c is None else c[:, None]
-        if v is None:
-            met = [c * f for f in (x, *read)]
-        else:
-            met, t = [torch.addcmul(v, x, c)], v @ first.T
-            for f, weight in zip(read, inner, strict=False):
-                through = passed(t, f)
-                t = t.addmm_(through, weight.T)
-                met.append(through.addcmul_(f, c))
-            met.append(passed(t, read[-1]).addcmul_(read[-1], c))
-        by_weights = [s.T @ m for s, m in zip(told, met[:-1], strict=True)]
-        by_biases = [(s.T @ c).squeeze(1) for s in told]
-        return c * slope, *by_weights, met[-1].sum(0, keepdim=True), *by_biases, c.sum(0)
+        once()
+        walk, x, slope, parameters = ctx.inside
+        walk.c = x.new_zeros(len(x)) if c is None else c
+        learning = [parameter for parameter in parameters if parameter.requires_grad]
+        v = torch.zeros_like(x) if v is None else v
+        bent, *found = torch.autograd.grad(slope, [x, *learning], v, retain_graph=True, allow_unused=True)
+        by_parameters = dict(zip(map(id, learning), found, strict=True))
+        by_x = over(walk.c, x) * slope.detach()
+        return None, by_x if bent is None else by_x + bent, *(by_parameters.get(id(one)) for one in parameters)
+
+
+def once() -> None:
+    """Refuse a backward pass that is to be differentiated again.
+
+    Raises:
+        RuntimeError: It is.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("logits that came with their slopes can be differentiated once; those of D itself, again")
+
+
+def over(c: Float[Tensor, " n"], x: Samples) -> Tensor:
+    """One number for each sample, in as many dimensions as the samples have."""
+    return c.view(-1, *[1] * (x.ndim - 1))
+
+
+class Walk(TorchFunctionMode):
+    """So long as it is entered, layers and activations are those that `steep` can differentiate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: set[int] = set()
+        """Parameters of layers."""
+        self.c: Tensor
+        """What the cost wants of each logit; known when the walk forward with v begins."""
+
+    def __torch_function__(
+        self, call: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kind = KINDS.get(call)
+        if kind and args[0].ndim == kind.axes:
+            x, weight, bias, *options = args
+            self.met |= {id(weight)} if bias is None else {id(weight), id(bias)}
+            return Affine.apply(x, weight, bias, kind, options, self)
+        return GATES.get(call, call)(*args, **(kwargs or {}))
+
+
+class Kind(NamedTuple):
+    """A kind of layer y = W x + b, and its two other products."""
+
+    axes: int
+    """Of x."""
+    forward: Callable[..., Tensor]
+    """(x, W, b, options) -> y."""
+    back: Callable[..., Tensor]
+    """(s, x, W, options) -> W' s, in the shape of x."""
+    by_weight: Callable[..., Tensor]
+    """(s, x, W, options) -> s x', over all samples."""
+
+
+def convolution_back(wanted: list[bool]) -> Callable[..., Tensor]:
+    """Torch's gradient of a convolution by its input, or by its weights."""
+
+    def back(s: Tensor, x: Tensor, weight: Tensor, options: list[Any]) -> Tensor:
+        stride, padding, dilation, groups = options
+        fixed = None, stride, padding, dilation, False, [0, 0], groups
+        found: Tensor = torch.ops.aten.convolution_backward(s, x, weight, *fixed, wanted)[wanted.index(True)]
+        return found
+
+    return back
+
+
+KINDS = {
+    linear: Kind(
+        2,
+        lambda x, weight, bias, _: linear(x, weight, bias),
+        lambda s, x, weight, _: s @ weight,
+        lambda s, x, weight, _: s.T @ x,
+    ),
+    conv2d: Kind(
+        4,
+        lambda x, weight, bias, options: conv2d(x, weight, bias, *options),
+        convolution_back([True, False, False]),
+        convolution_back([False, True, False]),
+    ),
+}
+"""torch's call -> how it is differentiated."""
+
+
+class Affine(torch.autograd.Function):
+    """x, W, b -> y = W x + b."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Any, kind: Kind, options: Any, walk: Walk) -> Tensor:  # noqa: D102
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight, bias)
+        ctx.rest = kind, options, walk
+        return kind.forward(x, weight, bias, options)
+
+    @staticmethod
+    def backward(ctx: Any, s: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
+        if s is None:
+            return NONE
+        (x, weight, bias), (kind, options, _) = ctx.saved_tensors, ctx.rest
+        if torch.is_grad_enabled():  # on the way to g
+            return Back.apply(s, x, weight, bias, *ctx.rest), *NONE[1:]
+        # what bent activations add
+        shift = None if bias is None else per_channel(s)
+        return kind.back(s, x, weight, options), kind.by_weight(s, x, weight, options), shift, *NONE[3:]
+
+
+class Back(torch.autograd.Function):
+    """s -> W' s; differentiated by t, it carries t forward, and finds what the cost wants of W and b."""
+
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any, s: Tensor, x: Tensor, weight: Tensor, bias: Any, kind: Kind, options: Any, walk: Walk
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(s, x, weight)
+        ctx.rest = kind, options, walk, bias is not None
+        return kind.back(s, x, weight, options)
+
+    @staticmethod
+    def backward(ctx: Any, t: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
+        (s, x, weight), (kind, options, walk, shifted) = ctx.saved_tensors, ctx.rest
+        t = torch.zeros_like(x) if t is None else t
+        by_weight = kind.by_weight(s, torch.addcmul(t, x, over(walk.c, x)), weight, options)
+        by_bias = per_channel(over(walk.c, s) * s) if shifted else None
+        return kind.forward(t, weight, None, options), None, by_weight, by_bias, None, None, None
+
+
+def per_channel(s: Float[Tensor, "n c *places"]) -> Float[Tensor, " c"]:
+    """The sum over everything but channels."""
+    return s.sum([axis for axis in range(s.ndim) if axis != 1])
+
+
+class Gate(torch.autograd.Function):
+    """LeakyReLU: what comes back passes by the sign of h, which is no function that could be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, share: float) -> Tensor:  # noqa: D102
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(h)
+        ctx.share = share
+        return leaky_relu(h, share)
+
+    @staticmethod
+    def backward(ctx: Any, s: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
+        return None if s is None else Passed.apply(s, *ctx.saved_tensors, ctx.share), None
+
+
+GATES: dict[Callable[..., Any], Callable[..., Any]] = {
+    leaky_relu: lambda input, negative_slope=0.01, inplace=False: Gate.apply(input, negative_slope),
+    relu: lambda input, inplace=False: Gate.apply(input, 0.0),
+}
+
+
+class Passed(torch.autograd.Function):
+    """s -> s where h is positive, a share of it elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, h: Tensor, share: float) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(h)
+        ctx.share = share
+        out: Tensor = torch.ops.aten.leaky_relu_backward(s, h, share, False)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, t: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+        return torch.ops.aten.leaky_relu_backward(t, *ctx.saved_tensors, ctx.share, False), None, None
