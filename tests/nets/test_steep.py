@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, softplus
 
+from zerosum.nets.conv import dcgan_discriminator
 from zerosum.nets.judge import SteepJudge
 from zerosum.nets.residual import discriminator
 from zerosum.nets.steep import steep
@@ -29,6 +30,7 @@ class Mixed(nn.Module):
 
 NETS = {
     "residual": lambda: discriminator(SHAPE, width=32, blocks=1),
+    "dcgan": lambda: dcgan_discriminator(SHAPE, width=4, normalise=False),
     "mixed": Mixed,
     "modules": lambda: SteepJudge(
         nn.Sequential(
@@ -109,6 +111,13 @@ def test_parameters_of_other_layers_are_refused():
 def test_a_second_derivative_is_refused_rather_than_wrong(net, x):
     with pytest.raises(RuntimeError, match="differentiated once"):
         torch.autograd.grad(steep(net, x)[0].sum(), x, create_graph=True)
+
+
+def test_our_own_forms_of_layers_are_met_as_torchs():
+    net = dcgan_discriminator(SHAPE, width=4, normalise=False)  # in float32, its first layer is one of ours
+    x = torch.randn(3, *SHAPE, requires_grad=True)
+    for mine, theirs in zip(steep(net, x), by_autograd(net, x), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_outside_of_it_layers_are_torchs_own(net, x):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from zerosum.errors import ConfigError
-from zerosum.nets.judge import Judge, spectrally_normed
+from zerosum.nets.judge import Judge, SteepJudge, spectrally_normed
 from zerosum.nets.operators import Conv2d, ConvTranspose2d, Linear
 
 Images = Float[Tensor, "n c h w"]
@@ -186,6 +186,7 @@ def dcgan_discriminator(
         layers += [nn.BatchNorm2d(maps[step])] if normed else []
         layers += [nn.LeakyReLU(0.2)]
     top, left = sizes[-1]
-    net = Judge(nn.Sequential(*layers, nn.Flatten()), maps[-1] * top * left)
+    kind = Judge if normalise or spectral else SteepJudge
+    net = kind(nn.Sequential(*layers, nn.Flatten()), maps[-1] * top * left)
     dcgan_init(net)
     return spectrally_normed(net) if spectral else net

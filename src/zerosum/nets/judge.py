@@ -29,7 +29,7 @@ class Judge(nn.Module):
 
 
 class SteepJudge(Judge):
-    """A judge, all of whose parameters are in linear layers and convolutions as torch computes them."""
+    """A judge, all of whose parameters are in linear layers and convolutions."""
 
     def with_slope(self, x: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
         """Logits and their gradients by the samples, which can be differentiated once, by weights and samples."""

@@ -20,6 +20,9 @@ measurements.
 Source: Shi et al. 2016, arXiv:1609.07009, for the two forms of one layer.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -76,9 +79,22 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return y
 
 
+_PLAIN = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """So long as it is entered, all layers are torch's own."""
+    before = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(before)
+
+
 def _kind(x: Tensor, layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> torch.dtype | None:
     """The type that a layer computes in; None where torch's own form is the one to take."""
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or _PLAIN.get():
         return None
     kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else layer.weight.dtype
     return None if kind == torch.float64 else kind

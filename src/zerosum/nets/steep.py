@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, linear, relu
 from torch.overrides import TorchFunctionMode
 
+from zerosum.nets.operators import plain
+
 Samples = Float[Tensor, "n *shape"]
 NONE = (None,) * 6
 
@@ -55,7 +57,7 @@ class Steep(torch.autograd.Function):
         walk = Walk()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            with walk:
+            with walk, plain():
                 logits = net(x)
             (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
         if {id(parameter) for parameter in parameters} != walk.met:

@@ -1,0 +1,83 @@
+"""A round with R1 + R2 where D tells its slopes with its logits, against one where autograd walks twice more.
+
+    python benchmarks/slopes.py [RECIPE ...] [--rounds 100] [--turns 11]      MNIST under $ZEROSUM_DATA
+
+Both play the same game from the same weights, checked in float64 to have the same gradients, then timed in turn.
+dcgan-mnist plays with R1 + R2 here, and with a D without batch normalisation.
+"""
+
+import argparse
+from copy import deepcopy
+from dataclasses import replace
+from statistics import median
+from time import perf_counter
+
+import torch
+
+from zerosum import build, config, memory
+from zerosum.game import imagine, meet, noise, play, total
+from zerosum.parallel import WHOLE
+
+CORES = torch.get_num_threads()
+PENALISED = ('penalties=[{name="r1+r2"}]', "nets.discriminator.normalise=false")
+"""What makes of dcgan-mnist a game with penalties."""
+
+
+def by_autograd(game):
+    return replace(game, penalties=tuple(replace(term, of_slopes=False) for term in game.penalties))
+
+
+def assembled(recipe, precision, overrides=()):
+    torch.set_num_threads(CORES)
+    settings = build.resolve(config.load(recipe, [f"train.precision={precision}", *overrides]))
+    torch.set_num_threads(settings.train.threads)
+    return build.assemble(settings)
+
+
+def gradients(setup, game):
+    x, c = setup.batches(0)
+    fake = imagine(setup.state, game, noise(setup.state, game, x, 0), c, 0)
+    _, terms = meet(setup.state, game, WHOLE, x, fake, c, 0)
+    return torch.autograd.grad(total(terms), list(setup.state.discriminator.parameters()))
+
+
+def check_same_work(recipe, overrides):
+    setup = assembled(recipe, "float64", overrides)
+    assert all(term.of_slopes for term in setup.game.penalties)
+    for mine, other in zip(gradients(setup, setup.game), gradients(setup, by_autograd(setup.game)), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-12)
+
+
+def milliseconds(setup, game, rounds):
+    began = perf_counter()
+    for _ in range(rounds):
+        play(setup.state, game, setup.batches)
+    return (perf_counter() - began) / rounds * 1e3
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipes", nargs="*", default=["digits", "ring", "residual-mnist", "dcgan-mnist"])
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=11)
+    asked = parser.parse_args()
+    memory.keep_freed()
+    print("| recipe, ms a round | told with the logits | by autograd | ratio |\n|---|---|---|---|")
+    for recipe in asked.recipes:
+        overrides = PENALISED if recipe == "dcgan-mnist" else ()
+        check_same_work(recipe, overrides)
+        ours = assembled(recipe, "float32", overrides)
+        theirs = deepcopy(ours)
+        rounds = asked.rounds if milliseconds(ours, ours.game, 2) < 50 else max(1, asked.rounds // 20)
+        milliseconds(theirs, by_autograd(theirs.game), 2)
+        turns = [
+            (milliseconds(ours, ours.game, rounds), milliseconds(theirs, by_autograd(theirs.game), rounds))
+            for _ in range(asked.turns)
+        ]
+        ratios = sorted(other / mine for mine, other in turns)
+        times = [f"{median(of):.1f} ({min(of):.1f} to {max(of):.1f})" for of in zip(*turns, strict=True)]
+        print(f"| {recipe} | {' | '.join(times)} | {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |")
+
+
+if __name__ == "__main__":
+    main()
