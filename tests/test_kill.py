@@ -78,7 +78,7 @@ def tensors(folder):
 
 
 @pytest.mark.parametrize(
-    ("kills", "steps"), [(4, 400), pytest.param(20, 1500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("kills", "steps"), [(2, 300), pytest.param(20, 1500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_a_run_that_was_killed_ends_in_the_same_bits(tmp_path, kills, steps):
     recipe = tmp_path / "small.toml"

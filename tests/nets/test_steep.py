@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, softplus
+from torch.utils.flop_counter import FlopCounterMode
 
 from zerosum.nets.conv import dcgan_discriminator
 from zerosum.nets.judge import SteepJudge
@@ -123,3 +124,21 @@ def test_our_own_forms_of_layers_are_met_as_torchs():
 def test_outside_of_it_layers_are_torchs_own(net, x):
     steep(net, x)
     assert "Affine" not in type(nn.Linear(2, 1)(torch.ones(1, 2)).grad_fn).__name__
+
+
+def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six():
+    """It has hooks on what modules are given. A walk is counted as one forward through all layers."""
+    net, x = dcgan_discriminator((1, 16, 16), width=4, normalise=False).double(), torch.randn(2, 1, 16, 16).double()
+
+    def operations(work):
+        with FlopCounterMode(display=False) as counter:
+            work()
+        return counter.get_total_flops()
+
+    def learn(ask):
+        logits, slope = ask(net, x.clone().requires_grad_().clone())
+        (slope.square().sum() + logits.exp().sum()).backward(inputs=list(net.parameters()))
+
+    walk = operations(lambda: net(x))
+    assert operations(lambda: learn(steep)) == 4 * walk
+    assert operations(lambda: learn(by_autograd)) > 5.5 * walk

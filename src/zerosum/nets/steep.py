@@ -58,7 +58,7 @@ class Steep(torch.autograd.Function):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with walk, plain():
-                logits = net(x)
+                logits = net(x.view_as(x))  # no leaf: hooks on what D is given, as torch's counters set, want none
             (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
         if {id(parameter) for parameter in parameters} != walk.met:
             raise RuntimeError("`steep` wants all parameters of D in linear layers and convolutions")
