@@ -123,5 +123,5 @@ def wgan_gp(meeting: Round) -> PerSample:
 
 PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "r1+r2": r1_r2, "wgan-gp": wgan_gp}
 
-OF_SLOPES = frozenset({r1, r2, r1_r2})
+OF_SLOPES = (r1, r2, r1_r2)
 """Penalties that ask a `Round` for nothing but its slopes."""
