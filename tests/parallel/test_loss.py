@@ -85,15 +85,9 @@ def test_after_kills_at_random_moments_a_restart_ends_in_the_same_bits(calm, tor
     assert json.loads(said)["steps"] == STEPS
 
 
-@pytest.mark.parametrize(
-    ("number", "rank"),
-    [
-        pytest.param(signal.SIGKILL, 0, marks=pytest.mark.slow),
-        (signal.SIGSTOP, 1),
-        pytest.param(signal.SIGKILL, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGSTOP, 0, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_whoever_is_left_names_the_process_and_its_last_round(calm, torchrun, recipe, tmp_path, number, rank):
     folder = tmp_path / "run"
     started = torchrun(2, *command(recipe, folder))
