@@ -10,9 +10,9 @@ import argparse
 from copy import deepcopy
 from dataclasses import replace
 from statistics import median
-from time import perf_counter
 
 import torch
+from round import milliseconds as timed
 
 from zerosum import build, config, memory
 from zerosum.game import imagine, meet, noise, play, total
@@ -49,10 +49,7 @@ def check_same_work(recipe, overrides):
 
 
 def milliseconds(setup, game, rounds):
-    began = perf_counter()
-    for _ in range(rounds):
-        play(setup.state, game, setup.batches)
-    return (perf_counter() - began) / rounds * 1e3
+    return timed(lambda state, _, batches: play(state, game, batches), setup, rounds)
 
 
 def main():
