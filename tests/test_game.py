@@ -14,8 +14,8 @@ from zerosum.build import copy_of
 from zerosum.game import ask, discriminator_step, follow, generator_step, noise, play, visit
 from zerosum.losses import LOSSES
 from zerosum.nets import mlp
-from zerosum.nets.judge import SteepJudge
-from zerosum.penalties import OF_SLOPES, PENALTIES, Round
+from zerosum.nets.judge import LabelledGenerator, LabelledJudge, SteepJudge
+from zerosum.penalties import PENALTIES, Round, asks
 from zerosum.rules import Game, State, Term
 
 M, LATENT = 6, 3
@@ -180,42 +180,70 @@ STEEP = {
 }
 
 
-@pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("penalty", ["r1", "r2", "r1+r2"])
-@pytest.mark.parametrize("judge", STEEP)
-def test_slopes_that_d_tells_play_the_same_round_as_those_of_autograd(order, loss, penalty, judge):
-    G, _ = players()
-    D = STEEP[judge]().double()
-    term = Term(penalty, PENALTIES[penalty], 0.3, of_slopes=True)
-    rules = game(loss, order=order, penalties=(term,), one_pass=True)
+def assert_told_and_asked_agree(G, D, rules, met, judge):
+    """The judge inside D is asked once for logits and slopes."""
     told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
-    play(asked, replace(rules, penalties=(replace(term, of_slopes=False),)), batches)
-    asks = Mock(wraps=told.discriminator.with_slope)
-    told.discriminator.with_slope = asks
-    play(told, rules, batches)
-    asks.assert_called_once()
+    walked = tuple(replace(term, asks="anything") for term in rules.penalties)
+    play(asked, replace(rules, penalties=walked), met)
+    net = judge(told.discriminator)
+    net.with_slope = Mock(wraps=net.with_slope)
+    play(told, rules, met)
+    net.with_slope.assert_called_once()
     assert_same(told.discriminator, asked.discriminator)
     assert_same(told.generator, asked.generator)
 
 
+def term(penalty):
+    return Term(penalty, PENALTIES[penalty], 0.3, asks=asks(PENALTIES[penalty]))
+
+
+@pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("judge", STEEP)
+def test_slopes_that_d_tells_play_the_same_round_as_those_of_autograd(order, loss, penalty, judge):
+    rules = game(loss, order=order, penalties=(term(penalty),), one_pass=True)
+    assert_told_and_asked_agree(players()[0], STEEP[judge]().double(), rules, batches, lambda D: D)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("judge", STEEP)
+def test_so_do_those_of_a_d_that_is_told_classes(penalty, judge):
+    G = LabelledGenerator(mlp.generator((2,), LATENT + 2, width=5), 2, 2).double()
+    D = LabelledJudge(STEEP[judge](), 2).double()
+    nn.init.normal_(D.labels.weight[1:])
+    rules = game(penalties=(term(penalty),), one_pass=True, conditional=True)
+    labelled = lambda number: (batches(number)[0], torch.arange(M) % 3 - 1)  # noqa: E731
+    assert_told_and_asked_agree(G, D, rules, labelled, lambda D: D.net)
+
+
+def test_two_penalties_ask_each_where_it_wants():
+    G, _ = players()
+    D = STEEP["perceptron"]().double()
+    terms = term("r1"), term("wgan-gp")
+    rules = game(penalties=terms, one_pass=True)
+    told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
+    play(asked, replace(rules, penalties=tuple(replace(one, asks="anything") for one in terms)), batches)
+    told.discriminator.with_slope = Mock(wraps=told.discriminator.with_slope)
+    play(told, rules, batches)
+    assert [call.args[0].shape for call in told.discriminator.with_slope.call_args_list] == [(2 * M, 2), (M, 2)]
+    assert_same(told.discriminator, asked.discriminator)
+
+
 @pytest.mark.parametrize("name", PENALTIES)
-def test_a_penalty_that_asks_for_more_than_slopes_is_not_told_them(name):
-    """The table says so; here, nothing but slopes is known."""
-
-    class Asked(Exception):
-        pass
-
-    def discriminator(x):
-        raise Asked
-
+def test_a_penalty_asks_for_what_the_table_says(name):
+    """Nothing else is known here."""
     x, unknown = torch.ones(3, 2), torch.full((3,), torch.nan)
-    meeting = Round(x, x, unknown, unknown, discriminator, lambda _, shape: torch.rand(shape), (x, x))
-    if PENALTIES[name] in OF_SLOPES:
-        assert PENALTIES[name](meeting).isfinite().all()
-    else:
-        with pytest.raises(Asked):
-            PENALTIES[name](meeting)
+    asked = asks(PENALTIES[name])
+    told = (x, x) if asked == "slopes" else None
+    with_slope = (lambda x: (unknown, x)) if asked == "slopes elsewhere" else None
+    meeting = Round(x, x, unknown, unknown, Mock(), lambda _, shape: torch.rand(shape), told, with_slope)
+    assert PENALTIES[name](meeting).isfinite().all()
+    meeting.discriminator.assert_not_called()
+
+
+def test_a_penalty_from_elsewhere_may_ask_for_anything():
+    assert asks(lambda meeting: meeting.real_logits) == "anything"
 
 
 def with_buffers():

@@ -28,7 +28,7 @@ from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
 from zerosum.optimisers import OPTIMISERS, factor
 from zerosum.parallel import ALONE, WHOLE, Gradients, Part, Team, masks_of, synchronised, with_shared_masks
-from zerosum.penalties import OF_SLOPES, PENALTIES
+from zerosum.penalties import PENALTIES, asks
 from zerosum.precision import Rounded, dtype_of, is_fast
 from zerosum.rules import Batches, Game, Player, State, Term
 from zerosum.schema import Choice, Config, Latent, Nets, PenaltyChoice, Tree
@@ -287,7 +287,7 @@ def rules(config: Config) -> Game:
 def _term(choice: PenaltyChoice) -> Term:
     penalty = lookup(PENALTIES, choice.name, "penalty")
     given = options(choice.options, f"penalties ({choice.name})", penalty, takes=("round",), beside=("weight", "every"))
-    return Term(choice.name, partial(penalty, **given), choice.weight, choice.every, penalty in OF_SLOPES)
+    return Term(choice.name, partial(penalty, **given), choice.weight, choice.every, asks(penalty))
 
 
 def bound(loss: Loss, choice: Choice) -> Loss:

@@ -151,26 +151,30 @@ def meet(
     state: State, game: Game, part: Part, real: Samples, fake: Samples, c: Conditions, i: int
 ) -> tuple[Round, dict[str, Tensor]]:
     """Show D data and samples: the meeting, and what D pays for it."""
-    due, net, told = penalties_due(state, game), judge(state, game), None
-    d = partial(ask, net)
-    enough = game.one_pass and due and all(term.of_slopes for term in due)
-    with_slope = getattr(net, "with_slope", None) if enough else None
-    if due and not with_slope:  # penalties differentiate by the samples
+    net, due = judge(state, game), penalties_due(state, game)
+    asked, told = {term.asks for term in due}, None
+    with_slope = getattr(net, "with_slope", None) if game.one_pass and "anything" not in asked else None
+    if asked & {"slopes", "anything"} and not with_slope:  # penalties differentiate by the samples
         real = real.detach().requires_grad_()
         fake = fake if fake.requires_grad else fake.requires_grad_()
-    if with_slope:
-        (real_logits, fake_logits), told = (both.chunk(2) for both in with_slope(torch.cat([real, fake])))
+    if "slopes" in asked and with_slope:
+        (real_logits, fake_logits), told = (both.chunk(2) for both in ask(with_slope, *in_one(real, fake, c)))
     elif game.one_pass:
-        twice = None if c is None else torch.cat([c, c])
-        real_logits, fake_logits = d(torch.cat([real, fake]), twice).chunk(2)
+        real_logits, fake_logits = ask(net, *in_one(real, fake, c)).chunk(2)
     else:
-        real_logits, fake_logits = d(real, c), d(fake, c)
-    meeting = Round(real, fake, real_logits, fake_logits, partial(d, c=c), partial(draw, state, game, part, i), told)
+        real_logits, fake_logits = ask(net, real, c), ask(net, fake, c)
+    again, at = partial(ask, net, c=c), with_slope and partial(ask, with_slope, c=c)
+    meeting = Round(real, fake, real_logits, fake_logits, again, partial(draw, state, game, part, i), told, at)
     cost = game.loss.discriminator(*flipped(game, meeting)).mean()
     terms = {"cost": cost / 2 if game.halved else cost}
     for term in due:
         terms[term.name] = term.weight * term.every * term.penalty(meeting).mean()
     return meeting, terms
+
+
+def in_one(real: Tensor, fake: Tensor, c: Conditions) -> tuple[Tensor, Conditions]:
+    """Data and samples for one pass of D."""
+    return torch.cat([real, fake]), None if c is None else torch.cat([c, c])
 
 
 def imagine(state: State, game: Game, z: Tensor, c: Conditions, i: int) -> Samples:
@@ -292,10 +296,9 @@ def follow(state: State, game: Game) -> None:
         mine.copy_(theirs)
 
 
-def ask(net: nn.Module, x: Tensor, c: Conditions = None) -> Tensor:
+def ask(net: Callable[..., Any], x: Tensor, c: Conditions = None) -> Any:
     """G(z, c) or D(x, c); a network without conditions is asked with its first argument alone."""
-    out: Tensor = net(x) if c is None else net(x, c)
-    return out
+    return net(x) if c is None else net(x, c)
 
 
 def visit(net: nn.Module, x: Tensor, c: Conditions = None) -> Tensor:

@@ -14,6 +14,7 @@ trained on it. A square root is never taken of zero: its slope there is infinite
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -40,7 +41,9 @@ class Round:
     draw: Callable[[str, tuple[int, ...]], Tensor]
     """(purpose, shape) -> uniform numbers in [0, 1) that belong to this round."""
     told: tuple[Samples, Samples] | None = None
-    """D's slopes at data and samples, where it tells them with its logits."""
+    """D's slopes at data and samples, where it told them with its logits."""
+    with_slope: Callable[[Samples], tuple[Logits, Samples]] | None = None
+    """D's logits and slopes, where it tells them together."""
 
     def slopes(self, *, real: bool = False, fake: bool = False) -> tuple[Samples, ...]:
         """The gradients of D's logits by data, samples or both, each by its own sample, differentiable again."""
@@ -49,6 +52,14 @@ class Round:
             return tuple(self.told[i] for i in asked)
         logits, inputs = (self.real_logits, self.fake_logits), (self.real, self.fake)
         return slopes(torch.stack([logits[i].sum() for i in asked]).sum(), *(inputs[i] for i in asked))
+
+    def slopes_at(self, x: Samples) -> Samples:
+        """The gradients of D's logits by other samples, likewise."""
+        if self.with_slope:
+            return self.with_slope(x)[1]
+        x = x.detach().requires_grad_()
+        (found,) = slopes(self.discriminator(x).sum(), x)
+        return found
 
 
 Penalty = Callable[[Round], PerSample]
@@ -114,14 +125,21 @@ def wgan_gp(meeting: Round) -> PerSample:
     """
     shape = (len(meeting.real),) + (1,) * (meeting.real.ndim - 1)
     share = meeting.draw("wgan-gp", shape).to(meeting.real)
-    between = torch.lerp(meeting.real, meeting.fake, share).detach().requires_grad_()
-    (slope,) = slopes(meeting.discriminator(between).sum(), between)
-    square = squared_norm(slope)
+    between = torch.lerp(meeting.real, meeting.fake, share).detach()
+    square = squared_norm(meeting.slopes_at(between))
     norm = torch.where(square > 0, square, 1).sqrt() * (square > 0)
     return (norm - 1).square()
 
 
 PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "r1+r2": r1_r2, "wgan-gp": wgan_gp}
 
-OF_SLOPES = (r1, r2, r1_r2)
-"""Penalties that ask a `Round` for nothing but its slopes."""
+Asks = Literal["slopes", "slopes elsewhere", "anything"]
+"""What a penalty asks a `Round` for: D's slopes at data and samples, those at others, or whatever it likes."""
+
+OF_SLOPES: dict[Asks, tuple[Penalty, ...]] = {"slopes": (r1, r2, r1_r2), "slopes elsewhere": (wgan_gp,)}
+"""Penalties that ask for slopes and nothing else."""
+
+
+def asks(penalty: Penalty) -> Asks:
+    """What a penalty asks for."""
+    return next((asked for asked, those in OF_SLOPES.items() if penalty in those), "anything")

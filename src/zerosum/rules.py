@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from zerosum.losses import Cost, Logits, Loss
 from zerosum.parallel import WHOLE, Gradients, Part, SharedDropout
-from zerosum.penalties import Penalty
+from zerosum.penalties import Asks, Penalty
 from zerosum.precision import Rounded
 from zerosum.schema import Order
 
@@ -56,8 +56,8 @@ class Term:
     weight: float = 1.0
     every: int = 1
     """Rounds from one use to the next; the weight is multiplied by it."""
-    of_slopes: bool = False
-    """Whether it asks a `Round` for nothing but its slopes."""
+    asks: Asks = "anything"
+    """What of a `Round`."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,18 @@ def test_gradients_by_samples_are_those_of_autograd():
     torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_judge_can_be_given_a_head_for_each_sample(cost, depth):
+    D, x = judged(depth)
+    head = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)
+    by = [x, head, D.head.bias, *D.features.parameters()]
+    mine = torch.autograd.grad(COSTS[cost](*D.with_slope(x, head)), by, materialize_grads=True)
+    theirs = by_autograd(lambda x: (D.features(x) * head).sum(1) + D.head.bias, x)
+    for one, other in zip(mine, torch.autograd.grad(COSTS[cost](*theirs), by, materialize_grads=True), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
 def test_gradients_are_finite_differences():
     D, x = judged(2)
     layers = [layer for layer in D.modules() if isinstance(layer, torch.nn.Linear)]

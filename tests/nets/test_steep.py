@@ -1,15 +1,21 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
-from zerosum.nets.conv import dcgan_discriminator
+from zerosum.nets.conv import cs231n_discriminator, dcgan_discriminator
 from zerosum.nets.judge import SteepJudge
 from zerosum.nets.residual import discriminator
-from zerosum.nets.steep import steep
+from zerosum.nets.steep import steep as walked
 
 SHAPE = (2, 9, 8)
+
+
+def steep(net, x):
+    return walked(net, x, list(net.parameters()))
 
 
 class Mixed(nn.Module):
@@ -29,14 +35,28 @@ class Mixed(nn.Module):
         return self.head(h).squeeze(1)
 
 
+class Places(nn.Module):
+    """Pooling that tells where."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2 * 4 * 4, 1)
+
+    def forward(self, x):
+        h, _ = nn.functional.max_pool2d(torch.tanh(x), 2, return_indices=True)
+        return self.head(h.flatten(1)).squeeze(1)
+
+
 NETS = {
     "residual": lambda: discriminator(SHAPE, width=32, blocks=1),
     "dcgan": lambda: dcgan_discriminator(SHAPE, width=4, normalise=False),
+    "cs231n": lambda: cs231n_discriminator(SHAPE),
     "mixed": Mixed,
     "modules": lambda: SteepJudge(
         nn.Sequential(
-            nn.Conv2d(2, 3, 2), nn.LeakyReLU(0.3, inplace=True), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(36, 5), nn.ReLU(),
+            nn.Conv2d(2, 3, 2), nn.LeakyReLU(0.3, inplace=True),
+            nn.MaxPool2d(3, stride=2, padding=1, dilation=1, ceil_mode=True), nn.MaxPool2d((2, 1), dilation=2),
+            nn.Flatten(), nn.Linear(24, 5), nn.ReLU(),
         ), 5,
     ),
 }  # fmt: skip
@@ -86,9 +106,9 @@ def test_two_costs_can_be_learned_from_one_after_the_other(net, x):
     """As where both players' gradients are taken at one point."""
     logits, slope = steep(net, x)
     parameters = list(net.parameters())
-    first = torch.autograd.grad(slope.square().sum(), parameters, retain_graph=True, allow_unused=True)
+    first = torch.autograd.grad(slope.square().sum(), parameters, retain_graph=True, materialize_grads=True)
     torch.autograd.grad(logits.sum(), x, retain_graph=True)
-    again = torch.autograd.grad(slope.square().sum(), parameters, allow_unused=True)
+    again = torch.autograd.grad(slope.square().sum(), parameters, materialize_grads=True)
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one, other)
 
@@ -114,11 +134,40 @@ def test_a_second_derivative_is_refused_rather_than_wrong(net, x):
         torch.autograd.grad(steep(net, x)[0].sum(), x, create_graph=True)
 
 
-def test_our_own_forms_of_layers_are_met_as_torchs():
-    net = dcgan_discriminator(SHAPE, width=4, normalise=False)  # in float32, its first layer is one of ours
-    x = torch.randn(3, *SHAPE, requires_grad=True)
-    for mine, theirs in zip(steep(net, x), by_autograd(net, x), strict=True):
-        torch.testing.assert_close(mine, theirs)
+@pytest.mark.parametrize("judge", [partial(dcgan_discriminator, width=4, normalise=False), cs231n_discriminator])
+def test_our_own_forms_of_layers_are_met_as_torchs(judge):
+    net = judge((2, 32, 28))  # in float32, its first layer is one of ours, and so may be the last but one
+    x = torch.randn(3, 2, 32, 28, requires_grad=True)
+    parameters = list(net.parameters())
+    mine, theirs = (
+        (*both, *torch.autograd.grad(COSTS["both"](*both), parameters)) for both in (steep(net, x), by_autograd(net, x))
+    )
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_judge_can_be_given_a_head_for_each_sample(cost, x):
+    net = cs231n_discriminator(SHAPE).double()
+    head = torch.randn(3, 1024, dtype=torch.float64, requires_grad=True)
+
+    def judged(x):
+        return (net.features(x) * head).sum(1) + net.head.bias
+
+    by = [x, head, net.head.bias, *net.features.parameters()]
+    mine = torch.autograd.grad(COSTS[cost](*net.with_slope(x, head)), by, materialize_grads=True)
+    theirs = torch.autograd.grad(COSTS[cost](*by_autograd(judged, x)), by, materialize_grads=True)
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_pooling_that_tells_where_it_found_the_largest_is_torchs():
+    net = Places().double()
+    x = torch.randn(3, *SHAPE, dtype=torch.float64, requires_grad=True)
+    weights = list(net.parameters())
+    mine, theirs = (torch.autograd.grad(COSTS["both"](*ask(net, x)), weights) for ask in (steep, by_autograd))
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 def test_outside_of_it_layers_are_torchs_own(net, x):
@@ -126,7 +175,8 @@ def test_outside_of_it_layers_are_torchs_own(net, x):
     assert "Affine" not in type(nn.Linear(2, 1)(torch.ones(1, 2)).grad_fn).__name__
 
 
-def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six():
+@pytest.mark.parametrize("cost", ["slope", "both"])
+def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six(cost):
     """It has hooks on what modules are given. A walk is counted as one forward through all layers."""
     net, x = dcgan_discriminator((1, 16, 16), width=4, normalise=False).double(), torch.randn(2, 1, 16, 16).double()
 
@@ -136,8 +186,8 @@ def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six():
         return counter.get_total_flops()
 
     def learn(ask):
-        logits, slope = ask(net, x.clone().requires_grad_().clone())
-        (slope.square().sum() + logits.exp().sum()).backward(inputs=list(net.parameters()))
+        both = ask(net, x.clone().requires_grad_().clone())
+        COSTS[cost](*both).backward(inputs=list(net.parameters()))
 
     walk = operations(lambda: net(x))
     assert operations(lambda: learn(steep)) == 4 * walk

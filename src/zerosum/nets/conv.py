@@ -107,7 +107,7 @@ def cs231n_discriminator(shape: tuple[int, ...], *, spectral: bool = False) -> n
         nn.Conv2d(32, 64, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
         nn.Flatten(), Linear(64 * top * left, 1024), nn.LeakyReLU(0.01),
     )  # fmt: skip
-    net = Judge(features, 1024)
+    net = Judge(features, 1024) if spectral else SteepJudge(features, 1024)
     glorot(net)
     return spectrally_normed(net) if spectral else net
 

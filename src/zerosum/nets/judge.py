@@ -7,12 +7,19 @@ class, the best logit is a part that knows no class and a part that is linear in
 beside its noise. Conditions are put around a pair, so that no network needs to know of them.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from zerosum.nets.steep import steep
+
+Samples = Float[Tensor, "n *shape"]
+Logits = Float[Tensor, " n"]
+Rows = Float[Tensor, "n f"]
 
 
 class Judge(nn.Module):
@@ -23,7 +30,7 @@ class Judge(nn.Module):
         self.features = features
         self.head = nn.Linear(width, 1)
 
-    def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:  # noqa: D102
+    def forward(self, x: Samples) -> Logits:  # noqa: D102
         logits: Tensor = self.head(self.features(x)).squeeze(1)
         return logits
 
@@ -31,9 +38,18 @@ class Judge(nn.Module):
 class SteepJudge(Judge):
     """A judge, all of whose parameters are in linear layers and convolutions."""
 
-    def with_slope(self, x: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
-        """Logits and their gradients by the samples, which can be differentiated once, by weights and samples."""
-        return steep(self, x)
+    def with_slope(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
+        """Logits and their gradients by the samples, which can be differentiated once, by weights and samples.
+
+        Args:
+            x: Samples.
+            head: w for each of them, if it is not the same for all.
+        """
+        if head is None:
+            return steep(self, x, list(self.parameters()))
+        learned = [head, *self.features.parameters()]
+        logits, slope = steep(lambda x: torch.linalg.vecdot(self.features(x), head), x, learned)
+        return logits + self.head.bias, slope
 
 
 class Labels(nn.Embedding):
@@ -79,10 +95,16 @@ class LabelledJudge(nn.Module):
         self.labels = Labels(classes, net.head.in_features)
         nn.init.zeros_(self.labels.weight)  # at first, no class says anything
 
-    def forward(self, x: Float[Tensor, "n *shape"], c: Int[Tensor, " n"]) -> Float[Tensor, " n"]:  # noqa: D102
+    def forward(self, x: Samples, c: Int[Tensor, " n"]) -> Logits:  # noqa: D102
         f = self.net.features(x)
         logits: Tensor = self.net.head(f).squeeze(1) + (self.labels(c) * f).sum(1)
         return logits
+
+    @property
+    def with_slope(self) -> Callable[[Samples, Int[Tensor, " n"]], tuple[Logits, Samples]] | None:
+        """What a `SteepJudge` tells, of (x, c), if the network is one."""
+        tell: Any = getattr(self.net, "with_slope", None)
+        return tell and (lambda x, c: tell(x, self.net.head.weight + self.labels(c)))
 
 
 def judges_alone(net: nn.Module) -> bool:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from zerosum.nets.judge import Judge, spectrally_normed
+from zerosum.nets.judge import Judge, Logits, Rows, Samples, spectrally_normed
 from zerosum.nets.perceptron import steep_perceptron
 
 Size = Annotated[int, Field(gt=0)]
@@ -66,10 +66,11 @@ def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Size = 3,
 class Perceptron(Judge):
     """A judge whose features are `stack`."""
 
-    def with_slope(self, x: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n *shape"]]:
-        """Logits and their gradients by the samples, which can be differentiated once, by weights and samples."""
-        layers = [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
-        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+    def with_slope(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
+        """As that of `SteepJudge`."""
+        layers = [layer for layer in self.features.modules() if isinstance(layer, nn.Linear)]
+        weights = [*(layer.weight for layer in layers), self.head.weight if head is None else head]
+        biases = [*(layer.bias for layer in layers), self.head.bias]
         logits, slope = steep_perceptron(x.flatten(1), weights, biases)
         return logits, slope.view_as(x)
 

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
+from torch.nn.functional import conv2d, conv_transpose2d, linear, pad, pixel_shuffle
 
 FEW = 4
 """Channels up to which a layer is one between an image and many channels."""
@@ -37,6 +37,7 @@ FEW = 4
 Maps = Float[Tensor, "n i h w"]
 Kernel = Float[Tensor, "i o k k"]
 """From i channels to o, square, as `ConvTranspose2d` stores it; `Conv2d` goes from o channels to i with the same."""
+Pair = tuple[int, int]
 
 
 LARGE = 2**18
@@ -47,7 +48,7 @@ class Linear(nn.Linear):
     """torch's linear layer; in float32 and where it is large, through oneDNN."""
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:  # noqa: D102
-        if _kind(x, self) != torch.float32 or self.weight.numel() < LARGE or not hasattr(torch.ops.mkldnn, PRODUCT):
+        if _kind(x, self) != torch.float32 or not _large(self.weight):
             return super().forward(x)
         y: Tensor = Product.apply(x, self.weight, self.bias)
         return y
@@ -108,6 +109,10 @@ def product(x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Tensor 
     """The linear layer x W^T + b."""
     y: Tensor = getattr(torch.ops.mkldnn, PRODUCT)(x, weight, bias, "none", [], "")
     return y
+
+
+def _large(weight: Tensor) -> bool:
+    return weight.numel() >= LARGE and hasattr(torch.ops.mkldnn, PRODUCT)
 
 
 class Product(torch.autograd.Function):
@@ -194,6 +199,25 @@ def gradients(
         slope, x, kernel, None, *pair, [1, 1], transposed, more, 1, [*wanted[:2], False]
     )
     return by_x, by_kernel, slope.sum((0, 2, 3)) if wanted[2] else None
+
+
+def quick_linear(x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Tensor | None) -> Float[Tensor, "n o"]:
+    """A linear layer in its quickest form, for whoever does without autograd."""
+    ours = x.device.type == "cpu" and x.dtype == torch.float32 and _large(weight)
+    return product(x, weight, bias) if ours else linear(x, weight, bias)
+
+
+def quick_slope(
+    slope: Tensor, x: Maps, kernel: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Maps:
+    """A convolution's gradient by its input in its quickest form, likewise."""
+    square = len({*stride}) == len({*padding}) == len({*kernel.shape[2:]}) == 1
+    few = kernel.shape[1] <= FEW and groups == 1 and dilation == (1, 1)
+    if x.device.type == "cpu" and x.dtype != torch.float64 and square and few:
+        return spread(slope, kernel, None, stride[0], padding[0], (x.shape[2], x.shape[3]))
+    fixed = None, stride, padding, dilation, False, [0, 0], groups
+    by_x: Tensor = torch.ops.aten.convolution_backward(slope, x, kernel, *fixed, [True, False, False])[0]
+    return by_x
 
 
 class ToImage(torch.autograd.Function):

@@ -14,7 +14,7 @@ What a cost wants of them, c of a and v of g, is carried through the same layers
     t_0 = W_0 v,      t_i = t_{i-1} + W_i m_{i-1} t_{i-1},
 
 and the gradients are   by W_i:  s_i (c f(h_{i-1}) + m_{i-1} t_{i-1})'    by b_i:  c s_i    by x:  c g.   With W_0, x
-takes the place of f and v that of m t; with w, s is 1.
+takes the place of f and v that of m t; with w, s is 1. Where D is told classes, each sample has a w of its own.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.linalg import vecdot
 
 from zerosum.nets.steep import once
 
@@ -34,7 +35,7 @@ def steep_perceptron(x: Rows, weights: Sequence[Tensor], biases: Sequence[Tensor
 
     Args:
         x: Samples.
-        weights: W_0, W_1, ... W_L, each (outputs, inputs), and at last w as a matrix of one row.
+        weights: W_0, W_1, ... W_L, each (outputs, inputs), and at last w: one row, or a row for each sample.
         biases: b_0 to b_L, and b.
 
     Returns:
@@ -65,12 +66,13 @@ class SteepPerceptron(torch.autograd.Function):
             read.append(h.relu())
             h = torch.addmm(bias, read[-1], weight.T).add_(h)
         read.append(h.relu())
-        logits = torch.addmm(offset, read[-1], head.T).squeeze(1)
+        logits = torch.addmm(offset, read[-1], head.T).squeeze(1) if len(head) == 1 else vecdot(read[-1], head) + offset
         told = [passed(head.expand_as(h), read[-1])]  # s_L, and on to s_0
         for weight, f in zip(reversed(inner), reversed(read[1:-1]), strict=True):
             told.append(passed(told[-1] @ weight, f).add_(told[-1]))
         slope = told[-1] @ first
         ctx.set_materialize_grads(False)
+        ctx.rows = len(head)
         ctx.save_for_backward(slope, *read, *reversed(told), first, *inner)
         return logits, slope
 
@@ -92,4 +94,5 @@ class SteepPerceptron(torch.autograd.Function):
             met.append(passed(t, read[-1]).addcmul_(read[-1], c))
         by_weights = [s.T @ m for s, m in zip(told, met[:-1], strict=True)]
         by_biases = [(s.T @ c).squeeze(1) for s in told]
-        return c * slope, *by_weights, met[-1].sum(0, keepdim=True), *by_biases, c.sum(0)
+        by_head = met[-1].sum(0, keepdim=True) if ctx.rows == 1 else met[-1]
+        return c * slope, *by_weights, by_head, *by_biases, c.sum(0)

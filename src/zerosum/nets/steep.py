@@ -8,36 +8,42 @@ and of any cost of a and g, c = dcost/da and v = dcost/dg, one for each sample. 
     by W:  (c s) x' + s t' = s (c x + t)'        by b:  c s        by D's input:  c g
 
 so the second walk back is not needed, and the two gradients by W are one product. This holds where each logit depends
-on its own sample. Where activations are bent, g depends on x through them, and autograd adds that.
+on its own sample. Where activations are bent, g depends on x through them, and autograd adds that. Where they choose,
+as ReLU and pooling do, g does not; there, what autograd would carry back is zeros.
 
 Inside `steep`, each layer is an `Affine`, whose walk back is a function of its own, `Back`; to differentiate `Back` is
-to carry t forward.
+to carry t forward. Each layer that chooses is a `Gate`.
 
 Source of the walk that carries v: Pearlmutter 1994, Neural Computation 6 (1), "Fast exact multiplication by the
 Hessian". That the walk back for a is a multiple of the one for g is what a discriminator adds.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu, linear, relu
+from torch import Tensor
+from torch.linalg import vecdot
+from torch.nn.functional import conv2d, leaky_relu, linear, max_pool2d, relu
 from torch.overrides import TorchFunctionMode
 
-from zerosum.nets.operators import plain
+from zerosum.nets.operators import plain, quick_linear, quick_slope
 
 Samples = Float[Tensor, "n *shape"]
 NONE = (None,) * 6
 
 
-def steep(net: nn.Module, x: Samples) -> tuple[Float[Tensor, " n"], Samples]:
+def steep(
+    net: Callable[[Samples], Float[Tensor, " n"]], x: Samples, learned: Sequence[Tensor]
+) -> tuple[Float[Tensor, " n"], Samples]:
     """D's logits and their slopes, to be differentiated once.
 
     Args:
-        net: D; all its parameters belong to linear layers and convolutions of images.
+        net: D.
         x: Samples.
+        learned: What else D's answer is differentiated by: weights and biases of linear layers and of convolutions of
+            images, and rows (n, d) that `vecdot` multiplies features by.
 
     Returns:
         a, and g in the shape of x.
@@ -45,38 +51,39 @@ def steep(net: nn.Module, x: Samples) -> tuple[Float[Tensor, " n"], Samples]:
     Raises:
         RuntimeError: Another kind of layer has parameters, or a backward pass is to be differentiated again.
     """
-    logits, slope = Steep.apply(net, x, *net.parameters())
+    logits, slope = Steep.apply(net, x, *learned)
     return logits, slope
 
 
 class Steep(torch.autograd.Function):
-    """D, x, its parameters -> a, g."""
+    """D, x, what is learned -> a, g."""
 
     @staticmethod
-    def forward(ctx: Any, net: nn.Module, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward(ctx: Any, net: Callable[[Tensor], Tensor], x: Tensor, *learned: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         walk = Walk()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with walk, plain():
                 logits = net(x.view_as(x))  # no leaf: hooks on what D is given, as torch's counters set, want none
             (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-        if {id(parameter) for parameter in parameters} != walk.met:
+        if set(map(id, learned)) != walk.met:
             raise RuntimeError("`steep` wants all parameters of D in linear layers and convolutions")
         ctx.set_materialize_grads(False)
-        ctx.inside = walk, x, slope, parameters
+        ctx.inside = walk, x, slope, learned
         return logits.detach(), slope.detach()
 
     @staticmethod
     def backward(ctx: Any, c: Tensor | None, v: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
         once()
-        walk, x, slope, parameters = ctx.inside
-        walk.c = x.new_zeros(len(x)) if c is None else c
-        learning = [parameter for parameter in parameters if parameter.requires_grad]
+        walk, x, slope, learned = ctx.inside
+        walk.c = c
+        wanted = [one for one in learned if one.requires_grad]
         v = torch.zeros_like(x) if v is None else v
-        bent, *found = torch.autograd.grad(slope, [x, *learning], v, retain_graph=True, allow_unused=True)
-        by_parameters = dict(zip(map(id, learning), found, strict=True))
-        by_x = over(walk.c, x) * slope.detach()
-        return None, by_x if bent is None else by_x + bent, *(by_parameters.get(id(one)) for one in parameters)
+        bent, *found = torch.autograd.grad(slope, [x, *wanted], v, retain_graph=True, allow_unused=True)
+        by_learned = dict(zip(map(id, wanted), found, strict=True))
+        straight = None if c is None else over(c, x) * slope.detach()
+        by_x = straight if bent is None else bent if straight is None else bent.add_(straight)
+        return None, by_x, *(by_learned.get(id(one)) for one in learned)
 
 
 def once() -> None:
@@ -100,16 +107,17 @@ class Walk(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.met: set[int] = set()
-        """Parameters of layers."""
-        self.c: Tensor
-        """What the cost wants of each logit; known when the walk forward with v begins."""
+        """What layers learn."""
+        self.c: Float[Tensor, " n"] | None = None
+        """What the cost wants of each logit, if anything; known when the walk forward with v begins."""
 
     def __torch_function__(
         self, call: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kind = KINDS.get(call)
         if kind and args[0].ndim == kind.axes:
-            x, weight, bias, *options = args
+            x, weight, *rest = args
+            bias, *options = rest or [None]
             self.met |= {id(weight)} if bias is None else {id(weight), id(bias)}
             return Affine.apply(x, weight, bias, kind, options, self)
         return GATES.get(call, call)(*args, **(kwargs or {}))
@@ -128,30 +136,32 @@ class Kind(NamedTuple):
     """(s, x, W, options) -> s x', over all samples."""
 
 
-def convolution_back(wanted: list[bool]) -> Callable[..., Tensor]:
-    """Torch's gradient of a convolution by its input, or by its weights."""
-
-    def back(s: Tensor, x: Tensor, weight: Tensor, options: list[Any]) -> Tensor:
-        stride, padding, dilation, groups = options
-        fixed = None, stride, padding, dilation, False, [0, 0], groups
-        found: Tensor = torch.ops.aten.convolution_backward(s, x, weight, *fixed, wanted)[wanted.index(True)]
-        return found
-
-    return back
+def by_kernel(s: Tensor, x: Tensor, weight: Tensor, options: Sequence[Any]) -> Tensor:
+    """Torch's gradient of a convolution by its weights."""
+    stride, padding, dilation, groups = options
+    fixed = None, stride, padding, dilation, False, [0, 0], groups
+    found: Tensor = torch.ops.aten.convolution_backward(s, x, weight, *fixed, [False, True, False])[1]
+    return found
 
 
-KINDS = {
+KINDS: dict[Callable[..., Any], Kind] = {
     linear: Kind(
         2,
-        lambda x, weight, bias, _: linear(x, weight, bias),
-        lambda s, x, weight, _: s @ weight,
-        lambda s, x, weight, _: s.T @ x,
+        lambda x, weight, bias, _: quick_linear(x, weight, bias),
+        lambda s, x, weight, _: quick_linear(s, weight.T, None),
+        lambda s, x, weight, _: quick_linear(s.T, x.T, None),
+    ),
+    vecdot: Kind(
+        2,
+        lambda x, rows, bias, _: vecdot(x, rows),
+        lambda s, x, rows, _: s[:, None] * rows,
+        lambda s, x, rows, _: s[:, None] * x,
     ),
     conv2d: Kind(
         4,
         lambda x, weight, bias, options: conv2d(x, weight, bias, *options),
-        convolution_back([True, False, False]),
-        convolution_back([False, True, False]),
+        lambda s, x, weight, options: quick_slope(s, x, weight, *options),
+        by_kernel,
     ),
 }
 """torch's call -> how it is differentiated."""
@@ -195,8 +205,11 @@ class Back(torch.autograd.Function):
     def backward(ctx: Any, t: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
         (s, x, weight), (kind, options, walk, shifted) = ctx.saved_tensors, ctx.rest
         t = torch.zeros_like(x) if t is None else t
-        by_weight = kind.by_weight(s, torch.addcmul(t, x, over(walk.c, x)), weight, options)
-        by_bias = per_channel(over(walk.c, s) * s) if shifted else None
+        met, by_bias = t, None
+        if walk.c is not None:
+            met = torch.addcmul(t, x, over(walk.c, x))
+            by_bias = per_channel(over(walk.c, s) * s) if shifted else None
+        by_weight = kind.by_weight(s, met, weight, options)
         return kind.forward(t, weight, None, options), None, by_weight, by_bias, None, None, None
 
 
@@ -205,37 +218,79 @@ def per_channel(s: Float[Tensor, "n c *places"]) -> Float[Tensor, " c"]:
     return s.sum([axis for axis in range(s.ndim) if axis != 1])
 
 
+class Choice(NamedTuple):
+    """A kind of layer y = M h, whose M, of zeros, ones and shares, is chosen by h and kept with it."""
+
+    forward: Callable[..., tuple[Tensor, Tensor | None]]
+    """(h, options) -> y, chosen."""
+    back: Callable[..., Tensor]
+    """(s, h, chosen, options) -> M' s."""
+    along: Callable[..., Tensor]
+    """(t, h, chosen, options) -> M t."""
+
+
 class Gate(torch.autograd.Function):
-    """LeakyReLU: what comes back passes by the sign of h, which is no function that could be differentiated."""
+    """A layer that chooses: what comes back passes M', which is no function of h that could be differentiated."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, share: float) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, h: Tensor, choice: Choice, options: Any) -> Tensor:  # noqa: D102
+        y, chosen = choice.forward(h, options)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(h)
-        ctx.share = share
-        return leaky_relu(h, share)
+        ctx.save_for_backward(h, chosen)
+        ctx.rest = choice, options
+        return y
 
     @staticmethod
     def backward(ctx: Any, s: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
-        return None if s is None else Passed.apply(s, *ctx.saved_tensors, ctx.share), None
-
-
-GATES: dict[Callable[..., Any], Callable[..., Any]] = {
-    leaky_relu: lambda input, negative_slope=0.01, inplace=False: Gate.apply(input, negative_slope),
-    relu: lambda input, inplace=False: Gate.apply(input, 0.0),
-}
+        return None if s is None else Passed.apply(s, *ctx.saved_tensors, *ctx.rest), None, None
 
 
 class Passed(torch.autograd.Function):
-    """s -> s where h is positive, a share of it elsewhere."""
+    """s -> M' s."""
 
     @staticmethod
-    def forward(ctx: Any, s: Tensor, h: Tensor, share: float) -> Tensor:  # noqa: D102
-        ctx.save_for_backward(h)
-        ctx.share = share
-        out: Tensor = torch.ops.aten.leaky_relu_backward(s, h, share, False)
-        return out
+    def forward(ctx: Any, s: Tensor, h: Tensor, chosen: Tensor | None, choice: Choice, options: Any) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(h, chosen)
+        ctx.rest = choice, options
+        return choice.back(s, h, chosen, options)
 
     @staticmethod
     def backward(ctx: Any, t: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
-        return torch.ops.aten.leaky_relu_backward(t, *ctx.saved_tensors, ctx.share, False), None, None
+        choice, options = ctx.rest
+        return choice.along(t, *ctx.saved_tensors, options), None, None, None, None
+
+
+LEAKY = Choice(
+    lambda h, share: (leaky_relu(h, share), None),
+    lambda s, h, _, share: torch.ops.aten.leaky_relu_backward(s, h, share, False),
+    lambda t, h, _, share: torch.ops.aten.leaky_relu_backward(t, h, share, False),
+)
+LARGEST = Choice(
+    lambda h, options: torch.ops.aten.max_pool2d_with_indices(h, *options),
+    lambda s, h, at, options: torch.ops.aten.max_pool2d_with_indices_backward(s, h, *options, at),
+    lambda t, h, at, options: t.flatten(2).gather(2, at.flatten(2)).view_as(at),
+)
+
+
+def largest(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Pooling, with the arguments of torch's `max_pool2d`."""
+    options = kernel_size, kernel_size if stride is None else stride, padding, dilation, ceil_mode
+    if return_indices:
+        return max_pool2d(input, *options, return_indices=True)
+    return Gate.apply(input, LARGEST, options)
+
+
+GATES: dict[Callable[..., Any], Callable[..., Any]] = {
+    leaky_relu: lambda input, negative_slope=0.01, inplace=False: Gate.apply(input, LEAKY, negative_slope),
+    relu: lambda input, inplace=False: Gate.apply(input, LEAKY, 0.0),
+    max_pool2d: largest,
+}
+"""torch's call -> the same, by a `Gate`."""
