@@ -147,8 +147,8 @@ def is_on_disk(name: str) -> bool:
 def suited(data: Data) -> tuple[str, list[str], str]:
     """The recipe to start from for a user's own data, what to change in it, and why.
 
-    Points start from `mixture-1d`, with wider networks and at least as many latent numbers as dimensions, lest the
-    samples lie on a sheet. Images of up to 16 x 16 start from `digits`, larger ones from `dcgan-mnist`. Where there are
+    Points start from `mixture-1d`, with wider networks, twice the rounds (docs/results.md has the difference) and at least
+    as many latent numbers as dimensions, lest the samples lie on a sheet. Images of up to 16 x 16 start from `digits`, larger ones from `dcgan-mnist`. Where there are
     few rows, a batch is a quarter of them.
     """
     batch = min(64, max(4, len(data.train) // 4))
@@ -156,7 +156,8 @@ def suited(data: Data) -> tuple[str, list[str], str]:
     if data.kind == "points":
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
         wider = [f"nets.{player}.width=128" for player in PLAYERS]
-        return "mixture-1d", [*changes, *wider, f"latent.size={max(8, data.shape[0])}"], why
+        longer = ["train.steps=6000", "schedule.end=6000"]
+        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={max(8, data.shape[0])}"], why
     size = f"images of {data.shape[1]} x {data.shape[2]}"
     if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
         return "digits", changes, f"{size} are small enough for perceptrons over all pixels"
