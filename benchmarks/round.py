@@ -1,7 +1,8 @@
 """The round of zerosum against the loop one would write by hand.
 
     python benchmarks/round.py                       the default game: digits, R1 + R2, batch 64
-    python benchmarks/round.py cs231n-vanilla        any recipe with at most R1 + R2 and Adam; MNIST under $ZEROSUM_DATA
+    python benchmarks/round.py cs231n-wgan-gp        any recipe with Adam; non-saturating with at most R1 + R2, or
+                                                     Wasserstein with WGAN-GP; MNIST under $ZEROSUM_DATA
            [--threads 2] [--rounds 200] [--pairs 9]
 
 Both play the same rounds: same networks from the same weights, same rows, same noise, checked to end in the same
@@ -17,37 +18,50 @@ from time import perf_counter
 import torch
 from torch.nn.functional import softplus
 
-from zerosum import build, config
+from zerosum import build, config, draws
 from zerosum.game import follow, play
 
 
 def hand_written(state, game, batches):
-    """One round of Algorithm 1, with R1 + R2 if there is a penalty, as tutorials write it: D twice, plain Adam."""
-    G, D = state.generator, state.discriminator
+    """One round of Algorithm 1 as tutorials write it: D twice, plain Adam."""
+    G, D, wasserstein = state.generator, state.discriminator, any(term.name == "wgan-gp" for term in game.penalties)
     for optimiser in state.optimisers.values():
         for group in optimiser.param_groups:
             group["lr"] = optimiser.defaults["lr"] * game.schedule(state.step)
-    x, _ = batches(state.step)
-    real = x.requires_grad_(bool(game.penalties))
-    fake = (
-        G(game.latent(game.batch, game.seed, state.step, 0, "latent").to(x))
-        .detach()
-        .requires_grad_(bool(game.penalties))
-    )
-    real_logits, fake_logits = D(real), D(fake)
-    cost = softplus(-real_logits).mean() + softplus(fake_logits).mean()
-    for logits, samples in ((real_logits, real), (fake_logits, fake)) if game.penalties else ():
-        (slope,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
-        cost = cost + game.penalties[0].weight * 0.5 * slope.square().flatten(1).sum(1).mean()
+    real, _ = batches(state.step)
+    fake = G(game.latent(game.batch, game.seed, state.step, 0, "latent").to(real)).detach()
+    cost = critic_cost(state, game, D, real, fake) if wasserstein else judge_cost(game, D, real, fake)
     state.optimisers["discriminator"].zero_grad()
     cost.backward()
     state.optimisers["discriminator"].step()
-    cost = softplus(-D(G(game.latent(game.batch, game.seed, state.step, 1, "latent").to(x)))).mean()
+    logits = D(G(game.latent(game.batch, game.seed, state.step, 1, "latent").to(real)))
+    cost = -logits.mean() if wasserstein else softplus(-logits).mean()
     state.optimisers["generator"].zero_grad()
     cost.backward()
     state.optimisers["generator"].step()
     state.step += 1
     follow(state, game)
+
+
+def judge_cost(game, D, real, fake):
+    """-log D(x) - log(1 - D(G(z))), with R1 + R2 if there is a penalty."""
+    real.requires_grad_(bool(game.penalties))
+    fake.requires_grad_(bool(game.penalties))
+    real_logits, fake_logits = D(real), D(fake)
+    cost = softplus(-real_logits).mean() + softplus(fake_logits).mean()
+    for logits, samples in ((real_logits, real), (fake_logits, fake)) if game.penalties else ():
+        (slope,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
+        cost = cost + game.penalties[0].weight * 0.5 * slope.square().flatten(1).sum(1).mean()
+    return cost
+
+
+def critic_cost(state, game, D, real, fake):
+    """D(G(z)) - D(x), with the penalty between them."""
+    share = draws.uniform((len(real), 1, 1, 1), game.seed, state.step, 0, "wgan-gp").to(real)
+    between = (share * fake + (1 - share) * real).requires_grad_()
+    (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
+    penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return D(fake).mean() - D(real).mean() + game.penalties[0].weight * penalty
 
 
 def by_hand(setup):
