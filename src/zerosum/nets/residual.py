@@ -48,6 +48,14 @@ class Bottleneck(nn.Module):
         return out
 
 
+class Enter(nn.Conv2d):
+    """The 1 x 1 layer from the image, whose channels come last: of one channel, or of 1 x 1, strides do not say so."""
+
+    def forward(self, x: Images) -> Float[Tensor, "n o h w"]:  # noqa: D102
+        n, c, h, w = x.shape
+        return super().forward(x.reshape(n, h, w, 1).permute(0, 3, 1, 2) if c == 1 else x)
+
+
 class Resize(nn.Module):
     """Bilinear resampling to a size; halving is the mean of four."""
 
@@ -113,7 +121,7 @@ def discriminator(
     c, h, w = image_shape(shape, "residual")
     sizes = halvings(h, w)
     channels = channels_of(len(sizes), width, most)
-    layers: list[nn.Module] = [nn.Conv2d(c, channels[0], 1)]
+    layers: list[nn.Module] = [Enter(c, channels[0], 1)]
     for step in range(len(sizes)):
         layers += [Bottleneck(channels[step]) for _ in range(blocks)]
         if step + 1 < len(sizes):

@@ -185,7 +185,7 @@ class Affine(torch.autograd.Function):
         if torch.is_grad_enabled():  # on the way to g
             return Back.apply(s, x, weight, bias, *ctx.rest), *NONE[1:]
         # what bent activations add
-        shift = None if bias is None else per_channel(s)
+        shift = None if bias is None else per_sample(s).sum(0)
         return kind.back(s, x, weight, options), kind.by_weight(s, x, weight, options), shift, *NONE[3:]
 
 
@@ -208,14 +208,14 @@ class Back(torch.autograd.Function):
         met, by_bias = t, None
         if walk.c is not None:
             met = torch.addcmul(t, x, over(walk.c, x))
-            by_bias = per_channel(over(walk.c, s) * s) if shifted else None
+            by_bias = (walk.c[:, None] * per_sample(s)).sum(0) if shifted else None
         by_weight = kind.by_weight(s, met, weight, options)
         return kind.forward(t, weight, None, options), None, by_weight, by_bias, None, None, None
 
 
-def per_channel(s: Float[Tensor, "n c *places"]) -> Float[Tensor, " c"]:
-    """The sum over everything but channels."""
-    return s.sum([axis for axis in range(s.ndim) if axis != 1])
+def per_sample(s: Float[Tensor, "n c *places"]) -> Float[Tensor, "n c"]:
+    """The sum over places."""
+    return s.flatten(2).sum(2) if s.ndim > 2 else s
 
 
 class Choice(NamedTuple):
