@@ -147,9 +147,9 @@ def is_on_disk(name: str) -> bool:
 def suited(data: Data) -> tuple[str, list[str], str]:
     """The recipe to start from for a user's own data, what to change in it, and why.
 
-    Points start from `mixture-1d`, with wider networks, twice the rounds (docs/results.md has the difference) and at least
-    as many latent numbers as dimensions, lest the samples lie on a sheet. Images of up to 16 x 16 start from `digits`, larger ones from `dcgan-mnist`. Where there are
-    few rows, a batch is a quarter of them.
+    Points start from `mixture-1d`, with wider networks, twice the rounds (docs/results.md has the difference) and at
+    least as many latent numbers as dimensions, lest the samples lie on a sheet. Images of up to 16 x 16 start from
+    `digits`, larger ones from `dcgan-mnist`. Where there are few rows, a batch is a quarter of them.
     """
     batch = min(64, max(4, len(data.train) // 4))
     changes = ['source="the recipe that suits the data"', f'about="{data.name}"', f"game.batch={batch}"]
