@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zerosum.app.api import GAN, Run, load, train
+    from zerosum.app.api import Run, load, train
+    from zerosum.app.gan import GAN
     from zerosum.data import DATASETS, Data, Mixture
     from zerosum.errors import ZerosumError
     from zerosum.losses import LOSSES, Loss
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "zerosum.app.api": ("GAN", "Run", "load", "train"),
+    "zerosum.app.api": ("Run", "load", "train"),
+    "zerosum.app.gan": ("GAN",),
     "zerosum.data": ("DATASETS", "Data", "Mixture"),
     "zerosum.errors": ("ZerosumError",),
     "zerosum.losses": ("LOSSES", "Loss"),

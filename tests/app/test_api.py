@@ -1,19 +1,6 @@
 import numpy as np
-import pytest
-import torch
-from torch import nn
 
 import zerosum as zs
-from zerosum.errors import ConfigError, DataError, Diverged, UsageError
-
-
-def networks(d=2, latent=4):
-    G = nn.Sequential(nn.Linear(latent, 16), nn.ReLU(), nn.Linear(16, d))
-    D = nn.Sequential(nn.Linear(d, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
-    return G, D
-
-
-POINTS = np.random.default_rng(0).normal(3.0, 2.0, size=(500, 2))
 
 
 def test_six_lines_of_python(tmp_path, monkeypatch):
@@ -36,79 +23,3 @@ def test_a_run_on_a_mixture_counts_its_modes(tmp_path):
     assert facts["of"] == 8
     assert 0 <= facts["found"] <= 8
     assert 0 <= facts["within_3_sigma"] <= 1
-
-
-def test_own_networks_learn_own_points_in_their_own_units():
-    G, D = networks()
-    rates = [f"optimisers.{player}.rate=5e-3" for player in ("generator", "discriminator")]
-    gan = zs.GAN(G, D, loss="hinge", penalties=[("r1", 0.1)], latent=4, set=rates).fit(POINTS, steps=400)
-    samples = gan.sample(2000).array
-    assert samples.dtype == np.float32
-    assert np.abs(samples.mean(0) - 3.0).max() < 0.6
-    assert np.abs(samples.std(0) - 2.0).max() < 0.8
-    assert [line["step"] for line in gan.readings][-1] == 400
-
-
-def test_fit_again_plays_on_and_equals_one_longer_call():
-    torch.manual_seed(0)
-    twice = zs.GAN(*networks(), latent=4).fit(POINTS, steps=3).fit(POINTS, steps=4)
-    torch.manual_seed(0)
-    once = zs.GAN(*networks(), latent=4).fit(POINTS, steps=7)
-    assert np.array_equal(twice.sample(5).array, once.sample(5).array)
-
-
-def test_images_of_your_own_come_back_as_uint8():
-    x = np.random.default_rng(0).random((100, 6, 5, 3))
-    G = nn.Sequential(nn.Linear(4, 90), nn.Tanh(), nn.Unflatten(1, (3, 6, 5)))
-    D = nn.Sequential(nn.Flatten(), nn.Linear(90, 1))
-    gan = zs.GAN(G, D, latent=4, set=["game.batch=10"]).fit(x, steps=2, range=(0.0, 1.0))
-    assert gan.sample(3).array.shape == (3, 6, 5, 3)
-    assert gan.sample(3).array.dtype == np.uint8
-
-
-def test_a_loss_and_a_penalty_of_your_own_are_objects():
-    hinge = zs.LOSSES["hinge"]
-    asked = []
-
-    def flatness(meeting):
-        asked.append(meeting.real.shape)
-        return meeting.real_logits.square()
-
-    gan = zs.GAN(*networks(), loss=zs.Loss(*hinge[:2]), penalties=[flatness], latent=4).fit(POINTS, steps=2)
-    assert asked == [(128, 2)] * 2
-    assert "discriminator_flatness" in gan.readings[-1]
-
-
-def test_networks_with_normalisation_are_trained_and_their_average_is_sampled_in_evaluation():
-    G = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
-    gan = zs.GAN(G, networks()[1], latent=4).fit(POINTS, steps=5)
-    assert np.array_equal(gan.sample(3).array, gan.sample(300).array[:3])
-
-
-@pytest.mark.parametrize(
-    ("G", "D", "said"),
-    [
-        (networks(d=3)[0], networks()[1], r"generator made \(128, 3\)"),
-        (networks()[0], nn.Linear(3, 1), "does not fit"),
-        (networks(latent=5)[0], networks()[1], "does not fit"),
-        (networks()[0], nn.Sequential(nn.Linear(2, 1), nn.Flatten(0), nn.Unflatten(0, (2, 64))), "expected"),
-    ],
-)
-def test_networks_that_do_not_fit_are_refused_before_the_first_round(G, D, said):
-    with pytest.raises(UsageError, match=said):
-        zs.GAN(G, D, latent=4).fit(POINTS, steps=1)
-
-
-def test_what_goes_wrong_is_said():
-    with pytest.raises(ConfigError, match="Did you mean 'hinge'"):
-        zs.GAN(*networks(), loss="hindge")
-    with pytest.raises(ConfigError, match="penalty"):
-        zs.GAN(*networks(), penalties=["r3"])
-    with pytest.raises(UsageError, match="call fit first"):
-        zs.GAN(*networks()).sample(1)
-    with pytest.raises(DataError, match="NaN"):
-        zs.GAN(*networks(), latent=4).fit(np.full((50, 2), np.nan))
-    with pytest.raises(Diverged):
-        poisoned = networks()
-        poisoned[1][0].weight.data[0, 0] = torch.inf
-        zs.GAN(*poisoned, latent=4).fit(POINTS, steps=3)

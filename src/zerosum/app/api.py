@@ -1,39 +1,29 @@
-"""The Python interface: train a recipe, open a run, or play a game with networks of your own.
+"""The Python interface to recipes and runs.
 
 run = zs.train("digits")
 run.sample(64).save("digits.png")
-
-gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, steps=1000)
-gan.sample(64)
 """
 
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
 
 from zerosum import build, checkpoint, config, diagnostics, evaluation, parallel, run, training
-from zerosum.data import Data, checked, from_array
-from zerosum.data.feed import feed
+from zerosum.data import Data
 from zerosum.diagnostics import Verdict
 from zerosum.errors import UsageError, ZerosumError
 from zerosum.evaluation import Row
-from zerosum.game import ask
-from zerosum.lookup import lookup
-from zerosum.losses import LOSSES, Loss
 from zerosum.metrics.classes import ClassTable
 from zerosum.metrics.density import mode_coverage
-from zerosum.parallel import ALONE, Team
-from zerosum.penalties import PENALTIES, Penalty
-from zerosum.rules import Term
+from zerosum.parallel import Team
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
 from zerosum.schema import Config
@@ -329,127 +319,3 @@ def overrides_of(
 def _quoted(text: str) -> str:
     """A text as TOML writes it: whatever is in a path, it stays what it is."""
     return json.dumps(text, ensure_ascii=False)
-
-
-class GAN:
-    """A game between two networks of your own, on an array of your own, in memory and in this process.
-
-    For several processes, name a pair of networks "my_module:pair" in a recipe, and see docs/scale.md.
-
-    Args:
-        generator: z (n, latent) -> samples shaped like the data: images in [-1, 1] as (n, c, h, w), points (n, d).
-        discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end.
-        loss: A name (`zerosum list losses`) or a `Loss`.
-        penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `Round`.
-        latent: Numbers in one z.
-        set: Further settings as on the command line: "game.k=5", "optimisers.generator.rate=1e-4"; networks with
-            large matrices may be faster with "train.precision=bfloat16".
-
-    Raises:
-        ConfigError: A name or a setting is wrong.
-    """
-
-    def __init__(
-        self,
-        generator: nn.Module,
-        discriminator: nn.Module,
-        loss: str | Loss = "non-saturating",
-        *,
-        penalties: Iterable[str | tuple[str, float] | Penalty | Term] = (),
-        latent: int = 64,
-        set: Sequence[str] = (),
-    ) -> None:
-        name = loss if isinstance(loss, str) else next(iter(LOSSES))
-        overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
-        self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
-        rules, rows = build.rules(self.config), self.config.game
-        self.game = replace(
-            rules,
-            parts=ALONE.parts(rules.batch, rows.accumulate),
-            loss=rules.loss if isinstance(loss, str) else loss,
-            value=rules.value if isinstance(loss, str) else loss.discriminator,
-            penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
-            one_pass=False,  # your D may look at a batch as a whole
-        )
-        self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config), self.game.parts)
-        self.readings: list[dict[str, Any]] = []
-        """A line every `train.log_every` rounds."""
-        self._data: Data | None = None
-
-    def fit(
-        self,
-        x: Any,
-        labels: Any = None,
-        *,
-        steps: int = 2000,
-        range: tuple[float, float] | None = None,
-        standardise: bool = True,
-    ) -> "GAN":
-        """Play `steps` rounds; a second call plays on.
-
-        Args:
-            x: Points (n,) or (n, d), or images (n, h, w), (n, h, w, c), (n, c, h, w): array or tensor.
-            labels: (n,) classes, kept with the data.
-            steps: Rounds to play now.
-            range: (black, white) of floating-point images.
-            standardise: Points: the networks see mean 0 and deviation 1.
-
-        Returns:
-            This object.
-
-        Raises:
-            DataError: The data cannot be trained on.
-            UsageError: The networks do not fit the data or each other.
-            Diverged: A cost or gradient is not finite.
-        """
-        data = checked(from_array(x, labels, range=range, held_out=0.0, standardise=standardise))
-        self._data = data
-        like = next(self.state.generator.parameters())
-        batches = feed(data, self.game.batch, self.game.seed, like.device, like.dtype)
-        self._try_on(batches(0)[0])
-        watch, log_every = training.Watch(), self.config.train.log_every
-        last = self.state.step + steps
-        for moment in training.rounds(self.state, self.game, batches, last):
-            watch.note(moment)
-            if moment.step % log_every == 0 or moment.step == last:
-                watch.look()
-                self.readings.append(training.describe(moment, self.game))
-        return self
-
-    def sample(self, n: int, seed: int = 0) -> Samples:
-        """Make n samples with the averaged generator.
-
-        Raises:
-            UsageError: Nothing was trained yet.
-        """
-        if self._data is None:
-            raise UsageError("this GAN has seen no data yet: call fit first")
-        return Sampler(self.state.average, self._data.form, self.game.latent).draw(n, seed)
-
-    @torch.no_grad()
-    def _try_on(self, x: torch.Tensor) -> None:
-        """See that both networks fit the data before the first round."""
-        n = len(x)
-        z = self.game.latent(n, 0, "try").to(x)
-        try:
-            fake = ask(build.copy_of(self.state.generator), z)
-            logits = ask(build.copy_of(self.state.discriminator), x)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"a network does not fit z {tuple(z.shape)} or x {tuple(x.shape)} (encoded data): {error}"
-            ) from None
-        if fake.shape != x.shape:
-            raise UsageError(
-                f"the generator made {tuple(fake.shape)} from z {tuple(z.shape)}, expected {tuple(x.shape)}"
-            )
-        if logits.ndim == 0 or len(logits) != n:
-            raise UsageError(f"the discriminator gave {tuple(logits.shape)} for {n} samples, expected ({n},) logits")
-
-
-def _term(penalty: str | tuple[str, float] | Penalty | Term) -> Term:
-    if isinstance(penalty, Term):
-        return penalty
-    name, weight = penalty if isinstance(penalty, tuple) else (penalty, 1.0)
-    if isinstance(name, str):
-        return Term(name, lookup(PENALTIES, name, "penalty"), weight)
-    return Term(getattr(name, "__name__", "penalty"), name, weight)

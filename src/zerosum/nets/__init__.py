@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torch import nn
 
 from zerosum.nets import conv, mlp, residual
-from zerosum.nets.judge import Judge, LabelledGenerator, LabelledJudge, judges_alone
+from zerosum.nets.judge import Judge, LabelledGenerator, LabelledJudge, SteepJudge, judges_alone
 
 
 class Pair(NamedTuple):
@@ -45,4 +45,4 @@ NETS: dict[str, Pair] = {
     ),
 }
 
-__all__ = ["NETS", "Judge", "LabelledGenerator", "LabelledJudge", "Pair", "judges_alone"]
+__all__ = ["NETS", "Judge", "LabelledGenerator", "LabelledJudge", "Pair", "SteepJudge", "judges_alone"]
