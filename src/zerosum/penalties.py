@@ -28,12 +28,13 @@ PerSample = Float[Tensor, " n"]
 
 @dataclass(frozen=True)
 class Round:
-    """One meeting of D with a batch: what every penalty may look at."""
+    """One meeting of D with a batch: what every penalty may look at.
+
+    Data and samples are ready to be differentiated by, unless no penalty asks for more than it is told.
+    """
 
     real: Samples
-    """Data, ready to be differentiated by."""
     fake: Samples
-    """Samples, ready to be differentiated by."""
     real_logits: Logits
     fake_logits: Logits
     discriminator: Callable[[Samples], Logits]
