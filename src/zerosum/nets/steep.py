@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn.functional import conv2d, leaky_relu, linear, max_pool2d, relu
@@ -268,8 +268,14 @@ LEAKY = Choice(
 LARGEST = Choice(
     lambda h, options: torch.ops.aten.max_pool2d_with_indices(h, *options),
     lambda s, h, at, options: torch.ops.aten.max_pool2d_with_indices_backward(s, h, *options, at),
-    lambda t, h, at, options: t.flatten(2).gather(2, at.flatten(2)).view_as(at),
+    lambda t, h, at, options: at_places(t, at),
 )
+
+
+def at_places(t: Float[Tensor, "n c h w"], at: Int[Tensor, "n c h2 w2"]) -> Float[Tensor, "n c h2 w2"]:
+    """What t has at places numbered over h and w; channels come last, as for convolutions."""
+    of_t, of_at = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (t, at))
+    return of_t.gather(1, of_at).unflatten(1, at.shape[2:]).permute(0, 3, 1, 2)
 
 
 def largest(
