@@ -1,4 +1,4 @@
-"""A round with R1 + R2 where D tells its slopes with its logits, against one where autograd walks twice more.
+"""A round with a penalty where D tells its slopes with its logits, against one where autograd walks twice more.
 
     python benchmarks/slopes.py [RECIPE ...] [--rounds 100] [--turns 11]      MNIST under $ZEROSUM_DATA
 

@@ -48,4 +48,4 @@ def test_all_maps_of_a_d_with_channels_last_have_them_last(channels):
 def test_the_layer_from_a_grey_image_is_a_convolution():
     layer, x = Enter(1, 4, 1), torch.randn(3, 1, 5, 6)
     torch.testing.assert_close(layer(x), conv2d(x, layer.weight, layer.bias))
-    torch.testing.assert_close(layer(x.expand(3, 1, 5, 6)[:, :, ::2]), conv2d(x[:, :, ::2], layer.weight, layer.bias))
+    torch.testing.assert_close(layer(x[:, :, ::2]), conv2d(x[:, :, ::2], layer.weight, layer.bias))

@@ -15,9 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from zerosum.nets.steep import steep
+from zerosum.nets.steep import Samples, steep
 
-Samples = Float[Tensor, "n *shape"]
 Logits = Float[Tensor, " n"]
 Rows = Float[Tensor, "n f"]
 

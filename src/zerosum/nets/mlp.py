@@ -18,8 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from zerosum.nets.judge import Judge, Logits, Rows, Samples, spectrally_normed
+from zerosum.nets.judge import Judge, Logits, Rows, spectrally_normed
 from zerosum.nets.perceptron import steep_perceptron
+from zerosum.nets.steep import Samples
 
 Size = Annotated[int, Field(gt=0)]
 

@@ -20,7 +20,7 @@ measurements.
 Source: Shi et al. 2016, arXiv:1609.07009, for the two forms of one layer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -215,9 +215,15 @@ def quick_slope(
     few = kernel.shape[1] <= FEW and groups == 1 and dilation == (1, 1)
     if x.device.type == "cpu" and x.dtype != torch.float64 and square and few:
         return spread(slope, kernel, None, stride[0], padding[0], (x.shape[2], x.shape[3]))
+    return torchs_gradient(slope, x, kernel, (stride, padding, dilation, groups), 0)
+
+
+def torchs_gradient(slope: Tensor, x: Maps, kernel: Tensor, options: Sequence[Any], by: int) -> Tensor:
+    """Torch's own, of a convolution by its input (0) or its kernel (1)."""
+    stride, padding, dilation, groups = options
     fixed = None, stride, padding, dilation, False, [0, 0], groups
-    by_x: Tensor = torch.ops.aten.convolution_backward(slope, x, kernel, *fixed, [True, False, False])[0]
-    return by_x
+    found: Tensor = torch.ops.aten.convolution_backward(slope, x, kernel, *fixed, [by == 0, by == 1, False])[by]
+    return found
 
 
 class ToImage(torch.autograd.Function):

@@ -28,7 +28,7 @@ from torch.linalg import vecdot
 from torch.nn.functional import conv2d, leaky_relu, linear, max_pool2d, relu
 from torch.overrides import TorchFunctionMode
 
-from zerosum.nets.operators import plain, quick_linear, quick_slope
+from zerosum.nets.operators import plain, quick_linear, quick_slope, torchs_gradient
 
 Samples = Float[Tensor, "n *shape"]
 NONE = (None,) * 6
@@ -79,10 +79,11 @@ class Steep(torch.autograd.Function):
         walk.c = c
         wanted = [one for one in learned if one.requires_grad]
         v = torch.zeros_like(x) if v is None else v
-        bent, *found = torch.autograd.grad(slope, [x, *wanted], v, retain_graph=True, allow_unused=True)
+        by_x, *found = torch.autograd.grad(slope, [x, *wanted], v, retain_graph=True, allow_unused=True)
         by_learned = dict(zip(map(id, wanted), found, strict=True))
-        straight = None if c is None else over(c, x) * slope.detach()
-        by_x = straight if bent is None else bent if straight is None else bent.add_(straight)
+        if c is not None:
+            straight = over(c, x) * slope.detach()
+            by_x = straight if by_x is None else by_x + straight  # there is one already where activations are bent
         return None, by_x, *(by_learned.get(id(one)) for one in learned)
 
 
@@ -136,14 +137,6 @@ class Kind(NamedTuple):
     """(s, x, W, options) -> s x', over all samples."""
 
 
-def by_kernel(s: Tensor, x: Tensor, weight: Tensor, options: Sequence[Any]) -> Tensor:
-    """Torch's gradient of a convolution by its weights."""
-    stride, padding, dilation, groups = options
-    fixed = None, stride, padding, dilation, False, [0, 0], groups
-    found: Tensor = torch.ops.aten.convolution_backward(s, x, weight, *fixed, [False, True, False])[1]
-    return found
-
-
 KINDS: dict[Callable[..., Any], Kind] = {
     linear: Kind(
         2,
@@ -161,7 +154,7 @@ KINDS: dict[Callable[..., Any], Kind] = {
         4,
         lambda x, weight, bias, options: conv2d(x, weight, bias, *options),
         lambda s, x, weight, options: quick_slope(s, x, weight, *options),
-        by_kernel,
+        lambda s, x, weight, options: torchs_gradient(s, x, weight, options, 1),
     ),
 }
 """torch's call -> how it is differentiated."""
