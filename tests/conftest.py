@@ -15,6 +15,15 @@ def _random_state():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_folders(tmp_path_factory):
+    """Notes on runs and kept classifiers lie in folders of the tests' own, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("STATE", "CACHE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        yield
+
+
 @pytest.fixture
 def settings():
     """(*overrides) -> resolved settings of a small, quick game on the digits."""

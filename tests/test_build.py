@@ -1,11 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from zerosum import build, config
+from zerosum import build, config, permission
 from zerosum.data import from_array
 from zerosum.data.feed import feed
-from zerosum.errors import ConfigError
+from zerosum.errors import ConfigError, Untrusted
 from zerosum.losses import LOSSES
 from zerosum.schema import Choice, Latent
 
@@ -33,14 +35,39 @@ def test_a_loss_of_your_own_goes_by_its_path(tmp_path, monkeypatch):
         "from zerosum import LOSSES\nmy_loss = LOSSES['hinge']._replace(reads='mine')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    settings = build.resolve(config.load("digits", ['loss="my_costs:my_loss"']))
-    assert build.rules(settings).loss.reads == "mine"
+    with permission.granted(code=tmp_path):
+        settings = build.resolve(config.load("digits", ['loss="my_costs:my_loss"']))
+        assert build.rules(settings).loss.reads == "mine"
 
 
 @pytest.mark.parametrize("name", ["no_such_module:thing", "zerosum:nothing", "zerosum:", ":", "os:getcwd"])
 def test_a_path_that_leads_to_no_loss_is_refused(name):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError), permission.granted(code=Path.cwd()):
         build.resolve(config.load("digits", [f'loss="{name}"']))
+
+
+CODE = ['loss="os:getcwd"', 'nets.name="os:getcwd"', 'data="os:getcwd"', 'penalties=["os:getcwd"]',
+        'optimisers.generator="os:getcwd"']  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", CODE)
+def test_without_leave_no_code_is_imported(setting):
+    settings = config.load("digits", [setting])
+    with pytest.raises(Untrusted, match="os:getcwd"):
+        build.resolve(settings)
+    with pytest.raises(Untrusted, match="os:getcwd"), permission.granted(paths=True, downloads=True):
+        build.resolve(settings)
+    assert config.code_names(build.filled(settings, code=False)) == config.code_names(settings)
+    assert len(config.code_names(settings)) == 1
+
+
+def test_without_leave_no_path_is_opened(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    settings = config.load("digits", [f'data="{tmp_path / "x.npy"}"'])
+    with pytest.raises(Untrusted, match=r"x\.npy"):
+        build.open_data(settings)
+    with permission.granted(paths=True):
+        assert build.open_data(settings).shape == (2,)
 
 
 def test_resolving_fills_in_every_option_and_is_stable():

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from zerosum import build, checkpoint
+from zerosum import build, checkpoint, files
 from zerosum.errors import CheckpointError
 from zerosum.game import play
+from zerosum.run import RunFolder, sweep
 
-FACTS = {"fingerprint": "x", "data": {}}
+FACTS = {"fingerprint": "x", "data": {}, "run": "0" * 32}
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_the_newest_is_kept_and_older_ones_are_pruned(setup, tmp_path):
         advance(setup, 1)
         checkpoint.save(tmp_path, setup.state, FACTS, keep=2)
     assert [path.name for path in checkpoint.steps(tmp_path)] == ["000005", "000004"]
-    assert not list(tmp_path.glob("*.tmp-*"))
+    assert not list(tmp_path.glob(".zerosum-*"))
 
 
 def test_an_empty_folder_has_no_checkpoint(tmp_path):
@@ -131,16 +132,20 @@ def test_a_refusing_disk_leaves_the_older_checkpoint_and_no_rubbish(setup, two, 
     with pytest.raises(CheckpointError, match="No space left on device"):
         checkpoint.save(two, setup.state, FACTS, keep=3)
     assert checkpoint.load(two).step == 2
-    assert not list(two.glob("*.tmp-*"))
+    assert not list(two.glob(".zerosum-*"))
 
 
 def test_rubbish_of_a_dead_process_is_no_checkpoint_and_is_swept(two):
-    left = two / "000009.tmp-123"
+    run = RunFolder(two.parent / "run")
+    run.path.mkdir()
+    two.rename(run.checkpoints)
+    left = run.checkpoints / files.temporary_name()
     left.mkdir()
     (left / "players.safetensors").write_bytes(b"half")
-    assert checkpoint.load(two).step == 2
-    checkpoint.sweep(two)
+    assert checkpoint.load(run.checkpoints).step == 2
+    sweep(run)
     assert not left.exists()
+    assert checkpoint.load(run.checkpoints).step == 2
 
 
 def test_a_pickle_among_the_files_is_never_opened(two):
@@ -153,4 +158,4 @@ def test_a_pickle_among_the_files_is_never_opened(two):
 
 def test_no_random_state_is_saved(two):
     state = json.loads((two / "000002" / "state.json").read_text())
-    assert state.keys() == {"step", "extra", "fingerprint", "data"}
+    assert state.keys() == {"step", "extra", "fingerprint", "data", "run"}

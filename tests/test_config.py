@@ -326,8 +326,6 @@ WRONG_RECIPES = [
     "[data]\nname = 'ring'\nmodes = 1e999",
     "[data]\nname = 'ring'\nsigma = {}",
     "[nets.generator]\nwidth = []",
-    "[nets]\nname = 'json:dumps'",
-    "loss = 'os:getcwd'",
     "loss = 'os'",
     "[optimisers.generator]\nname = 'sgd'\nmomentum = 1.0",
     "'' = 1",

@@ -1,10 +1,11 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from zerosum import config, run
+from zerosum import config, files, run
 from zerosum.errors import RunError
 from zerosum.run import RunFolder
 
@@ -21,7 +22,7 @@ def begun():
     def begin(path, *overrides):
         folder = RunFolder(Path(path))
         run.make(folder)
-        run.write(folder.config, config.dumps(config.load("digits", overrides)).encode())
+        folder.write(folder.config, config.dumps(config.load("digits", overrides)).encode())
         return folder
 
     return begin
@@ -128,25 +129,26 @@ def test_a_lock_keeps_other_processes_out_and_dies_with_its_own(begun):
 
 def test_what_is_written_replaces_what_was_there_and_leaves_nothing_else():
     path = Path("file")
-    run.write(path, b"old")
-    run.write(path, b"new")
+    files.write(path, b"old")
+    files.write(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(Path().iterdir()) == [path]
 
 
-@pytest.mark.parametrize("fault", ["replace", "open"])
-def test_a_write_that_fails_leaves_the_old_content(monkeypatch, fault):
+@pytest.mark.parametrize("fault", ["replace", "open", "fsync"])
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(monkeypatch, fault):
     path = Path("file")
-    run.write(path, b"old")
+    files.write(path, b"old")
 
     def fail(*_, **__):
-        raise OSError("no space left")
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, fault, fail)
-        with pytest.raises(OSError, match="no space"):
-            run.write(path, b"new")
+        patch.setattr(os, fault, fail)
+        with pytest.raises(OSError, match="No space"):
+            files.write(path, b"new")
     assert path.read_bytes() == b"old"
+    assert list(Path().iterdir()) == [path]
 
 
 def test_readings_are_read_back_in_order(begun):

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zerosum import draws
-from zerosum.config import with_train
+from zerosum import draws, permission
+from zerosum.config import code_names, is_code, is_file, is_path, with_train
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.feed import feed
 from zerosum.data.record import Form
-from zerosum.errors import ConfigError
+from zerosum.errors import ConfigError, Untrusted, named
 from zerosum.lookup import expect, keywords, lookup, options
 from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
@@ -92,49 +92,74 @@ def resolve(config: Config) -> Config:
     return with_train(config, device=device, precision=precision, threads=threads)
 
 
-def filled(config: Config) -> Config:
-    """The same settings with every option filled in; what a machine decides stays open."""
+def filled(config: Config, code: bool = True) -> Config:
+    """The same settings with every option filled in; what a machine decides stays open.
+
+    Args:
+        config: Settings.
+        code: Whether names of code are followed. If not, nothing is imported, and the options of what is code stay as
+            they are given: nobody else knows them.
+    """
+    left = set() if code else {setting for setting, _ in code_names(config)}
+    parts: Tree = {}
+    if "nets.name" not in left:
+        parts["nets"] = _filled_nets(config)
+    if "loss" not in left:
+        parts["loss"] = _filled_loss(config)
+    moves: Tree = {}
+    for player in PLAYERS:
+        choice, where = getattr(config.optimisers, player), f"optimisers.{player}"
+        if where not in left:
+            moves[player] = _filled(choice, where, lookup(OPTIMISERS, choice.name, "optimiser"), takes=("parameters",))
+    parts["optimisers"] = config.optimisers.model_copy(update=moves)
+    for number, penalty in enumerate(config.penalties):
+        if f"penalties.{number}" not in left:
+            _term(penalty)
+    if "data" not in left or is_folder(config.data.name):
+        parts["data"] = _filled(_absolute(config.data), "data", _opener(config.data), takes=())
+    return config.model_copy(update=parts)
+
+
+def _filled_nets(config: Config) -> Nets:
     pair = _pair(config)
     nets = {
         "generator": options(config.nets.generator, "nets.generator", pair.generator, takes=("shape", "latent")),
         "discriminator": options(config.nets.discriminator, "nets.discriminator", pair.discriminator, takes=("shape",)),
     }
+    return config.nets.model_copy(update=nets)
+
+
+def _filled_loss(config: Config) -> Choice:
     loss = expect(Loss, lookup(LOSSES, config.loss.name, "loss"), f"loss = {config.loss.name}")
-    moves: Tree = {}
-    for player in PLAYERS:
-        choice = getattr(config.optimisers, player)
-        move = lookup(OPTIMISERS, choice.name, "optimiser")
-        moves[player] = _filled(choice, f"optimisers.{player}", move, takes=("parameters",))
-    for penalty in config.penalties:
-        _term(penalty)
     _refuse_contradictions(config, loss)
-    parts = {
-        "data": _filled(_absolute(config.data), "data", _opener(config.data), takes=()),
-        "nets": config.nets.model_copy(update=nets),
-        "loss": _filled(config.loss, "loss", loss.discriminator, loss.generator, takes=("real", "fake")),
-        "optimisers": config.optimisers.model_copy(update=moves),
-    }
-    return config.model_copy(update=parts)
+    return _filled(config.loss, "loss", loss.discriminator, loss.generator, takes=("real", "fake"))
 
 
 def open_data(config: Config) -> Data:
-    """The data set of the settings, looked at and found fit to train on."""
+    """The data set of the settings, looked at and found fit to train on.
+
+    Raises:
+        Untrusted: It is not one of DATASETS, and the command that runs may not open it (see `permission`).
+        ConfigError: There is no such data set, or it cannot be told what it is told.
+        DataError: It cannot be trained on.
+    """
+    name, allowed = config.data.name, permission.current()
+    if name not in DATASETS and not (allowed.code if is_code(name) else allowed.paths):
+        raise Untrusted(
+            f"the data that the settings name was not opened ({named(name)}), since this run was not made here. "
+            "`zerosum evaluate RUN --data PATH` names it; --trust follows the settings"
+        )
     opener = _opener(config.data)
     data = opener(**options(config.data.options, "data", opener))
-    return checked(expect(Data, data, f"data = {config.data.name}"))
-
-
-def is_file(name: str) -> bool:
-    """Whether a data set is named by its file: an ending tells, which no row of DATASETS has."""
-    return name.lower().endswith((".npy", ".npz", ".csv")) or (":" not in name and bool(Path(name).suffix))
+    return checked(expect(Data, data, f"data = {name}"))
 
 
 def is_folder(name: str) -> bool:
     """Whether a data set is named by a folder of pictures: one that is there, or a path without an ending."""
-    if name in DATASETS or ":" in name or not name:
+    if name in DATASETS or not name:
         return False
     try:
-        return Path(name).is_dir() or ("/" in name and not Path(name).suffix)
+        return Path(name).is_dir() or (is_path(name) and not is_file(name))
     except (OSError, ValueError):
         return False
 
@@ -324,7 +349,7 @@ def _usable(device: str) -> str:
     """
     try:
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, ImportError) as error:
         reason = re.split(r"[.!]\s|[.!]?\n|[.!]$", str(error), maxsplit=1)[0]  # less torch's table of kernels
         raise ConfigError(
             f"train.device = '{device}' cannot be used here: {reason}. The best there is here is {best_device()}"

@@ -3,35 +3,82 @@
     checkpoints/000500/players.safetensors      weights and buffers of G and D
                        average.safetensors      the moving average of G
                        optimizers.safetensors   what the optimisers remember
-                       state.json               round, seconds, data fingerprint, whatever else is in State.extra
+                       state.json               round, run, data fingerprint, whatever else is in State.extra
                        manifest.json            size and sha256 of each file, and of itself
 
-A checkpoint is written as 000500.tmp-PID, flushed to the disk, and renamed into place; only then are old ones removed.
-So at every instant one complete checkpoint exists. No random state is saved: there is none (see `draws`). Nothing is
-ever unpickled. A file with a single flipped bit is named, and the checkpoint before it is used.
+A checkpoint is written under a temporary name, flushed to the disk, and renamed into place; only then are old ones
+removed. So at every instant one complete checkpoint exists. No random state is saved: there is none (see `draws`).
+
+Nothing is ever unpickled. A checkpoint is believed once its five files are regular ones of the right size and sha256,
+it lies under its own round, belongs to this run, and holds just the tensors, of shape and type, that the networks and
+their optimisers have. A file with a single flipped bit is named, and the checkpoint before it is used.
 """
 
 import hashlib
 import json
+import math
 import os
-import re
-import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zerosum.errors import CheckpointError, DataError
+from zerosum import files
+from zerosum.errors import CheckpointError, DataError, Diverged, named
+from zerosum.files import GIB, KIB, MIB
 from zerosum.parallel import Team
-from zerosum.rules import State
+from zerosum.rules import Player, State
+from zerosum.run.folder import STEP, Say, remove_checkpoint, silent
 
 MANIFEST = "manifest.json"
+STATE = "state.json"
+TENSORS = ("players.safetensors", "average.safetensors", "optimizers.safetensors")
+CONTENTS = (*TENSORS, STATE)
+"""What the manifest lists."""
+
+HEADER = 64 * KIB
+"""Bytes of a file of tensors beside their own numbers and 256 for each name."""
+
+UNREAD = 100
+"""A file that is only verified, not used, may be so many times as large as the average, or a GiB."""
+
+LOOKS = 20
+"""How often checkpoints are looked for anew while a training writes and removes them, a twentieth of a second apart."""
+
+PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
+
+
+class Likeness(NamedTuple):
+    """What a tensor has to be like."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')} {list(self.shape)}"
+
+
+Layout = dict[str, dict[str, Likeness]]
+"""File ("players", "average", "optimizers") -> name of a tensor -> what it is like."""
+
+Fits = Callable[[dict[str, Any]], Layout]
+"""What state.json holds -> the layout of those files that are wanted; the others are verified and not kept.
+
+May raise CheckpointError, where state.json does not hold what it should.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,73 +94,166 @@ class Checkpoint:
 
 
 def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
-    """Write a checkpoint of the state, then remove all but the newest `keep`.
+    """Write a checkpoint of the state, then remove all older ones but the newest `keep`.
 
     Args:
         folder: The run's checkpoints.
         state: What to save.
-        facts: Further numbers and texts for state.json.
+        facts: Further numbers and texts for state.json; "run" is what the run is known by.
         keep: How many complete checkpoints stay.
 
     Raises:
         CheckpointError: The disk refused; the checkpoints before it are untouched.
     """
     target = folder / f"{state.step:06d}"
-    temporary = folder / f"{target.name}.tmp-{os.getpid()}"
+    temporary = folder / files.temporary_name()
+    contents = _contents(state, facts)
     try:
-        _write(temporary, _contents(state, facts))
-        if target.exists():
-            shutil.rmtree(target)  # the same round, played again after it was found damaged
+        _write(temporary, contents)
+        if not remove_checkpoint(target):  # the same round, played again after it was found damaged
+            raise OSError(None, "files that are none of a checkpoint lie there")
         temporary.rename(target)
         _flush_folder(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"cannot save {target}: {error.strerror or error}. Older checkpoints are intact"
-        ) from None
-    for path in steps(folder)[keep:]:
-        shutil.rmtree(path, ignore_errors=True)
+    except (OSError, MemoryError) as error:
+        remove_checkpoint(temporary)
+        needed = sum(map(len, contents.values()))
+        why = "there is not enough memory"
+        if isinstance(error, OSError):
+            why = files.reason(OSError(error.errno, error.strerror or str(error), str(target)), needed)
+        raise CheckpointError(f"cannot save {named(target)}: {why}. Older checkpoints are intact") from None
+    for path in [path for path in steps(folder) if int(path.name) <= state.step][keep:]:
+        remove_checkpoint(path)
     return target
 
 
-def load(folder: Path, say: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+def refuse_non_finite(state: State) -> None:
+    """Stop where a weight, an average or what an optimiser remembers is no longer finite: it must never be saved.
+
+    Raises:
+        Diverged: With the name of the first such tensor.
+    """
+    for name, tensor in tensors_of(state).items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            of_d = name.startswith(("discriminator.", "the memory of discriminator."))
+            player: Player = "discriminator" if of_d else "generator"
+            bad = tensor[~torch.isfinite(tensor)][0].item()
+            raise Diverged(state.step, player, f"tensor {name}", bad)
+
+
+def load(folder: Path, say: Say = silent, run: str | None = None, fits: Fits | None = None) -> Checkpoint | None:
     """The newest checkpoint that verifies; None where there is none at all.
+
+    A training beside may write and remove checkpoints meanwhile: where none of those that were listed is whole and the
+    list has changed, it is looked at anew.
 
     Args:
         folder: The run's checkpoints.
-        say: Told about each damaged one that is passed over.
+        say: Told about each damaged one that is passed over, once it is known which is used instead.
+        run: What the run is known by; None: not known, any run's will do.
+        fits: What the tensors have to be like; None: all are kept, unchecked.
 
     Raises:
         CheckpointError: There are checkpoints, and every one is damaged.
     """
-    faults = []
-    for path in steps(folder):
-        try:
-            checkpoint = read(path)
-        except CheckpointError as error:
-            faults.append(str(error))
-            continue
-        for fault in faults:
-            say(f"{fault}; using {path.name} instead")
-        return checkpoint
+    faults: list[str] = []
+    for _ in range(LOOKS):
+        listed, faults = steps(folder), []
+        for path in listed:
+            try:
+                checkpoint = read(path, run, fits)
+            except CheckpointError as error:
+                faults += [str(error)] if path.exists() else []
+                continue
+            for fault in faults:
+                say(f"{fault}; using {path.name} instead")
+            return checkpoint
+        if steps(folder) == listed:
+            break
+        time.sleep(0.05)
     if faults:
         raise CheckpointError("no checkpoint is whole:\n  " + "\n  ".join(faults) + "\n--fresh starts the run over")
     return None
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, run: str | None = None, fits: Fits | None = None) -> Checkpoint:
     """One checkpoint, once every byte of it has been compared with the manifest.
 
+    Args:
+        path: Its folder.
+        run: What its run is known by; None: any run's will do.
+        fits: What its tensors have to be like; None: all are kept, unchecked.
+
     Raises:
-        CheckpointError: A file is missing, of another size or has other content; it is named.
+        CheckpointError: A file is missing, no regular one, of another size or has other content, or a tensor is not
+            what it should be; it is named.
     """
-    return _opened(path, {name: _verified(path, name, *facts) for name, facts in _manifest(path).items()})
-
-
-def _opened(path: Path, contents: dict[str, bytes]) -> Checkpoint:
-    tensors = {Path(name).stem: from_bytes(data) for name, data in contents.items() if name.endswith(".safetensors")}
-    state = json.loads(contents["state.json"])
+    if not files.is_folder(path):
+        raise _damaged(path, "it is no folder")
+    table = _manifest(path)
+    state = _state(path, _verified(path, STATE, table[STATE], 64 * MIB), run)
+    layout = fits(state) if fits else None
+    average = sum(one.nbytes for one in (layout or {}).get("average", {}).values())
+    tensors = {}
+    for name in TENSORS:
+        stem = name.removesuffix(".safetensors")
+        if layout is not None and stem not in layout:
+            _verify(path, name, table[name], max(UNREAD * average, GIB))
+            continue
+        most = GIB * KIB if layout is None else _most(layout[stem])
+        tensors[stem] = _parsed(path, name, _verified(path, name, table[name], most))
+        if layout is not None:
+            refuse_others(tensors[stem], layout[stem], f"checkpoint {path.name} does not fit: {name}", stem)
     return Checkpoint(state["step"], path, tensors, state)
+
+
+def refuse_others(found: dict[str, Tensor], wanted: dict[str, Likeness], where: str, stem: str) -> None:
+    """Make sure that tensors are those that are wanted, by name, shape and type.
+
+    What an optimiser remembers of a weight may be missing as a whole: it has not moved yet.
+
+    Raises:
+        CheckpointError: One is missing, not wanted, or of another shape or type.
+    """
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in wanted:
+            raise CheckpointError(f"{where}: it holds {ascii(name)[:80]}, which is no tensor of this run")
+        if name not in found:
+            weight = name.rpartition(".")[0] + "."
+            if stem == "optimizers" and not any(other.startswith(weight) for other in found):
+                continue
+            raise CheckpointError(f"{where}: {name} is missing")
+        like = Likeness(tuple(found[name].shape), found[name].dtype)
+        if like != wanted[name]:
+            raise CheckpointError(f"{where}: {name} is {like}, expected {wanted[name]}")
+
+
+def layout_of(state: State) -> Layout:
+    """What a checkpoint of this state holds, to resume from.
+
+    Each optimiser makes one step without a gradient, to show what it remembers: whoever asks must `restore` afterwards.
+    """
+    players = {f"{player}.{name}": one for player in PLAYERS for name, one in likeness(getattr(state, player)).items()}
+    memory: dict[str, Tensor] = {}
+    for player, optimiser in state.optimisers.items():
+        _move_nowhere(optimiser)
+        memory |= _memory(optimiser, f"{player}.")
+    remembered = {name: Likeness(tuple(one.shape), one.dtype) for name, one in memory.items()}
+    return {"players": players, "average": likeness(state.average), "optimizers": remembered}
+
+
+def likeness(net: nn.Module) -> dict[str, Likeness]:
+    """What the tensors of a network are like, by name."""
+    return {name: Likeness(tuple(one.shape), one.dtype) for name, one in net.state_dict().items()}
+
+
+def _move_nowhere(optimiser: Optimizer) -> None:
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    before = [weight.grad for weight in weights]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimiser.step()
+    for weight, gradient in zip(weights, before, strict=True):
+        weight.grad = gradient
 
 
 def restore(checkpoint: Checkpoint, state: State) -> None:
@@ -142,7 +282,10 @@ def spread(state: State, team: Team) -> None:
     names = json.loads(team.from_leader(json.dumps(list(contents)).encode()))
     received = {name: team.from_leader(contents.get(name, b"")) for name in names}
     if not team.leads:
-        restore(_opened(Path("the state of process 0"), received), state)
+        path = Path("the state of process 0")
+        tensors = {name.removesuffix(".safetensors"): _parsed(path, name, received[name]) for name in TENSORS}
+        told = json.loads(received[STATE])
+        restore(Checkpoint(told["step"], path, tensors, told), state)
 
 
 def tensors_of(state: State) -> dict[str, Tensor]:
@@ -173,19 +316,11 @@ def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> No
 
 
 def steps(folder: Path) -> list[Path]:
-    """The complete checkpoints, newest first."""
-    if not folder.is_dir():
+    """The checkpoints, newest first."""
+    if not files.is_folder(folder):
         return []
-    found = [path for path in folder.iterdir() if re.fullmatch(r"\d{6,}", path.name) and path.is_dir()]
+    found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.name), reverse=True)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what an earlier process left half-written; call it only while holding the run's lock."""
-    for path in folder.glob("*.tmp-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in folder.parent.rglob(".tmp-*"):
-        path.unlink(missing_ok=True)
 
 
 def _contents(state: State, facts: dict[str, Any]) -> dict[str, bytes]:
@@ -233,26 +368,17 @@ def _remember(optimiser: Optimizer, tensors: dict[str, Tensor], prefix: str) -> 
 
 def _fill(net: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
     mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    try:
-        net.load_state_dict(mine)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} holds other networks: {error}") from None
+    refuse_others(mine, likeness(net), f"{path} holds other networks", "players")
+    net.load_state_dict(mine)
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:
     folder.mkdir()
     for name, data in contents.items():
-        _write_through(folder / name, data)
+        files.write_through(folder / name, data)
     table = {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in contents.items()}
-    _write_through(folder / MANIFEST, _sealed(table))
+    files.write_through(folder / MANIFEST, _sealed(table))
     _flush_folder(folder)
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def _flush_folder(path: Path) -> None:
@@ -271,24 +397,87 @@ def _sealed(table: dict[str, list[Any]]) -> bytes:
     return line + b"\n" + hashlib.sha256(line).hexdigest().encode()
 
 
-def _manifest(path: Path) -> dict[str, tuple[int, str]]:
+class Facts(NamedTuple):
+    """What the manifest says of a file."""
+
+    size: int
+    digest: str
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"checkpoint {path.name} is damaged: {why}")
+
+
+def _manifest(path: Path) -> dict[str, Facts]:
     try:
-        content = (path / MANIFEST).read_bytes()
+        content = files.read(path / MANIFEST, 64 * KIB)
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path.name} is damaged: {MANIFEST}: {error.strerror}") from None
+        raise _damaged(path, f"{MANIFEST}: {files.reason(error)}") from None
     line, _, seal = content.partition(b"\n")
     if hashlib.sha256(line).hexdigest().encode() != seal:
-        raise CheckpointError(f"checkpoint {path.name} is damaged: {MANIFEST} does not match its own sha256")
-    return {name: (size, digest) for name, (size, digest) in json.loads(line).items()}
-
-
-def _verified(path: Path, name: str, size: int, digest: str) -> bytes:
+        raise _damaged(path, f"{MANIFEST} does not match its own sha256")
     try:
-        data = (path / name).read_bytes()
+        table = {name: Facts(*facts) for name, facts in json.loads(line).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise _damaged(path, f"{MANIFEST} is no table of files") from None
+    if sorted(table) != sorted(CONTENTS):
+        raise _damaged(path, f"{MANIFEST} lists other files than {', '.join(CONTENTS)}")
+    if not all(type(size) is int and isinstance(digest, str) for size, digest in table.values()):
+        raise _damaged(path, f"{MANIFEST} is no table of files")
+    return table
+
+
+def _state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
+    """What state.json holds, once it is seen to be that of this round of this run."""
+    try:
+        state = json.loads(content)
+    except (ValueError, RecursionError):
+        raise _damaged(path, f"{STATE} is no JSON") from None
+    kinds: dict[str, type] = {"step": int, "run": str, "fingerprint": str, "extra": dict, "data": dict}
+    odd = [key for key, kind in kinds.items() if not isinstance(state, dict) or type(state.get(key)) is not kind]
+    if odd:
+        raise _damaged(path, f"{STATE} does not say what it should: {', '.join(odd)}")
+    if state["step"] != int(path.name):
+        raise _damaged(path, f"it is the one of round {state['step']}, renamed")
+    if run is not None and state["run"] != run:
+        raise CheckpointError(f"checkpoint {path.name} belongs to another run")
+    found: dict[str, Any] = state
+    return found
+
+
+def _most(wanted: dict[str, Likeness]) -> int:
+    """Bytes that a file of these tensors may have."""
+    return HEADER + sum(one.nbytes + 256 + 2 * len(name) for name, one in wanted.items())
+
+
+def _parsed(path: Path, name: str, content: bytes) -> dict[str, Tensor]:
+    try:
+        return from_bytes(content)
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        raise _damaged(path, f"{name}: {str(error)[:200]}") from None
+
+
+def _verified(path: Path, name: str, facts: Facts, most: int) -> bytes:
+    """A file's content, once it is what the manifest says."""
+    return b"".join(_pieces(path, name, facts, most))
+
+
+def _verify(path: Path, name: str, facts: Facts, most: int) -> None:
+    """The same without keeping it."""
+    for _ in _pieces(path, name, facts, most):
+        pass
+
+
+def _pieces(path: Path, name: str, facts: Facts, most: int) -> Iterator[bytes]:
+    try:
+        size = files.regular(path / name, most).st_size
+        if size != facts.size:
+            raise _damaged(path, f"{name} has {size} bytes, expected {facts.size}")
+        digest = hashlib.sha256()
+        for piece in files.pieces(path / name, most):
+            digest.update(piece)
+            yield piece
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path.name} is damaged: {name}: {error.strerror}") from None
-    if len(data) != size:
-        raise CheckpointError(f"checkpoint {path.name} is damaged: {name} has {len(data)} bytes, expected {size}")
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise CheckpointError(f"checkpoint {path.name} is damaged: {name} does not match its sha256")
-    return data
+        raise _damaged(path, f"{name}: {files.reason(error)}") from None
+    if digest.hexdigest() != facts.digest:
+        raise _damaged(path, f"{name} does not match its sha256")

@@ -7,14 +7,15 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from importlib.resources import files
-from pathlib import Path
+from importlib import resources
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, get_args
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from zerosum.errors import ConfigError, unknown
+from zerosum import files
+from zerosum.errors import ConfigError, named, unknown
 from zerosum.schema import Config, Tree
 
 FREE = (
@@ -27,9 +28,16 @@ AUTOMATIC = ("device", "precision", "threads")
 """Settings of `train` that a machine decides where the user does not, and that then stay with the run."""
 
 
+FILES = (".npy", ".npz", ".csv")
+"""Endings of files that hold data: no row of DATASETS and no callable has one."""
+
+MOST = 4 * files.MIB
+"""Bytes of a recipe."""
+
+
 def recipes() -> dict[str, Path]:
     """Name and file of every recipe that comes with zerosum."""
-    folder = Path(str(files("zerosum"))) / "recipes"
+    folder = Path(str(resources.files("zerosum"))) / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
@@ -45,9 +53,10 @@ def recipe_text(recipe: str) -> str:
     if not recipe.endswith(".toml"):
         raise ConfigError(unknown("recipe", recipe, known) + ". A file of your own ends in .toml")
     try:
-        return Path(recipe).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"cannot read the recipe {recipe}: {error}") from None
+        return files.read(Path(recipe), MOST, follow=True).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = files.reason(error) if isinstance(error, OSError) else error
+        raise ConfigError(f"cannot read the recipe {named(recipe)}: {why}") from None
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
@@ -189,13 +198,57 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
+def is_file(name: str) -> bool:
+    """Whether a data set is named by its file: an ending tells."""
+    return name.lower().endswith(FILES) or (":" not in name and bool(Path(name).suffix))
+
+
+def is_path(name: str) -> bool:
+    r"""Whether a data set is named by where it lies; told from the name alone, without a look at the disk.
+
+    >>> [is_path(name) for name in ("points.csv", "/a/b", r"C:\b", "a/b", "mnist", "my_lab:faces")]
+    [True, True, True, True, False, False]
+    """
+    whole = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
+    return whole or is_file(name) or (":" not in name and "/" in name)
+
+
+def is_code(name: str) -> bool:
+    """Whether a name is that of something to import, "module:name"."""
+    return ":" in name and not is_path(name)
+
+
+def code_names(config: Config) -> list[tuple[str, str]]:
+    """Every setting whose value is code, and the code: nothing else in the settings is ever imported."""
+    named_rows = [
+        ("data", config.data.name),
+        ("nets.name", config.nets.name),
+        ("loss", config.loss.name),
+        *((f"penalties.{number}", penalty.name) for number, penalty in enumerate(config.penalties)),
+        ("optimisers.generator", config.optimisers.generator.name),
+        ("optimisers.discriminator", config.optimisers.discriminator.name),
+    ]
+    return [(setting, name) for setting, name in named_rows if (is_code(name) if setting == "data" else ":" in name)]
+
+
 def dumps(config: Config) -> str:
     """The settings as TOML; what is absent (None) is left out.
 
     >>> load("digits") == check(parse(dumps(load("digits"))))
     True
+
+    Raises:
+        ConfigError: A text in it holds bytes that are no UTF-8: TOML has no way to say them.
     """
+    odd = [key for key, value in flat(config.model_dump()).items() if isinstance(value, str) and not is_text(value)]
+    if odd:
+        raise ConfigError(f"{odd[0]} holds bytes that are no UTF-8 text; give another name")
     return tomli_w.dumps(_present(config.model_dump(exclude_none=True)), multiline_strings=False)
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can say it: a name of a file may hold any bytes."""
+    return value == value.encode(errors="replace").decode()
 
 
 def _present(tree: Tree) -> Tree:

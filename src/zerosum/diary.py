@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zerosum import checkpoint, checkup, config, diagnostics, pictures, run
+from zerosum import checkpoint, checkup, config, diagnostics, files, permission, pictures, run
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.diagnostics import Verdict
+from zerosum.errors import named
 from zerosum.parallel import Team
-from zerosum.run import RunFolder
+from zerosum.run import RunFolder, trust
 from zerosum.sampling import Sampler, form_to
 
 Report = dict[str, Any]
@@ -48,6 +49,8 @@ class Diary:
     """What the diagnosis has named so far."""
     say: Callable[[str], None] = lambda _: None
     """Told in a sentence what a user should know."""
+    identity: str = ""
+    """What the run is known by: the same in all of its checkpoints."""
 
     @property
     def team(self) -> Team:
@@ -66,20 +69,34 @@ class Diary:
         state, facts = self.setup.state, self._facts
         for note in (*self.setup.data.notes, *company(self.setup)):
             self.say(note)
-        saved = checkpoint.load(self.folder.checkpoints, self.say)
+        known = self.folder.identity(self.say)
+        fits = lambda _: checkpoint.layout_of(state)  # noqa: E731
+        saved = checkpoint.load(self.folder.checkpoints, self.say, known, fits)
+        self.identity = run.new_identity() if saved is None else saved.state["run"]
         if saved is not None:
             checkpoint.refuse_other_data(saved, self.setup.data.name, facts["fingerprint"])
             checkpoint.restore(saved, state)
             self.say(f"resumed from round {state.step} in {self.folder.path}" + self._other_company())
-        run.write(self.folder.config, config.dumps(self.setup.config).encode())
+        self.folder.write(self.folder.config, config.dumps(self.setup.config).encode())
+        if saved is None:
+            began = {"run": self.identity, **environment()}
+            self.folder.write(self.folder.environment, json.dumps(began, indent=1).encode())
+        self._remember()
         run.cut(self.folder, state.step)
-        self.history = list(map(dict, diagnostics.checkups(run.read(self.folder))))
+        self.history = list(map(dict, diagnostics.checkups(run.read(self.folder, self.say))))
         self._diagnose()
         if self.setup.data.kind == "images":
-            run.write(self.folder.real, real_sheet(self.setup.data))
+            self.folder.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
-            run.write(self.folder.environment, json.dumps(environment(), indent=1).encode())
             self._save()
+
+    def _remember(self) -> None:
+        """Note that the run is made here, so that other commands may follow its names."""
+        try:
+            trust.remember(self.folder, permission.current().code or Path.cwd())
+        except OSError as error:
+            why = f"{named(error.filename)}: {files.reason(error)}"
+            self.say(f"it cannot be noted that this run is made here ({why}); other commands will want --trust")
 
     def _other_company(self) -> str:
         """What to say where a run goes on with more or fewer processes than before."""
@@ -116,7 +133,12 @@ class Diary:
         return new
 
     def save(self) -> None:
-        """Write a checkpoint, once all processes are seen to hold the same, and what the diagnosis says at it."""
+        """Write a checkpoint, once all processes are seen to hold the same, and what the diagnosis says at it.
+
+        Raises:
+            Diverged: A weight, an average or an optimiser's memory is not finite; nothing is written.
+        """
+        checkpoint.refuse_non_finite(self.setup.state)
         self._refuse_differences()
         if self.team.leads:
             self._save()
@@ -127,14 +149,15 @@ class Diary:
 
     def _save(self) -> None:
         keep = self.setup.config.train.keep
-        checkpoint.save(self.folder.checkpoints, self.setup.state, self._facts, keep)
+        facts = {"run": self.identity, **self._facts}
+        checkpoint.save(self.folder.checkpoints, self.setup.state, facts, keep)
         diagnostics.record(self.folder, self.verdicts, self.setup.state.step)
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""
         if not self.team.leads:
             return
-        run.write(self.folder.sample(self.setup.state.step), picture(self.setup))
+        self.folder.write(self.folder.sample(self.setup.state.step), picture(self.setup))
 
     @cached_property
     def health(self) -> checkup.Checkup:

@@ -7,34 +7,43 @@ checks itself.
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from zerosum import permission
 from zerosum.config import explain
-from zerosum.errors import ConfigError, unknown
+from zerosum.errors import ConfigError, Untrusted, named, unknown
 from zerosum.schema import Tree
 
 T = TypeVar("T")
 
 
 def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
-    """The row of that name, or the object at "module:name".
+    """The row of that name, or the object at "module:name", which only some commands may import (see `permission`).
 
     Raises:
         ConfigError: There is no such row, or nothing to import.
+        Untrusted: It is code, and the command that runs may not import it.
     """
     if name in table:
         return table[name]
     if ":" not in name:
-        raise ConfigError(unknown(kind, name, table) + '. One of your own is written "module:name"')
+        raise ConfigError(unknown(kind, named(name), table) + '. One of your own is written "module:name"')
+    folder = permission.current().code
+    if folder is None:
+        raise Untrusted(f"the {kind} '{named(name)}' is code, which was not imported. --trust says that it may be")
     module, _, attribute = name.partition(":")
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last: what stands there takes no other module's place
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"the {kind} '{name}' cannot be imported: {error}") from None
+        where = f". Modules of your own are looked for in {folder}" if isinstance(error, ModuleNotFoundError) else ""
+        raise ConfigError(f"the {kind} '{named(name)}' cannot be imported: {error}{where}") from None
 
 
 def options(

@@ -1,4 +1,4 @@
-"""Memory that one round frees is kept for the next.
+"""Memory: what one round frees is kept for the next; how much there is, and whether it ran out.
 
 By default, C's allocator on Linux gives large blocks back to the system and asks for them again in the next round; the
 system then has to hand over each page anew, empty. Kept, a round in float32 takes five sixths of the time
@@ -6,6 +6,7 @@ system then has to hand over each page anew, empty. Kept, a round in float32 tak
 """
 
 import ctypes
+import os
 import platform
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -23,3 +24,21 @@ def keep_freed() -> bool:
         return False
     set_option = ctypes.CDLL(None).mallopt
     return bool(set_option(MMAP_THRESHOLD, LARGEST_BLOCK) and set_option(TRIM_THRESHOLD, MOST_KEPT))
+
+
+def total() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not say."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; torch says so in words.
+
+    >>> ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"))
+    True
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))

@@ -4,27 +4,40 @@
 samples, the first ten of a hundred are the same as ten, and no batch size shows in them.
 """
 
+import math
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from zerosum import build, checkpoint, pictures
-from zerosum.checkpoint import Checkpoint
+from zerosum import build, checkpoint, files, memory, pictures
+from zerosum.checkpoint import Checkpoint, Layout
+from zerosum.config import is_code
 from zerosum.data.record import Form
-from zerosum.errors import CheckpointError, UsageError, unknown
+from zerosum.errors import CheckpointError, ConfigError, UsageError, named, unknown
+from zerosum.files import write
 from zerosum.game import ask
 from zerosum.nets import LabelledGenerator
 from zerosum.parallel import ALONE, Team
 from zerosum.precision import dtype_of
-from zerosum.run import RunFolder, write
+from zerosum.run import RunFolder, owned, trust
+from zerosum.run.folder import Say, refuse_name, silent
 from zerosum.schema import Config
+
+LARGEST = 2**31
+"""Numbers in one sample."""
+
+Side = Annotated[int, Field(ge=1, le=LARGEST)]
 
 BLOCK = 256
 """Samples that are made at a time; each block has latents of its own."""
@@ -45,16 +58,23 @@ class Samples:
     def __len__(self) -> int:
         return len(self.array)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the samples; the ending says how.
 
         .png: one sheet, or a plot of points. .gif: one image after the other. .npz: `samples`, and `labels` where there
-        are any. .csv: points, one a line. A folder (no ending): one .png for each image.
+        are any. .csv: points, one a line. A folder (no ending): one .png for each image, and nothing else in it.
+
+        Args:
+            path: Where to. A file that is there is replaced, a run's own files never.
+            force: Write into a folder that is not empty, too; samples of an earlier draw are removed from it.
 
         Raises:
-            UsageError: Another ending, or one that does not suit the samples.
+            UsageError: Another ending, or one that does not suit the samples, or a place that holds something else.
+            SystemFault: The disk refused.
         """
-        path = Path(path)
+        path = refuse_name(path, "the file to write")
+        if owned(path):
+            raise UsageError(f"{named(path)} belongs to a run, whose files are not overwritten; choose another place")
         images = self.array.ndim == 4
         writers: dict[tuple[str, bool], Callable[[Path], None]] = {
             (".png", True): self._save_sheet,
@@ -68,12 +88,16 @@ class Samples:
         writer = writers.get((path.suffix.lower(), images))
         if writer is None:
             possible = ".png, .gif, .npz or a folder" if images else ".png, .npz or .csv"
-            raise UsageError(f"cannot write {'images' if images else 'points'} to {path}: give {possible}")
+            raise UsageError(f"cannot write {'images' if images else 'points'} to {named(path)}: give {possible}")
+        if writer == self._save_folder:
+            _refuse_folder(path, force)
+        elif os.path.lexists(path) and not (path.is_symlink() or files.is_regular(path)):
+            raise UsageError(f"cannot write {named(path)}: what is there is no regular file")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             writer(path)
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+            raise UsageError(f"cannot write {named(path)}: {files.reason(error, self.array.nbytes)}") from None
         return path
 
     def _save_sheet(self, path: Path) -> None:
@@ -93,12 +117,37 @@ class Samples:
 
     def _save_csv(self, path: Path) -> None:
         names = ",".join(f"x{number}" for number in range(1, self.array.shape[1] + 1))
-        np.savetxt(path, self.array, delimiter=",", header=names, comments="", fmt="%.9g")
+        buffer = BytesIO()
+        np.savetxt(buffer, self.array, delimiter=",", header=names, comments="", fmt="%.9g")
+        write(path, buffer.getvalue())
 
     def _save_folder(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
+        for earlier in path.iterdir():
+            if _OF_A_DRAW.fullmatch(earlier.name) and not files.is_folder(earlier):
+                earlier.unlink()
         for number, image in enumerate(self.array):
             write(path / f"{number:06d}.png", pictures.png(pictures.single(image)))
+
+
+_OF_A_DRAW = re.compile(r"\d{6,}\.png")
+
+
+def _refuse_folder(path: Path, force: bool) -> None:
+    """Make sure that a folder will hold one draw.
+
+    Raises:
+        UsageError: Something is in it already, or it is no folder.
+    """
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise UsageError(f"cannot write a folder of images to {named(path)}: what is there is no folder")
+    if not force and any(path.iterdir()):
+        raise UsageError(
+            f"{named(path)} is not empty, and a folder holds one draw. Give another one; with --force, samples of an "
+            "earlier draw are removed from it and everything else stays"
+        )
 
 
 class Sampler:
@@ -109,6 +158,7 @@ class Sampler:
         form: What a sample looks like.
         latent: (n, seed, *key) -> noise z (n, size).
         round: Whether z is normal, and so lies near a sphere.
+        step: The round of the run at which it was saved; None: not saved.
     """
 
     def __init__(
@@ -117,19 +167,29 @@ class Sampler:
         form: Form,
         latent: Callable[..., Tensor],
         round: bool = True,
+        step: int | None = None,
     ) -> None:
-        self.generator, self.form, self.latent, self.round = generator, form, latent, round
+        self.generator, self.form, self.latent, self.round, self.step = generator, form, latent, round, step
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "cpu") -> "Sampler":
+    def load(cls, run: str | Path, device: str = "cpu", *, trusted: bool = False, say: Say = silent) -> "Sampler":
         """The averaged generator of a run, from its newest whole checkpoint.
+
+        Args:
+            run: The run folder.
+            device: Where samples are made.
+            trusted: Whether code that the run's settings name may be imported though it was not made here.
+            say: Told of damaged checkpoints that were passed over.
 
         Raises:
             RunError: There is no run.
             CheckpointError: It has no checkpoint yet, or none is whole.
+            Untrusted: The run was not made here, and its settings name code.
         """
         folder = RunFolder(Path(run))
-        return cls.of(folder.read_config(), newest(folder), device)
+        config = folder.read_config()
+        with trust.permitted(folder, config, trusted):
+            return cls.of(config, newest(folder, config, say), device)
 
     @classmethod
     def of(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
@@ -138,7 +198,7 @@ class Sampler:
         dtype = dtype_of(config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
         checkpoint.restore_average(saved, generator)
-        return cls(generator, form, build.latent(config.latent), config.latent.law == "normal")
+        return cls(generator, form, build.latent(config.latent), config.latent.law == "normal", saved.step)
 
     @torch.no_grad()
     def draw(self, n: int, seed: int = 0, label: str | None = None, team: Team = ALONE) -> Samples:
@@ -157,6 +217,12 @@ class Sampler:
             raise UsageError(f"cannot make {n} samples: ask for at least 1")
         if seed < 0:
             raise UsageError(f"seed = {seed}: expected 0 or more")
+        needed, there = n * math.prod(self.form.shape) * (1 if self.form.kind == "images" else 4), memory.total()
+        if there is not None and 2 * needed > there:  # blocks, and the whole that is put together from them
+            raise UsageError(
+                f"{n:,} samples take {2 * needed / 1e9:,.1f} GB of memory, this machine has {there / 1e9:,.1f}. "
+                "Ask for fewer, with several seeds"
+            )
         asked = self._class_of(label)
         count = -(-n // BLOCK)
         samples = team.dealt_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
@@ -225,16 +291,39 @@ class Sampler:
         return (every if asked is None else torch.full((BLOCK,), asked)).to(self._like.device)
 
 
-def newest(folder: RunFolder) -> Checkpoint:
-    """The newest whole checkpoint of a run.
+def newest(folder: RunFolder, config: Config, say: Say = silent) -> Checkpoint:
+    """The newest whole checkpoint of a run, of which the average is kept; see `checkpoint.load`.
+
+    Args:
+        folder: The run.
+        config: Its settings.
+        say: Told of damaged ones that were passed over.
 
     Raises:
         CheckpointError: It has none yet, or none is whole.
     """
-    saved = checkpoint.load(folder.checkpoints)
+    saved = checkpoint.load(folder.checkpoints, say, folder.identity(say), partial(average_of, config))
     if saved is None:
-        raise CheckpointError(f"{folder.path} has no checkpoint yet")
+        raise CheckpointError(
+            f"{named(folder.path)} has no checkpoint yet, so there is no generator. "
+            f"Play the run first: zerosum train {named(folder.config)} --out {named(folder.path)}"
+        )
     return saved
+
+
+def average_of(config: Config, state: dict[str, Any]) -> Layout:
+    """What the tensors of the averaged generator are like, told without the memory that they take.
+
+    Raises:
+        CheckpointError: state.json and the settings do not describe a generator.
+    """
+    own_code = is_code(config.nets.name)  # whose maker may not know of devices
+    try:
+        with torch.device("cpu" if own_code else "meta"):
+            net = build.new_generator(config, form_from(state["data"])).to(dtype_of(config.train.precision))
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint {state['step']:06d} does not fit the run's settings: {error}") from None
+    return {"average": checkpoint.likeness(net)}
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -256,7 +345,35 @@ def form_to(form: Form) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(form).items()}
 
 
+class _Form(BaseModel):
+    """A `Form` in a file that may have been changed by anybody."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["images", "points"]
+    shape: tuple[Side, ...]
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
+    classes: tuple[str, ...] | None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "_Form":
+        axes = {"images": 3, "points": 1}[self.kind]
+        numbers = {1, *self.shape[:1]} if self.kind == "points" else {1}
+        fits = len(self.shape) == axes and {len(self.shift), len(self.scale)} <= numbers
+        if not fits or math.prod(self.shape) > LARGEST or 0 in self.scale:
+            raise ValueError("shape, shift and scale do not agree")
+        return self
+
+
 def form_from(facts: dict[str, Any]) -> Form:
-    """The same, read back."""
-    known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-    return Form(**known)
+    """The same, read back.
+
+    Raises:
+        CheckpointError: It is not what a data set looks like.
+    """
+    try:
+        return Form(**dict(_Form.model_validate(facts)))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise CheckpointError(f"{where or 'data'} in state.json is not what a data set looks like") from None

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from types import FrameType
@@ -19,11 +20,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zerosum import build, checkpoint, config, memory, run
+from zerosum import build, checkpoint, config, memory, permission, run
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.diary import Diary, Report
-from zerosum.errors import ConfigError, DataError, Diverged, Stopped
+from zerosum.errors import ConfigError, DataError, Diverged, Stopped, SystemFault
 from zerosum.game import play
 from zerosum.parallel import ALONE, Team, restarted
 from zerosum.rules import Batches, Game, Player, Readings, State
@@ -63,6 +64,7 @@ def fit(
     *,
     data: Data | None = None,
     fresh: bool = False,
+    force: bool = False,
     until_finished: bool = False,
     say: Callable[[str], None] = lambda _: None,
     team: Team = ALONE,
@@ -76,6 +78,7 @@ def fit(
         folder: The run's; other processes are kept out of it.
         data: The data set, if it is open already.
         fresh: Erase what is there and start over.
+        force: Play in a folder that holds other things and no run, too; they stay.
         until_finished: Stop when samples no longer get better (`diagnostics.finished`), at the latest after all rounds.
         say: Told in a sentence what a user should know.
         team: The processes that play together.
@@ -88,18 +91,23 @@ def fit(
         RunError: The folder is busy, holds another run or cannot be written to.
         DataError: The data cannot be trained on, or is not what the run began with.
         CheckpointError: No checkpoint could be read or written.
-        Diverged: A cost or gradient is not finite; the last checkpoint is from before.
+        Diverged: A cost, a gradient or a weight is not finite; the last checkpoint is from before.
         Lost: Another process died, hangs or holds other numbers.
+        SystemFault: The disk is full, the folder closed or gone, or memory is short.
         Stopped: A signal came; the round is finished and saved.
     """
     fresh = fresh and not restarted()  # started anew after a loss, it goes on
+    if team.leads:
+        run.refuse_strangers(folder, force)
     settings = config.with_train(settings, processes=team.size)
-    settings = agreed(settings if fresh else run.adopt(settings, folder), team)
-    until_finished = team.from_leader(bytes([until_finished])) == b"\1"
-    settle(settings)
-    with team.in_turn():  # the first of each machine may have to download
-        data = data or build.open_data(settings)
-    setup = build.assemble(settings, data, team)
+    # whoever trains asks for what the settings name
+    with permission.granted(code=Path.cwd(), paths=True, downloads=True):
+        settings = agreed(settings if fresh else run.adopt(settings, folder), team)
+        until_finished = team.from_leader(bytes([until_finished])) == b"\1"
+        settle(settings)
+        with team.in_turn():  # the first of each machine may have to download
+            data = data or build.open_data(settings)
+        setup = build.assemble(settings, data, team)
     refuse_other_data(setup)
     with open_for(setup, folder, fresh):
         diary = Diary(setup, folder, say=say)
@@ -107,6 +115,8 @@ def fit(
         try:
             if not (until_finished and diary.finished()):
                 yield from _guarded(setup, diary, until_finished)
+        except (MemoryError, RuntimeError) as error:
+            raise short_of_memory(setup, error) or error from None
         except Diverged as error:
             good = checkpoint.steps(folder.checkpoints)[:1]
             if good:
@@ -114,6 +124,18 @@ def fit(
                     f"The last good checkpoint is {good[0]}. The same settings end here again: try a smaller rate"
                 )
             raise
+
+
+def short_of_memory(setup: Setup, error: Exception) -> SystemFault | None:
+    """What to say where a round asked for more memory than there is; None where it failed for another reason."""
+    if not memory.ran_out(error):
+        return None
+    game = setup.config.game
+    return SystemFault(
+        f"round {setup.state.step + 1}: there is not enough memory. Make game.batch smaller (it is {game.batch}; "
+        f"--accumulate {2 * game.accumulate} with half of it plays the same game), or the networks. "
+        "What was saved before is intact"
+    )
 
 
 def agreed(settings: Config, team: Team) -> Config:
@@ -160,7 +182,7 @@ def open_for(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None]:
         if fresh:
             run.erase(folder)
         run.refuse_changes(setup.config, folder)
-        checkpoint.sweep(folder.checkpoints)
+        run.sweep(folder)
         yield
 
 
@@ -272,12 +294,17 @@ def describe(moment: Moment, game: Game, team: Team = ALONE) -> Report:
 
 @contextmanager
 def asked_to_stop() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM comes; a second signal ends the process at once."""
+    """A list that is empty until SIGINT, SIGTERM or SIGHUP comes; a second signal ends the process at once.
+
+    What the process was told to ignore, it still ignores: `nohup` does that, and a shell in the background.
+    """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield came  # signals reach only the main thread
         return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    asking = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in asking}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def take(number: int, frame: FrameType | None) -> None:
         came.append(number)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zerosum import files
 from zerosum.app.catalogue import catalogue
 from zerosum.errors import UsageError
 
@@ -150,7 +151,7 @@ def test_samples_are_saved_and_described(zerosum, trained, tmp_path):
     out_file = tmp_path / "x.npz"
     code, out, _ = zerosum("sample", str(trained), "-n", "5", "--seed", "2", "--out", str(out_file), "--json")
     assert code == 0
-    assert one_line(out) == {"path": str(out_file), "n": 5, "seed": 2, "shape": [5, 8, 8, 1]}
+    assert one_line(out) == {"path": str(out_file), "n": 5, "seed": 2, "shape": [5, 8, 8, 1], "step": 3}
     with np.load(out_file) as archive:
         assert (archive["samples"].dtype, archive["samples"].shape) == (np.uint8, (5, 8, 8, 1))
     sheet = tmp_path / "x.png"
@@ -236,14 +237,20 @@ def test_a_network_of_no_size_is_refused(zerosum, size):
     assert zerosum("show", "digits", "--set", f"nets.generator.{size}")[0] == 2
 
 
-def test_a_full_disk_is_named_in_a_sentence(zerosum, place, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_is_named_in_a_sentence_with_what_is_needed_and_free(zerosum, place, monkeypatch):
+    append = files.append
 
-    monkeypatch.setattr("zerosum.run.append", full)
+    def full(path, content):
+        if path.name == "readings.jsonl":
+            raise OSError(28, "No space left on device")
+        append(path, content)
+
+    monkeypatch.setattr(files, "append", full)
     code, out, err = zerosum("train", "digits", "--steps=1", "--device=cpu", "--json", *SMALL)
-    assert (code, out) == (1, "")
-    assert err.splitlines()[-1] == "error: [Errno 28] No space left on device"
+    error = one_line(out)
+    assert (code, error["exit_code"], error["kind"]) == (3, 3, "SystemFault")
+    assert "cannot write runs/digits/readings.jsonl: No space left on device: 0.00 MB are needed" in error["error"]
+    assert err.splitlines()[-1] == f"error: {error['error']}"
 
 
 USAGE = [

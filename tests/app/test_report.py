@@ -185,7 +185,7 @@ def test_json_and_python_say_where_it_is(zerosum, copied):
 def test_without_a_checkpoint_the_way_out_is_said(zerosum, copied):
     shutil.rmtree(copied.checkpoints)
     code, out, err = zerosum("report", str(copied.path), "--json")
-    assert (code, out) == (3, "")
+    assert (code, json.loads(out)["exit_code"]) == (3, 3)
     assert "Play the run first" in err
     with pytest.raises(CheckpointError):
         report.write(copied)

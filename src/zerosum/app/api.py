@@ -5,10 +5,12 @@ run.sample(64).save("digits.png")
 """
 
 import json
+import os
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from tempfile import TemporaryDirectory
@@ -16,15 +18,15 @@ from typing import Any
 
 import torch
 
-from zerosum import build, checkpoint, config, diagnostics, evaluation, parallel, run, training
-from zerosum.data import Data
+from zerosum import build, config, diagnostics, evaluation, parallel, permission, run, training
+from zerosum.data import DATASETS, Data
 from zerosum.diagnostics import Verdict
-from zerosum.errors import UsageError, ZerosumError
+from zerosum.errors import SystemFault, UsageError, ZerosumError, named, printable
 from zerosum.evaluation import Row
 from zerosum.metrics.classes import ClassTable
 from zerosum.metrics.density import mode_coverage
 from zerosum.parallel import Team
-from zerosum.run import RunFolder
+from zerosum.run import RunFolder, trust
 from zerosum.sampling import Sampler, Samples
 from zerosum.schema import Config
 
@@ -35,11 +37,29 @@ LOOKED_AT = 2500
 """Samples from which mode coverage is computed, as in the published tables."""
 
 
+def warn(sentence: str) -> None:
+    """Say what a user should know as a Python warning."""
+    warnings.warn(printable(sentence), stacklevel=3)
+
+
+def told(sentence: str) -> None:
+    """Say what a user should know on standard output."""
+    print(printable(sentence))  # noqa: T201  what `say` is for, unless the caller has something better
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run that was begun: what its folder holds."""
+    """A run that was begun: what its folder holds.
+
+    Args:
+        folder: Where it lies.
+        trusted: Whether code and data that its settings name are used though it was not made here.
+        say: Told in a sentence of whatever is damaged and was passed over.
+    """
 
     folder: RunFolder
+    trusted: bool = False
+    say: Callable[[str], None] = field(default=warn, repr=False, compare=False)
 
     @property
     def path(self) -> Path:
@@ -53,7 +73,16 @@ class Run:
 
     def readings(self) -> list[dict[str, Any]]:
         """Every logged round, oldest first."""
-        return run.read(self.folder)
+        return run.read(self.folder, self.say)
+
+    def sampler(self) -> Sampler:
+        """The averaged generator of the newest whole checkpoint.
+
+        Raises:
+            CheckpointError: There is none.
+            Untrusted: The run was not made here, and its settings name code.
+        """
+        return Sampler.load(self.path, trusted=self.trusted, say=self.say)
 
     def sample(self, n: int, seed: int = 0, label: str | None = None) -> Samples:
         """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same ones.
@@ -66,13 +95,15 @@ class Run:
             label: The class to ask for, of a generator that is told classes.
         """
         with parallel.joined(WAIT, "cpu") as team:
-            return Sampler.load(self.path).draw(n, seed, label, team)
+            return self.sampler().draw(n, seed, label, team)
 
     def walk(self, stations: int, seed: int = 0, label: str | None = None) -> Samples:
         """Samples on a closed walk through that many random latents."""
-        return Sampler.load(self.path).walk(stations, seed, label=label)
+        return self.sampler().walk(stations, seed, label=label)
 
-    def evaluate(self, n: int | None = None, features: str | None = None, seed: int = 0) -> list[Row]:
+    def evaluate(
+        self, n: int | None = None, features: str | None = None, seed: int = 0, data: str | Path | None = None
+    ) -> list[Row]:
         """Measure the samples, beside what held-out data and noise score; the numbers are added to metrics.jsonl.
 
         In a script that torchrun starts, the processes share the work.
@@ -81,17 +112,30 @@ class Run:
             n: Samples; as many as there are held-out rows if absent.
             features: pixels, classifier, inception or "module:callable"; what suits the data if absent.
             seed: Of the samples.
+            data: Where the data lies, if not where the settings say; it must be the same data.
         """
         with parallel.joined(WAIT, "cpu") as team:
-            rows = evaluation.evaluate(self.folder, n, features, seed, team=team)
+            step, rows = evaluation.evaluate(
+                self.folder, n, features, seed, team=team, trusted=self.trusted, data=data, say=self.say
+            )
         if team.leads:
-            evaluation.record(self.folder, rows, int(checkpoint.steps(self.folder.checkpoints)[0].name))
+            try:
+                evaluation.record(self.folder, rows, step)
+            except SystemFault as error:
+                self.say(f"the numbers are not kept: {error}")
         return rows
 
-    def classes(self, features: str | None = None) -> ClassTable:
-        """Distances of the data's classes to each other, beside two halves of each: does the distance see them?"""
-        data = build.open_data(self.config)
-        return evaluation.between_classes(data, evaluation.extractor(features, data))
+    def classes(self, features: str | None = None, data: str | Path | None = None) -> ClassTable:
+        """Distances of the data's classes to each other, beside two halves of each: does the distance see them?
+
+        Args:
+            features: As for `evaluate`.
+            data: Where the data lies, if not where the settings say.
+        """
+        settings = self.config
+        with trust.permitted(self.folder, settings, self.trusted):
+            opened = build.open_data(settings) if data is None else evaluation.named_data(settings, data)
+        return evaluation.between_classes(opened, evaluation.extractor(features, opened))
 
     def diagnose(self) -> list[Verdict]:
         """Answer, from the readings alone: is the run healthy, how can one tell, which setting should change?
@@ -99,22 +143,26 @@ class Run:
         Returns:
             A verdict for each question, and one on progress; they are written to verdicts.json, too.
         """
-        return diagnostics.diagnose_run(self.folder)
+        return diagnostics.diagnose_run(self.folder, self.say)
 
     def verdict(self) -> str:
         """The diagnosis in one sentence."""
         return diagnostics.headline(diagnostics.of_run(self.folder))
 
-    def report(self) -> Path:
+    def report(self, out: str | Path | None = None) -> Path:
         """Write report.html into the run folder: one file that needs nothing else.
 
+        Args:
+            out: Another file to write instead.
+
         Raises:
-            RunError: The folder cannot be written to.
+            SystemFault: The folder cannot be written to.
             CheckpointError: There is no checkpoint to make samples from.
+            Untrusted: The run was not made here, and its settings name code.
         """
         from zerosum.app.report import write  # the page's templates are loaded only where they are asked for
 
-        return write(self.folder)
+        return write(self.folder, None if out is None else Path(out), self.trusted, self.say)
 
     def conclude(self, say: Callable[[str], None]) -> None:
         """Write the report of a run that has just been played; whatever keeps it from being written is said.
@@ -123,8 +171,8 @@ class Run:
         """
         try:
             self.report()
-        except Exception as error:
-            say(f"no report: {type(error).__name__}: {error}. `zerosum report {self.path}` tries again")
+        except (ZerosumError, OSError, MemoryError) as error:
+            say(f"no report: {error}. `zerosum report {named(self.path)}` tries again")
 
     def picture(self) -> Path | None:
         """The newest picture of samples."""
@@ -133,7 +181,7 @@ class Run:
 
     def summary(self, played: int) -> dict[str, Any]:
         """What came of a training of which `played` rounds were played just now."""
-        last = (self.readings() or [{"step": 0, "seconds": 0.0, "samples_per_second": 0.0}])[-1]
+        last = {"step": 0, "seconds": 0.0, "samples_per_second": 0.0, **(self.readings() or [{}])[-1]}
         return {
             "run": str(self.path),
             "steps": last["step"],
@@ -152,8 +200,8 @@ class Run:
 
         None where the density of the data is not known.
         """
-        sampler = Sampler.load(self.path)
-        if sampler.form.kind == "images" or build.is_on_disk(self.config.data.name):
+        sampler = self.sampler()
+        if sampler.form.kind == "images" or self.config.data.name not in DATASETS:
             return None  # without opening the data, which may be large
         mixture = build.open_data(self.config).mixture
         if mixture is None:
@@ -163,17 +211,44 @@ class Run:
         return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.near, "samples": LOOKED_AT}
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, *, trust: bool = False) -> Run:
     """Open a run folder, or the run of that name under runs/.
+
+    Args:
+        path: The folder, or a name under runs/.
+        trust: Whether code and data that the run's settings name are used though it was not made on this machine, at
+            this place. Code that a run names can do whatever you can do.
 
     Raises:
         RunError: There is no such run.
     """
-    return Run(run.open_folder(path))
+    return Run(run.open_folder(path), trust)
+
+
+def refuse_place(run_: Run, out: str, force: bool) -> Path:
+    """Where something that is made of a run may be written.
+
+    Args:
+        run_: The run.
+        out: Where the user wants it.
+        force: Whether a file that is there may be replaced.
+
+    Raises:
+        UsageError: There is something already, or it is the run's, or the data that it was trained on.
+    """
+    path = run.folder.refuse_name(out, "--out")
+    data = run_.config.data.name
+    of_data = Path(os.path.abspath(data)) if config.is_path(data) else None  # noqa: PTH100  the disk is not asked
+    here = {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100
+    if run.owned(path) or any(of_data and (place == of_data or of_data in place.parents) for place in here):
+        raise UsageError(f"{named(path)} belongs to the run or is its data, which is not overwritten; choose another")
+    if path.suffix and os.path.lexists(path) and not force:
+        raise UsageError(f"{named(path)} is there already. Give another --out, or --force to replace it")
+    return path
 
 
 def settings_of(
-    recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None
+    recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None, code: bool = True
 ) -> tuple[Config, Data | None]:
     """Settings of a recipe; without one, of the recipe that suits the data, with the data if it was opened.
 
@@ -183,10 +258,11 @@ def settings_of(
         recipe: A name, a .toml file, or None.
         overrides: "section.key=value".
         say: Told why a recipe was chosen.
+        code: Whether code that they name is looked at.
     """
     wanted = config.load(recipe or "digits", overrides)
     if recipe is not None or wanted.data.name == "digits":
-        return build.filled(wanted), None
+        return build.filled(wanted, code), None
     data = build.open_data(build.filled(wanted))
     recipe, changes, why = build.suited(data)
     say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
@@ -207,10 +283,11 @@ def train(
     accumulate: int | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
+    force: bool = False,
     until: str | None = None,
     report: bool = True,
     set: Sequence[str] = (),
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = told,
 ) -> Run:
     """Train a recipe, or take it up where it was left.
 
@@ -227,6 +304,7 @@ def train(
         accumulate: Passes in one step, whose gradients add up to that of a batch so many times as large.
         out: The run folder; runs/NAME if absent.
         fresh: Erase what is there and start over.
+        force: Play in a folder that holds other things and no run, too; they stay.
         until: "finished": stop when the samples no longer get better.
         report: Write report.html at the end, which takes a few seconds.
         set: Further settings, "section.key=value".
@@ -240,26 +318,29 @@ def train(
     """
     finished = asks_until_finished(until)
     overrides = overrides_of(data, steps, minutes, seed, device, precision, processes, accumulate) + list(set)
-    settings, opened = settings_of(recipe, overrides, say)
+    with permission.granted(code=Path.cwd(), paths=True, downloads=True):
+        settings, opened = settings_of(recipe, overrides, say)
     if settings.train.processes > 1 and not parallel.under_torchrun():
-        return _launched(settings, run.choose_folder(settings, out), fresh, until, say)
+        flags = [*["--fresh"] * fresh, *["--force"] * force, *(["--until", until] if until else [])]
+        return _launched(settings, run.choose_folder(settings, out), flags, say)
     with parallel.joined(settings.train.timeout, settings.train.device) as team:
         folder = folder_of(settings, out, team)
         say = say if team.leads else silence
-        moments = training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=say, team=team)
+        moments = training.fit(
+            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, team=team
+        )
         deque(moments, maxlen=0)
-    run_ = Run(folder)
+    run_ = Run(folder, trusted=True)
     if report and team.leads:
         run_.conclude(say)
     return run_
 
 
-def _launched(settings: Config, folder: RunFolder, fresh: bool, until: str | None, say: Callable[[str], None]) -> Run:
+def _launched(settings: Config, folder: RunFolder, flags: Sequence[str], say: Callable[[str], None]) -> Run:
     """Train in several processes: the command line does, with these settings whole."""
     with TemporaryDirectory() as place:
         recipe = Path(place) / "recipe.toml"
         recipe.write_text(config.dumps(settings), encoding="utf-8")
-        flags = [*["--fresh"] * fresh, *(["--until", until] if until else [])]
         command = [sys.executable, "-m", "zerosum", "train", str(recipe), "--out", str(folder.path), "--json", *flags]
         with Popen(command, stdout=DEVNULL, stderr=PIPE, text=True, encoding="utf-8") as process:
             for line in process.stderr or ():
@@ -268,7 +349,7 @@ def _launched(settings: Config, folder: RunFolder, fresh: bool, until: str | Non
         error = ZerosumError(f"{settings.train.processes} processes ended with exit code {process.returncode}")
         error.exit_code = process.returncode
         raise error
-    return Run(folder)
+    return Run(folder, trusted=True)
 
 
 def folder_of(settings: Config, out: str | Path | None, team: Team) -> RunFolder:

@@ -1,16 +1,16 @@
 """The command line: one command is one call; imports stand inside the commands, so that --help answers at once."""
 
-import json
 import os
-import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zerosum.errors import Lost, Stopped, UsageError, ZerosumError
+from zerosum import permission
+from zerosum.app import console
+from zerosum.app.console import answer, follows, tell
+from zerosum.errors import Lost, UsageError, named
 
 app = typer.Typer(
     help="Train generative adversarial networks on your own data, and know whether it worked.",
@@ -24,6 +24,10 @@ Recipe = Annotated[str | None, typer.Argument(help="A name (see `zerosum list re
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one line of JSON on standard output.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 DataRoot = Annotated[str | None, typer.Option(help="Where data sets lie; else $ZEROSUM_DATA, else the cache folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over what is there; a run's own files never.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Use code and data that the run names, though it was not made here.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting: section.key=value. May be repeated.")]
 
 
@@ -40,7 +44,10 @@ def train(
     device: Device = None,
     precision: Annotated[str | None, typer.Option(help="auto, bfloat16, float32 or float64.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Erase what is there and start over.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Erase the run that is there and start over.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Play in a folder that holds other things, too; they stay.")
+    ] = False,
     processes: Annotated[int | None, typer.Option(help="Processes on this machine that share every batch.")] = None,
     accumulate: Annotated[
         int | None, typer.Option(help="Passes in one step: as with a batch so many times as large.")
@@ -52,6 +59,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Play two rounds, write nothing, say what to expect.")
     ] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Import code of your own in a dry run, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe, or take up a run where it was left: the same command resumes."""
@@ -62,12 +70,17 @@ def train(
     look_under(data_root)
     finished = api.asks_until_finished(until)
     overrides = api.overrides_of(data, steps, minutes, seed, device, precision, processes, accumulate) + (set_ or [])
-    settings, opened = api.settings_of(recipe, overrides, tell)
     if dry_run:
         from zerosum.app.rehearsal import rehearse
 
-        answer(rehearse(settings, opened), as_json, show_rehearsal)
+        with permission.granted(code=Path.cwd() if trust else None, paths=True):
+            facts = rehearse(*api.settings_of(recipe, overrides, tell))
+        answer(facts, as_json, show_rehearsal)
         return
+    if trust:
+        raise UsageError("--trust belongs to --dry-run: a training imports what its recipe names")
+    with permission.granted(code=Path.cwd(), paths=True, downloads=True):
+        settings, opened = api.settings_of(recipe, overrides, tell)
     if settings.train.processes > 1 and not parallel.under_torchrun():
         from zerosum.app.launching import launch
 
@@ -75,13 +88,16 @@ def train(
     with parallel.joined(settings.train.timeout, settings.train.device) as team:
         folder = api.folder_of(settings, out, team)
         say = tell if team.leads else api.silence
-        moments = training.fit(settings, folder, data=opened, fresh=fresh, until_finished=finished, say=say, team=team)
+        moments = training.fit(
+            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, team=team
+        )
         if team.leads:
-            moments = with_events(with_bar(moments, settings.train.steps, as_json), folder.events)
+            moments = with_events(with_bar(moments, settings.train.steps, as_json), folder.events, tell)
         played = sum(1 for _ in moments)
     if team.leads:
-        api.Run(folder).conclude(tell)
-        answer(api.Run(folder).summary(played), as_json, show_trained)
+        run = api.Run(folder, trusted=True, say=tell)
+        run.conclude(tell)
+        answer(run.summary(played), as_json, show_trained)
 
 
 @app.command()
@@ -90,19 +106,25 @@ def sample(
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
     label: Annotated[str | None, typer.Option(help="The class to ask for.")] = None,
-    out: Annotated[Path, typer.Option(help="x.png, x.npz, x.csv, walk.gif or a folder.")] = Path("samples.png"),
+    out: Annotated[str, typer.Option(help="x.png, x.npz, x.csv, walk.gif or a folder.")] = "samples.png",
+    force: Force = False,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Make samples with a trained generator; a .gif walks through n latents."""
     from zerosum.app import api
 
-    source = api.load(run)
-    film = out.suffix.lower() == ".gif"
+    source = opened(run, trust)
+    place = api.refuse_place(source, out, force)
+    sampler = source.sampler()
+    film = place.suffix.lower() == ".gif"
     samples = source.walk(n, seed, label) if film else source.sample(n, seed, label)
     if follows():
         return
-    path = samples.save(out)
-    facts = {"path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape)}
+    path = samples.save(place, force=force)
+    facts = {
+        "path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape), "step": sampler.step,
+    }  # fmt: skip
     answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
 
 
@@ -118,21 +140,22 @@ def evaluate(
     classes: Annotated[
         bool, typer.Option("--classes", help="Instead: the Frechet distance of each class of the data to each.")
     ] = False,
+    data: Annotated[str | None, typer.Option(help="Where the run's data lies, if not where it says.")] = None,
     data_root: DataRoot = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a run's samples, beside what real data and noise score."""
-    from zerosum.app import api
     from zerosum.app.evaluating import class_square, table
     from zerosum.evaluation import facts
 
     look_under(data_root)
     if classes:
-        found = api.load(run).classes(features)
+        found = opened(run, trust).classes(features, data)
         square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.sees}
         answer(square, as_json, lambda _: class_square(found))
         return
-    rows = api.load(run).evaluate(n, features, seed)
+    rows = opened(run, trust).evaluate(n, features, seed, data)
     answer({"metrics": [facts(row) for row in rows]}, as_json, lambda _: table(rows))
 
 
@@ -146,14 +169,17 @@ def diagnose(
     from zerosum.app.diagnosing import page
     from zerosum.run import open_folder
 
-    verdicts = diagnostics.diagnose_run(open_folder(run))
+    verdicts = diagnostics.diagnose_run(open_folder(run), tell)
     answer({"verdicts": [verdict.facts() for verdict in verdicts]}, as_json, lambda _: page(verdicts))
 
 
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
+    out: Annotated[str | None, typer.Option(help="Another file; report.html in the run folder if absent.")] = None,
     data_root: DataRoot = None,
+    force: Force = False,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a run's report: one HTML file with verdicts, samples, curves and metrics, which needs nothing else."""
@@ -163,7 +189,9 @@ def report(
 
     look_under(data_root)
     began = perf_counter()
-    path = api.load(run).report()
+    source = opened(run, trust)
+    place = None if out is None else api.refuse_place(source, out, force)
+    path = source.report(place)
     facts = {"path": str(path), "seconds": round(perf_counter() - began, 2)}
     answer(facts, as_json, lambda facts: f"report:   {facts['path']}\nwritten in {facts['seconds']:.1f} s")
 
@@ -212,7 +240,7 @@ def show(
     from zerosum import config
     from zerosum.app import api
 
-    settings, _ = api.settings_of(recipe, set_ or [])
+    settings, _ = api.settings_of(recipe, set_ or [], code=False)
     answer(settings.model_dump(mode="json"), as_json, lambda _: config.dumps(settings).rstrip())
 
 
@@ -224,17 +252,18 @@ def copy(
 ) -> None:
     """Copy a recipe into a file of your own, to edit and to train."""
     from zerosum import config
-    from zerosum.run import write
+    from zerosum.files import reason, write
 
     text = config.recipe_text(recipe)
     if file.suffix != ".toml":
         raise UsageError(f"{file}: the name of a recipe's file ends in .toml")
     try:
-        if file.exists():
-            raise UsageError(f"{file} is there already; give another name")
+        if os.path.lexists(file):
+            raise UsageError(f"{named(file)} is there already; give another name")
         write(file, text.encode())
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+        why = reason(error) if isinstance(error, OSError) else error
+        raise UsageError(f"cannot write {named(file)}: {why}") from None
     answer(
         {"path": str(file)}, as_json, lambda facts: f"{facts['path']}: edit it, then `zerosum train {facts['path']}`"
     )
@@ -248,27 +277,21 @@ def doctor(as_json: AsJson = False) -> None:
     answer(examine(), as_json, show_facts)
 
 
+def opened(run: str, trust: bool) -> Any:
+    """A run that a command reads: what is damaged in it is told on standard error."""
+    from dataclasses import replace
+
+    from zerosum.app import api
+
+    return replace(api.load(run, trust=trust), say=console.once(tell))
+
+
 def look_under(data_root: str | None) -> None:
     """Say where data sets lie, if the user does."""
     if data_root:
         from zerosum.data.mnist import VARIABLE
 
         os.environ[VARIABLE] = data_root
-
-
-def answer(facts: Any, as_json: bool, show: Callable[[Any], str]) -> None:
-    """One line of JSON, or a text for people, on standard output; of several processes, one speaks."""
-    if follows():
-        return
-    text = json.dumps(facts, allow_nan=False, default=str) if as_json else show(facts)
-    encoding = sys.stdout.encoding or "utf-8"  # of a console that may not know every letter
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    sys.stdout.flush()
-
-
-def tell(sentence: str) -> None:
-    """Something a user should know, on standard error."""
-    sys.stderr.write(sentence + "\n")
 
 
 def show_trained(facts: dict[str, Any]) -> str:
@@ -310,42 +333,10 @@ def show_facts(facts: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in a sentence and an exit code, never in a traceback."""
-    try:
-        app(standalone_mode=True)
-    except Stopped as error:
-        if not follows():
-            tell(f"{error}\ngo on with: {again(sys.argv)}")
-        sys.exit(error.exit_code)
-    except Lost as error:
+    console.open_streams()
+    code = console.run(lambda: app(standalone_mode=False), sys.argv)
+    if code == Lost.exit_code:
         from zerosum.app.launching import leave
 
-        tell(f"{of_process()}error: {error}")
-        leave(error.exit_code)
-    except ZerosumError as error:
-        tell(of_process() + "\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
-        sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a drive that went away
-        tell(f"{of_process()}error: {error}")
-        sys.exit(1)
-
-
-def among_others() -> bool:
-    """Whether torchrun has started several processes; `parallel` knows it too, and imports torch."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def of_process() -> str:
-    """Which of several processes speaks."""
-    return f"process {os.environ['RANK']}: " if among_others() else ""
-
-
-def follows() -> bool:
-    """Whether this is one of several processes, and not the one that writes and speaks."""
-    return among_others() and os.environ["RANK"] != "0"
-
-
-def again(argv: list[str]) -> str:
-    """The command that goes on: the same, less --fresh."""
-    words = [Path(argv[0]).name.replace("__main__.py", "zerosum"), *(word for word in argv[1:] if word != "--fresh")]
-    launched = among_others() and "--processes" not in words
-    return f"torchrun ... -m {shlex.join(words)}" if launched else shlex.join(words)
+        leave(code)
+    sys.exit(code)

@@ -20,7 +20,7 @@ from zerosum.claims import costs, divergence, trained
 from zerosum.claims.lines import penalised
 from zerosum.errors import UsageError
 from zerosum.losses import LOSSES
-from zerosum.run import write
+from zerosum.files import write
 from zerosum.theory import bilinear, dirac, hopping
 from zerosum.theory.divergences import jsd, kl
 from zerosum.theory.quadrature import numbers

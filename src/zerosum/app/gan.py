@@ -6,12 +6,13 @@ gan.sample(64)
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from zerosum import build, config, training
+from zerosum import build, config, permission, training
 from zerosum.data import Data, checked, from_array
 from zerosum.data.feed import feed
 from zerosum.errors import UsageError
@@ -56,17 +57,18 @@ class GAN:
     ) -> None:
         name = loss if isinstance(loss, str) else next(iter(LOSSES))
         overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
-        self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
-        rules, rows = build.rules(self.config), self.config.game
-        self.game = replace(
-            rules,
-            parts=ALONE.parts(rules.batch, rows.accumulate),
-            loss=rules.loss if isinstance(loss, str) else loss,
-            value=rules.value if isinstance(loss, str) else loss.discriminator,
-            penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
-            one_pass=judges_alone(discriminator),  # else your D may look at a batch as a whole
-        )
-        self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config), self.game.parts)
+        with permission.granted(code=Path.cwd()):
+            self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
+            rules, rows = build.rules(self.config), self.config.game
+            self.game = replace(
+                rules,
+                parts=ALONE.parts(rules.batch, rows.accumulate),
+                loss=rules.loss if isinstance(loss, str) else loss,
+                value=rules.value if isinstance(loss, str) else loss.discriminator,
+                penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
+                one_pass=judges_alone(discriminator),  # else your D may look at a batch as a whole
+            )
+            self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config), self.game.parts)
         self.readings: list[dict[str, Any]] = []
         """A line every `train.log_every` rounds."""
         self._data: Data | None = None

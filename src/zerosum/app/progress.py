@@ -1,11 +1,15 @@
 """What a person sees while training: a bar on a terminal, nothing elsewhere; TensorBoard's files if it is installed."""
 
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from zerosum import files
+from zerosum.errors import named
 from zerosum.training import Moment
 
 
@@ -35,22 +39,56 @@ def _told(report: dict[str, Any], speed: float | None) -> str:
     return f"{speed:.0f} rounds/s, {costs}" if speed else costs
 
 
-def with_events(moments: Iterable[Moment], folder: Path) -> Iterator[Moment]:
+def with_events(
+    moments: Iterable[Moment], folder: Path, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Moment]:
     """The same moments, with every logged number in TensorBoard's event files, if that extra is installed."""
     if find_spec("tensorboard") is None:
         yield from moments
         return
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = None
+    events, before = Events(folder, say), threading.excepthook
+    threading.excepthook = lambda came: None if _writes_events(came.thread) else before(came)
     try:
         for moment in moments:
             if moment.report:
-                writer = writer or SummaryWriter(str(folder), purge_step=moment.step)
-                for name, value in moment.report.items():
-                    if isinstance(value, float):
-                        writer.add_scalar(name, value, moment.step)
+                events.note(moment.step, moment.report)
             yield moment
     finally:
-        if writer is not None:
-            writer.close()
+        events.close()
+        threading.excepthook = before
+
+
+def _writes_events(thread: threading.Thread | None) -> bool:
+    """Whether it is TensorBoard's: what stops it is raised again at the next number, and said there."""
+    return type(thread).__module__.startswith("tensorboard.")
+
+
+class Events:
+    """TensorBoard's event files; where they cannot be written, that is said once and the training goes on."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder, self.say = folder, say
+        self.writer: Any = None
+        self.ended = False
+
+    def note(self, step: int, report: dict[str, Any]) -> None:
+        """Write the numbers of a round."""
+        if self.ended:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        try:
+            self.writer = self.writer or SummaryWriter(str(self.folder), purge_step=step)
+            for name, value in report.items():
+                if isinstance(value, float):
+                    self.writer.add_scalar(name, value, step)
+        except OSError as error:
+            self.say(f"TensorBoard's files in {named(self.folder)} are not written any more: {files.reason(error)}")
+            self.close()
+
+    def close(self) -> None:
+        """Write what is left, if that can be done."""
+        self.ended = True
+        if self.writer is not None:
+            with suppress(OSError):
+                self.writer.close()

@@ -19,7 +19,9 @@ from zerosum.diagnostics.advice import option
 from zerosum.diagnostics.measures import RECENT, History, Reading, checkups, measure, sign
 from zerosum.diagnostics.questions import QUESTIONS
 from zerosum.diagnostics.verdict import Evidence, Finding, Question, Verdict
-from zerosum.run import RunFolder, read, write
+from zerosum.errors import SystemFault
+from zerosum.run import RunFolder, read
+from zerosum.run.folder import Say, silent
 from zerosum.schema import Config
 
 FEWEST = 8
@@ -179,15 +181,20 @@ def of_run(folder: RunFolder) -> list[Verdict]:
     return diagnose(read(folder), folder.read_config())
 
 
-def diagnose_run(folder: RunFolder) -> list[Verdict]:
+def diagnose_run(folder: RunFolder, say: Say = silent) -> list[Verdict]:
     """The same, written to verdicts.json as well where the folder can be written to.
+
+    Args:
+        folder: The run.
+        say: Told of readings that are damaged.
 
     Raises:
         RunError: There is no run in the folder.
     """
-    readings = read(folder)
-    verdicts = diagnose(readings, folder.read_config())
-    with suppress(OSError):
+    config = folder.read_config()
+    readings = read(folder, say)
+    verdicts = diagnose(readings, config)
+    with suppress(SystemFault):
         record(folder, verdicts, readings[-1]["step"] if readings else 0)
     return verdicts
 
@@ -195,7 +202,7 @@ def diagnose_run(folder: RunFolder) -> list[Verdict]:
 def record(folder: RunFolder, verdicts: Sequence[Verdict], step: int) -> None:
     """Write verdicts.json."""
     facts = {"step": step, "verdicts": [verdict.facts() for verdict in verdicts]}
-    write(folder.verdicts, json.dumps(facts, indent=1).encode())
+    folder.write(folder.verdicts, json.dumps(facts, indent=1).encode())
 
 
 __all__ = [

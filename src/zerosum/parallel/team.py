@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
+from zerosum import world
 from zerosum.errors import ConfigError, Lost
 from zerosum.parallel.pulse import Pulse
 
@@ -252,19 +253,14 @@ def checksum(tensor: Tensor) -> Tensor:
     return torch.stack([bits.sum(), (bits * place).sum()]).cpu()
 
 
-def world() -> int:
-    """How many processes torchrun has started; 1 where it did not start this one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def under_torchrun() -> bool:
     """Whether torchrun has started this process, alone or with others."""
-    return world() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+    return world.size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def restarted() -> bool:
     """Whether torchrun has started this process anew, after one of them was lost."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return world.restarts() > 0
 
 
 @contextmanager
@@ -278,7 +274,7 @@ def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
     Raises:
         Lost: The others did not come.
     """
-    if world() == 1:
+    if world.size() == 1:
         yield ALONE
         return
     limit, began = timedelta(seconds=timeout), not dist.is_initialized()
@@ -319,12 +315,12 @@ def _plays_on_gpu(device: str | None) -> bool:
 
 def _local_rank() -> int:
     """Which of the processes of this machine this is."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return world.local_rank()
 
 
 def _local_size() -> int:
     """How many of the processes are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
+    return world.local_size()
 
 
 def _begin() -> Store:

@@ -9,22 +9,24 @@ Nothing is loaded from anywhere: pictures are data, charts are SVG, and the page
 JavaScript, and in print, the slider is a strip of pictures.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from zerosum import build, checkpoint, run
+from zerosum import build, checkpoint, files, run
+from zerosum import config as settings
 from zerosum.app.report import charts, curves, images
 from zerosum.app.report.facts import facts, repeat
 from zerosum.app.report.measured import measures
 from zerosum.app.report.verdicts import verdicts
 from zerosum.data import Data
-from zerosum.errors import CheckpointError, DataError, RunError, UsageError
-from zerosum.run import RunFolder
-from zerosum.sampling import Sampler
+from zerosum.errors import DataError, SystemFault, Untrusted, UsageError, named
+from zerosum.run import RunFolder, trust
+from zerosum.run.folder import Say, silent
+from zerosum.sampling import Sampler, newest
 from zerosum.schema import Config
 
 Page = dict[str, Any]
@@ -40,53 +42,67 @@ class Material:
         config: Its settings.
         sampler: Its averaged generator.
         data: The data set it was trained on, where that is at hand.
-        missing: Why it is not.
+        say: Told of what is damaged and passed over.
+        damaged: What was, so far.
+        missing: Why the data is not at hand.
     """
 
     folder: RunFolder
     config: Config
     sampler: Sampler
     data: Data | None
+    say: Say = silent
+    damaged: list[str] = field(default_factory=list)
     missing: str = ""
 
 
-def write(folder: RunFolder) -> Path:
+def write(folder: RunFolder, out: Path | None = None, trusted: bool = False, say: Say = silent) -> Path:
     """Write a run's report.html.
 
     Args:
         folder: The run.
+        out: Another file to write instead.
+        trusted: Whether code and data that the settings name are used though the run was not made here.
+        say: Told of whatever is damaged and was passed over; it stands on the page, too.
 
     Returns:
         The file.
 
     Raises:
-        RunError: There is no run, or its folder cannot be written to.
+        RunError: There is no run.
+        SystemFault: The file cannot be written.
         CheckpointError: There is no whole checkpoint to make samples from.
+        Untrusted: The run was not made here, and its settings name code.
     """
-    page = render(open_run(folder))
+    with trust.permitted(folder, folder.read_config(), trusted):
+        page = render(open_run(folder, say)).encode(errors="backslashreplace")
+    if out is None:
+        folder.write(folder.report, page)
+        return folder.report
     try:
-        run.write(folder.report, page.encode())
+        files.write(out, page)
     except OSError as error:
-        raise RunError(f"cannot write {folder.report}: {error.strerror or error}. Make the folder writable") from None
-    return folder.report
+        raise SystemFault(f"cannot write {named(out)}: {files.reason(error, len(page))}") from None
+    return out
 
 
-def open_run(folder: RunFolder) -> Material:
-    """Everything that the sections of the page look at."""
+def open_run(folder: RunFolder, say: Say = silent) -> Material:
+    """Everything that the sections of the page look at; of the data, what the command may open."""
     config = folder.read_config()
-    saved = checkpoint.load(folder.checkpoints)
-    if saved is None:
-        raise CheckpointError(
-            f"{folder.path} has no whole checkpoint, so there is no generator to report on. "
-            f"Play the run first: zerosum train {folder.config} --out {folder.path}"
-        )
+    damaged: list[str] = []
+
+    def note(sentence: str) -> None:
+        damaged.append(sentence)
+        say(sentence)
+
+    saved = newest(folder, config, note)
     sampler = Sampler.of(config, saved)
     try:
         data = build.open_data(config)
         checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
-    except (DataError, UsageError) as error:
-        return Material(folder, config, sampler, None, str(error))
-    return Material(folder, config, sampler, data)
+    except (DataError, UsageError, Untrusted) as error:
+        return Material(folder, config, sampler, None, note, damaged, str(error))
+    return Material(folder, config, sampler, data, note, damaged)
 
 
 def render(run_: Material) -> str:
@@ -117,17 +133,18 @@ def prose(text: object) -> Markup:
 def contents(run_: Material) -> Page:
     """What the page is told."""
     folder, config, sampler = run_.folder, run_.config, run_.sampler
-    readings = run.read(folder)
-    told = facts(folder, config, readings, run_.data)
+    readings = run.read(folder, run_.say)
+    told = facts(folder, config, readings, run_.data, run_.say)
     drawn = curves.charts(readings, config)
-    return {
+    page = {
         "name": config.name,
         "facts": told,
-        "diagnosis": verdicts(folder),
+        "diagnosis": verdicts(folder, run_.say),
         "path": str(folder.path),
         "step": max((line["step"] for line in readings), default=0),
-        "frames": images.frames(folder),
-        "real": images.real(folder),
+        "sampled": sampler.step,
+        "frames": images.frames(folder, say=run_.say),
+        "real": images.real(folder, run_.say),
         "charts": drawn,
         "smoothed": any(line.trend for chart in drawn for line in chart.lines),
         "marks": curves.note(config),
@@ -135,10 +152,16 @@ def contents(run_: Material) -> Page:
         "walks": images.walks(sampler, run_.data),
         "sampler": sampler,
         "classes": images.classes(sampler),
-        "settings": folder.config.read_text(encoding="utf-8"),
+        "settings": config_text(folder),
         "repeat": repeat(folder),
         **compared(run_),
     }
+    return {**page, "damaged": run_.damaged}
+
+
+def config_text(folder: RunFolder) -> str:
+    """The settings as they stand in their file."""
+    return folder.read(folder.config, settings.MOST).decode("utf-8-sig")
 
 
 def compared(run_: Material) -> Page:
@@ -148,7 +171,7 @@ def compared(run_: Material) -> Page:
         return page
     page["likeness"] = images.likeness(run_.sampler, run_.data)
     try:
-        page["measures"], page["measured_how"] = measures(run_.folder, run_.sampler, run_.data)
+        page["measures"], page["measured_how"] = measures(run_.folder, run_.sampler, run_.data, run_.say)
     except (DataError, UsageError) as error:
         page["missing"] = str(error)
     return page

@@ -1,6 +1,5 @@
 """What the run was: its recipe, data and machine, and how to play it again."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +7,13 @@ from typing import Any
 
 from zerosum.data import Data
 from zerosum.run import RunFolder
+from zerosum.run.folder import Say, silent
 from zerosum.schema import Config
 
 
-def facts(folder: RunFolder, config: Config, readings: Sequence[dict[str, Any]], data: Data | None) -> dict[str, str]:
+def facts(
+    folder: RunFolder, config: Config, readings: Sequence[dict[str, Any]], data: Data | None, say: Say = silent
+) -> dict[str, str]:
     """Name -> what is known, less what is not.
 
     Args:
@@ -19,8 +21,11 @@ def facts(folder: RunFolder, config: Config, readings: Sequence[dict[str, Any]],
         config: Its settings.
         readings: Lines of readings.jsonl.
         data: The data set, where it is at hand.
+        say: Told of what is damaged and passed over.
     """
-    last, began = readings[-1] if readings else {}, environment(folder)
+    last, began = dict(readings[-1]) if readings else {}, folder.read_environment(say)
+    last = {key: value for key, value in last.items() if value is not None}
+    command = began.get("command")
     found = {
         "Recipe": config.name,
         "About": config.about,
@@ -33,18 +38,9 @@ def facts(folder: RunFolder, config: Config, readings: Sequence[dict[str, Any]],
         "Speed": f"{last['samples_per_second']:,.0f} real samples a second" if "samples_per_second" in last else "",
         "Machine": machine(began, config),
         "Versions": versions(began),
-        "Command": shlex.join(map(str, began.get("command") or [])),
+        "Command": shlex.join(map(str, command)) if isinstance(command, list) else "",
     }
     return {name: text for name, text in found.items() if text}
-
-
-def environment(folder: RunFolder) -> dict[str, Any]:
-    """What environment.json holds; empty where it cannot be read."""
-    try:
-        found: dict[str, Any] = json.loads(folder.environment.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
 
 
 def machine(began: dict[str, Any], config: Config) -> str:
@@ -64,7 +60,7 @@ def versions(began: dict[str, Any]) -> str:
     """Of zerosum and what it stands on."""
     commit = f" (commit {str(began['commit'])[:12]})" if began.get("commit") else ""
     names = [f"{name} {began[name]}" for name in ("zerosum", "python", "torch", "numpy") if began.get(name)]
-    return ", ".join([names[0] + commit, *names[1:]]) if names else ""
+    return ", ".join([names[0] + commit, *names[1:]]) if names else commit.strip(" ()")
 
 
 def repeat(folder: RunFolder) -> str:

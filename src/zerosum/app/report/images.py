@@ -4,21 +4,28 @@ from base64 import b64encode
 from collections.abc import Sequence
 from io import BytesIO
 from math import prod
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
-from zerosum import pictures
+from zerosum import files, pictures
 from zerosum.data import Data
+from zerosum.data.folder import UNREADABLE
+from zerosum.errors import named
 from zerosum.metrics.features import Array, pixels
-from zerosum.metrics.manifold import Neighbours, neighbours
+from zerosum.metrics.manifold import Neighbours, neighbours, rounding
 from zerosum.run import RunFolder
+from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler
 
 FRAMES, READ = 24, 2**25
 """Pictures over time; fewer where so many bytes of files would not be enough, which take seconds to unpack."""
+
+PIXELS = 2**26
+"""Of one picture, at most: a file of a few bytes can claim more than memory holds."""
 
 HEAVY, WIDEST = 100_000, 800
 """Bytes of one picture above which it is packed tighter, and the pixels it may then be wide."""
@@ -60,7 +67,8 @@ class Likeness(NamedTuple):
     """How near samples lie to the training rows."""
 
     ratio: float
-    """Median distance of a sample to its nearest training row, over that of a held-out row; NaN if none is known."""
+    """Median distance of a sample to its nearest training row, over that of a held-out row; NaN if there is none, or
+    if held-out rows are training rows again."""
     searched: int
     asked: int
     picture: Picture | None
@@ -77,23 +85,49 @@ class Likeness(NamedTuple):
         return "That is farther than new data would lie: these samples are no copies, and not yet like the data."
 
 
-def frames(folder: RunFolder, most: int = FRAMES) -> list[Frame]:
-    """Pictures of the samples over time, evenly chosen; the first and the last are always there."""
-    found = folder.sheets()
+def frames(folder: RunFolder, most: int = FRAMES, say: Say = silent) -> list[Frame]:
+    """Pictures of the samples over time, evenly chosen; the first and the last are always there.
+
+    Args:
+        folder: The run.
+        most: How many, at most.
+        say: Told of those that are no pictures, and passed over.
+    """
+    found = folder.sheets(say)
     heaviest = max((path.stat().st_size for path in found), default=1)
     most = max(2, min(most, READ // max(1, heaviest)))
     places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
-    return [Frame(int(found[place].stem), *embedded(found[place].read_bytes())) for place in places]
+    shown = [(int(found[place].stem), read(folder, found[place], say)) for place in places]
+    return [Frame(step, *picture) for step, picture in shown if picture]
 
 
-def real(folder: RunFolder) -> Picture | None:
+def real(folder: RunFolder, say: Say = silent) -> Picture | None:
     """The sheet of real data, where there is one."""
-    return embedded(folder.real.read_bytes()) if folder.real.is_file() else None
+    return read(folder, folder.real, say)
+
+
+def read(folder: RunFolder, path: Path, say: Say) -> Picture | None:
+    """A picture of the run's, for the page; None where it is not there, or damaged, which is said."""
+    try:
+        return embedded(folder.read(path, READ))
+    except FileNotFoundError:
+        return None
+    except UNREADABLE as error:
+        why = files.reason(error) if isinstance(error, OSError) else str(error)[:80]
+        say(f"{named(path.relative_to(folder.path))} is no picture that can be shown ({why}); it is passed over")
+        return None
 
 
 def embedded(content: bytes) -> Picture:
-    """A PNG file as a data URI; a heavy one is made smaller and becomes a JPEG."""
-    picture: Image.Image = Image.open(BytesIO(content))
+    """A PNG file as a data URI; a heavy one is made smaller and becomes a JPEG.
+
+    Raises:
+        OSError, ValueError: It is no PNG, damaged, or of more than `PIXELS`.
+    """
+    picture: Image.Image = Image.open(BytesIO(content), formats=["PNG"])
+    if picture.width * picture.height > PIXELS:
+        raise ValueError(f"it claims {picture.width} x {picture.height} pixels")
+    picture.load()
     kind = "png"
     if len(content) > HEAVY:
         picture = picture.convert("L" if picture.mode in ("L", "1") else "RGB")
@@ -162,9 +196,10 @@ def _ratio(found: Neighbours, data: Data, rows: Array) -> float:
     if not len(data.test):
         return float("nan")
     look = pixels().features
-    held_out = neighbours(look(data.shown(data.test.spread(len(found.row)))), look(rows), 1).distance
-    ours, theirs = (torch.median(distance[:, 0]).item() for distance in (found.distance, held_out))
-    return ours / theirs if theirs else float("nan")
+    held_out = look(data.shown(data.test.spread(len(found.row))))
+    away = neighbours(held_out, look(rows), 1).distance
+    ours, theirs = (torch.median(distance[:, 0]).item() for distance in (found.distance, away))
+    return ours / theirs if theirs > rounding(held_out).median().item() else float("nan")
 
 
 def beside(samples: Array, rows: Array, found: Neighbours) -> Image.Image:

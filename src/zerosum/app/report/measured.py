@@ -1,16 +1,16 @@
 """The metrics of a run as the page shows them: each between what noise and what held-out data score."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from zerosum import checkpoint, evaluation
+from zerosum import evaluation
 from zerosum.app.evaluating import number as table_number
 from zerosum.app.report.curves import number
 from zerosum.data import Data
 from zerosum.errors import UsageError
-from zerosum.run import RunFolder
+from zerosum.run import RunFolder, read_metrics
+from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler
 
 QUICK, FEW, WIDE = 1_000, 380, 300
@@ -60,17 +60,22 @@ class Measure(NamedTuple):
     """How far the value has come from noise (0) to held-out data (1); None where the metric cannot tell these two."""
 
 
-def measures(folder: RunFolder, sampler: Sampler, data: Data) -> tuple[list[Measure], str]:
-    """The metrics of the newest checkpoint and where they come from: those on file, or quick ones with pixel features.
+def measures(folder: RunFolder, sampler: Sampler, data: Data, say: Say = silent) -> tuple[list[Measure], str]:
+    """The metrics of the generator's round and where they come from: those on file, or quick ones with pixel features.
+
+    Args:
+        folder: The run.
+        sampler: Its generator.
+        data: What it was trained on.
+        say: Told of what is damaged and passed over.
 
     Raises:
         UsageError: Too few rows for a number, or samples too large for a quick one.
         DataError: The samples or the data cannot be compared.
     """
-    step = int(checkpoint.steps(folder.checkpoints)[0].name)
-    on_file = newest(folder)
-    if on_file.get("step") == step and on_file.get("metrics"):
-        return [measure(row) for row in on_file["metrics"]], "From the newest line of metrics.jsonl."
+    on_file = [line for line in read_metrics(folder, say) if line["step"] == sampler.step and line["metrics"]]
+    if on_file:
+        return [measure(row) for row in on_file[-1]["metrics"]], "From the newest line of metrics.jsonl for this round."
     numbers = math.prod(data.shape)
     if numbers > LARGEST:
         raise UsageError(
@@ -82,16 +87,6 @@ def measures(folder: RunFolder, sampler: Sampler, data: Data) -> tuple[list[Meas
     what = "pixels" if data.kind == "images" else "numbers"
     quick = f"A quick look with {n:,} samples, {2 * n:,} training rows, and the {what} themselves as features."
     return [measure(evaluation.facts(row)) for row in rows], quick
-
-
-def newest(folder: RunFolder) -> dict[str, Any]:
-    """The last whole line of metrics.jsonl; empty where there is none."""
-    try:
-        lines = folder.metrics.read_text(encoding="utf-8").splitlines()
-        found: dict[str, Any] = json.loads(lines[-1])
-    except (OSError, IndexError, ValueError):
-        return {}
-    return found
 
 
 def measure(row: Mapping[str, Any]) -> Measure:

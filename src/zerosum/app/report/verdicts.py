@@ -1,12 +1,13 @@
 """What verdicts.json says, in the order in which a reader needs it: what is sick, healthy, not known."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from zerosum.app.report.curves import number
 from zerosum.diagnostics import PROGRESS
 from zerosum.run import RunFolder
+from zerosum.run.folder import Say, silent
+from zerosum.run.journal import is_count
 
 Verdict = dict[str, Any]
 
@@ -36,15 +37,33 @@ class Verdicts:
         return f"{len(self.sick)} of {judged} sicknesses looked for {there}: {names}."
 
 
-def verdicts(folder: RunFolder) -> Verdicts | None:
-    """The diagnosis of a run, or None where there is none that can be read."""
-    try:
-        found = json.loads(folder.verdicts.read_text(encoding="utf-8"))
-        rows = [told(verdict) for verdict in found["verdicts"]]
-    except (OSError, ValueError, KeyError, TypeError):
+def verdicts(folder: RunFolder, say: Say = silent) -> Verdicts | None:
+    """The diagnosis of a run, or None where there is none that can be read, which is said."""
+    found = folder.read_json(folder.verdicts, say)
+    if found is None:
         return None
+    if not _is_diagnosis(found):
+        say(f"{folder.verdicts.name} holds no diagnosis; it is passed over. `zerosum diagnose` writes it anew")
+        return None
+    rows = [told(verdict) for verdict in found["verdicts"]]
     sick, healthy, unknown = ([row for row in rows if row.get("sick") is state] for state in (True, False, None))
     return Verdicts(found.get("step"), sick, healthy, unknown)
+
+
+def _is_diagnosis(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("verdicts"), list):
+        return False
+    step = found.get("step")
+    return (step is None or is_count(step)) and all(map(_is_verdict, found["verdicts"]))
+
+
+def _is_verdict(verdict: Any) -> bool:
+    if not isinstance(verdict, dict) or verdict.get("sick") not in (True, False, None):
+        return False
+    evidence_of = verdict.get("evidence", [])
+    words = (verdict.get(key, "") for key in ("name", "question", "answer", "advice"))
+    rows = isinstance(evidence_of, list) and all(isinstance(row, dict) for row in evidence_of)
+    return rows and all(isinstance(word, str) for word in words)
 
 
 def told(verdict: Verdict) -> Verdict:
