@@ -1,12 +1,15 @@
+import hashlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from zerosum import build, checkpoint, files
-from zerosum.errors import CheckpointError
+from zerosum.errors import CheckpointError, Diverged
 from zerosum.game import play
 from zerosum.run import RunFolder, sweep
 
@@ -159,3 +162,166 @@ def test_a_pickle_among_the_files_is_never_opened(two):
 def test_no_random_state_is_saved(two):
     state = json.loads((two / "000002" / "state.json").read_text())
     assert state.keys() == {"step", "extra", "fingerprint", "data", "run"}
+
+
+def sealed(path, name, content):
+    """Put other content into a file of a checkpoint and make the manifest agree, as whoever means it would."""
+    (path / name).write_bytes(content)
+    table = {
+        one: [len(data := (path / one).read_bytes()), hashlib.sha256(data).hexdigest()] for one in checkpoint.CONTENTS
+    }
+    (path / "manifest.json").write_bytes(checkpoint._sealed(table))
+
+
+@pytest.fixture
+def other(settings):
+    """A freshly built state of the same game, to be resumed."""
+    return build.assemble(settings("game.k=2", "penalties.0.every=2", "schedule.decay=cosine", "schedule.end=50")).state
+
+
+def changed_tensors(path, name, change):
+    found = load_tensors((path / name).read_bytes())
+    change(found)
+    sealed(path, name, save_tensors(found))
+
+
+SMALLER = lambda found: found.update({key: torch.zeros(3) for key in found if "exp_avg" in key})  # noqa: E731
+CHANGES = {
+    "moments that are too small": ("optimizers.safetensors", SMALLER),
+    "a moment that is missing": ("optimizers.safetensors", lambda found: found.pop("generator.0.exp_avg")),
+    "a step of two numbers": (
+        "optimizers.safetensors", lambda found: found.update({"generator.0.step": torch.zeros(2)})),
+    "a memory of no weight": (
+        "optimizers.safetensors", lambda found: found.update({"generator.99.step": torch.zeros(())})),
+    "a weight of another type": (
+        "players.safetensors", lambda found: found.update({key: value.double() for key, value in found.items()})),
+    "a weight too many": ("players.safetensors", lambda found: found.update({"generator.more": torch.zeros(1)})),
+    "a weight that is missing": ("average.safetensors", lambda found: found.pop(min(found))),
+    "a weight of another shape": (
+        "average.safetensors", lambda found: found.update({key: value[None] for key, value in found.items()})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_tensor_that_is_not_the_runs_is_refused_before_anything_is_restored(two, other, kind):
+    name, change = CHANGES[kind]
+    changed_tensors(two / "000002", name, change)
+    said = []
+    found = checkpoint.load(two, said.append, fits=lambda _: checkpoint.layout_of(other))
+    assert found.step == 1
+    assert f"checkpoint 000002 does not fit: {name}" in said[0]
+    checkpoint.restore(found, other)
+
+
+def test_what_an_optimiser_remembers_before_its_first_step_fits(setup, other, tmp_path):
+    checkpoint.save(tmp_path, setup.state, FACTS, keep=3)
+    found = checkpoint.load(tmp_path, fits=lambda _: checkpoint.layout_of(other))
+    checkpoint.restore(found, other)
+    assert_equal(tensors(other), tensors(setup.state))
+    assert not any(move.state for move in other.optimisers.values())
+
+
+def test_a_checkpoint_of_another_run_is_passed_over(setup, two):
+    advance(setup, 1)
+    checkpoint.save(two, setup.state, FACTS | {"run": "1" * 32}, keep=9)
+    said = []
+    assert checkpoint.load(two, said.append, run="0" * 32).step == 2
+    assert said == ["checkpoint 000003 belongs to another run; using 000002 instead"]
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        checkpoint.load(two, run="2" * 32)
+
+
+def test_a_checkpoint_under_the_name_of_another_round_is_passed_over(two):
+    (two / "000002").rename(two / "000009")
+    said = []
+    assert checkpoint.load(two, said.append).step == 1
+    assert "it is the one of round 2, renamed" in said[0]
+
+
+STATES = [b"", b"5", b"[]", b"{}", b"\xff", b"[" * 10**5, b'{"step": 2}', b'{"step": true, "run": "", "extra": {}}']
+
+
+@pytest.mark.parametrize("content", STATES, ids=range(len(STATES)))
+def test_an_odd_state_is_named(two, content):
+    sealed(two / "000002", "state.json", content)
+    said = []
+    assert checkpoint.load(two, said.append).step == 1
+    assert "state.json" in said[0]
+
+
+TABLES = [b"5", b"{}", b'{"../secret": [5, "x"]}', b'{"/dev/zero": [5, "x"]}', b'{"state.json": 5}', b"[" * 10**5]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=range(len(TABLES)))
+def test_a_manifest_that_lists_anything_else_is_refused(two, table):
+    seal = hashlib.sha256(table).hexdigest().encode()
+    (two / "000002" / "manifest.json").write_bytes(table + b"\n" + seal)
+    said = []
+    assert checkpoint.load(two, said.append).step == 1
+    assert "manifest.json" in said[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_or_a_fifo_in_the_place_of_a_file_is_never_opened(two, name):
+    path = two / "000002" / name
+    for take in (lambda: path.symlink_to("/dev/zero"), lambda: os.mkfifo(path), path.mkdir):
+        path.unlink()
+        take()
+        said = []
+        assert checkpoint.load(two, said.append).step == 1
+        assert "not a regular file" in said[0]
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+            path.touch()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("part", ["generator", "discriminator", "average", "memory"])
+def test_numbers_that_are_not_finite_are_never_saved(setup, part, bad):
+    advance(setup, 1)
+    state = setup.state
+    checkpoint.refuse_non_finite(state)
+    memory = state.optimisers["discriminator"].state.values()
+    tensor = next(iter(memory))["exp_avg"] if part == "memory" else next(getattr(state, part).parameters())
+    tensor.detach().view(-1)[-1] = bad
+    with pytest.raises(Diverged) as caught:
+        checkpoint.refuse_non_finite(state)
+    assert caught.value.player == ("discriminator" if part in ("discriminator", "memory") else "generator")
+    assert caught.value.step == 1
+    assert part in caught.value.term
+
+
+def test_damaged_checkpoints_of_later_rounds_push_no_whole_one_out(setup, two):
+    """Resumed from an older round, the newest by name is the damaged one: it must not count among those that are kept."""
+    (two / "000002").rename(two / "000009")
+    advance(setup, 1)
+    checkpoint.save(two, setup.state, FACTS, keep=1)
+    assert [path.name for path in checkpoint.steps(two)] == ["000009", "000003"]
+    assert checkpoint.load(two).step == 3
+
+
+def test_what_others_put_into_a_checkpoint_stays(setup, two):
+    (two / "000001" / "notes").write_text("mine")
+    advance(setup, 1)
+    checkpoint.save(two, setup.state, FACTS, keep=1)
+    assert [path.name for path in (two / "000001").iterdir()] == ["notes"]
+    assert not (two / "000002").exists()
+
+
+def test_beside_a_training_that_removes_checkpoints_the_list_is_looked_at_anew(setup, two, monkeypatch):
+    """All that were listed are removed before they are read; a newer one has come meanwhile."""
+    listed = checkpoint.steps
+    times = []
+
+    def race(folder):
+        found = listed(folder)
+        times.append(1)
+        if len(times) == 1:
+            advance(setup, 1)
+            checkpoint.save(two, setup.state, FACTS, keep=1)
+        return found
+
+    monkeypatch.setattr(checkpoint, "steps", race)
+    said = []
+    assert checkpoint.load(two, said.append).step == 3
+    assert said == []

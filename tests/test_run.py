@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zerosum import config, files, run
-from zerosum.errors import RunError
+from zerosum.errors import RunError, SystemFault
 from zerosum.run import RunFolder
 
 
@@ -195,3 +195,156 @@ def test_erasing_a_run_leaves_what_others_put_there(begun):
     assert not any(path.exists() for path in [*ours, folder.config])
     assert all(path.exists() for path in theirs)
     run.erase(folder)
+
+
+DAMAGED = [b"5", b"[]", b"{}", b'{"step": true}', b'{"step": -1}', b'{"step": 1e3}', b'{"step": "7"}', b"\xff",
+           b'{"step": 2, "generator_cost": "x"}', b'{"step": 2, "signs": 3}', b'{"step": 2, "signs": {"cells": ["a"]}}',
+           b'{"step": 2, "seconds": [1]}', b'{"step": 2, "score": 5}', b'{"step": 2' + b"0" * 400 + b"}", b"[" * 10**5]  # fmt: skip
+
+
+@pytest.mark.parametrize("damaged", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_line_is_named_passed_over_and_kept(begun, damaged):
+    folder, said = begun("run"), []
+    lines = [b'{"step": 10}', damaged, b'{"step": 20}', b'{"step": 30}']
+    folder.readings.write_bytes(b"\n".join(lines) + b"\n")
+    assert run.read(folder, said.append) == [{"step": 10}, {"step": 20}, {"step": 30}]
+    (sentence,) = said
+    assert sentence.startswith("readings.jsonl is damaged: line 2 (")
+    run.cut(folder, 20)
+    assert folder.readings.read_bytes() == b"\n".join(lines[:3]) + b"\n"
+
+
+def test_many_damaged_lines_are_counted(begun):
+    folder, said = begun("run"), []
+    folder.readings.write_bytes(b"x\n" * 10 + b'{"step": 1}\n')
+    assert run.read(folder, said.append) == [{"step": 1}]
+    assert "line 3 (no JSON) and 7 more" in said[0]
+
+
+def test_readings_that_cannot_be_read_stop_a_resume_and_are_not_touched(begun, tmp_path):
+    folder = begun("run")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"theirs")
+    folder.readings.symlink_to(secret)
+    said = []
+    assert run.read(folder, said.append) == []
+    assert "it is a link" in said[0]
+    with pytest.raises(SystemFault, match="cannot write run/readings"):
+        run.cut(folder, 5)
+    with pytest.raises(SystemFault, match="cannot write run/readings"):
+        run.append(folder, {"step": 1})
+    assert secret.read_bytes() == b"theirs"
+
+
+def test_evaluations_are_added_to_those_before_and_a_damaged_one_stays(begun):
+    folder, said = begun("run"), []
+    line = {"step": 5, "metrics": [{"name": "frechet", "value": 1.0, "n": 60}]}
+    folder.metrics.write_bytes(b'5\n{"step": 5, "metr')
+    run.record_metrics(folder, line)
+    assert run.read_metrics(folder, said.append) == [line]
+    assert said == ["metrics.jsonl is damaged: line 1 (no evaluation); what is damaged is passed over and kept"]
+    assert folder.metrics.read_bytes().startswith(b"5\n{")
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "{", "null", '"x"', "[" * 10**5])
+def test_an_odd_environment_is_named_and_passed_over(begun, content):
+    folder, said = begun("run"), []
+    folder.environment.write_text(content)
+    assert folder.read_environment(said.append) == {}
+    assert folder.identity() is None
+    assert content == "null" or "environment.json" in said[0]
+
+
+def test_a_copy_of_a_sheet_is_named_and_passed_over(begun):
+    folder, said = begun("run"), []
+    for name in ("000060.png", "000060 (copy).png", "notes.png", "\x1b[2J.png", "real.png", "000005.png", "٣.png"):
+        (folder.samples / name).touch()
+    assert [path.name for path in folder.sheets(said.append)] == ["000005.png", "000060.png"]
+    assert len(said) == 4
+    assert not any("\x1b" in sentence for sentence in said)
+
+
+FOREIGN = {
+    "notes": lambda place: (place / "notes.txt").write_text("mine"),
+    "another config": lambda place: (place / "config.toml").write_text("[tool.poetry]"),
+    "no text": lambda place: (place / "config.toml").write_bytes(b"\xff"),
+    "pictures": lambda place: (place / "samples").mkdir() or (place / "samples" / "1.png").touch(),
+    "an old checkpoint": lambda place: (place / "checkpoints" / "2024-backup").mkdir(parents=True),
+    "hidden": lambda place: (place / ".tmp-notes").touch(),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_folder_of_other_things_is_no_run_folder_unless_that_is_asked_for(kind):
+    place = Path("place")
+    place.mkdir()
+    FOREIGN[kind](place)
+    with pytest.raises(RunError, match=r"place is not empty and holds no run that can be read.*--force"):
+        run.refuse_strangers(RunFolder(place), force=False)
+    run.refuse_strangers(RunFolder(place), force=True)
+
+
+def test_an_empty_folder_and_what_a_stopped_start_leaves_are_taken():
+    place = Path("place")
+    run.refuse_strangers(RunFolder(place), force=False)
+    run.make(RunFolder(place))
+    for folder in (place, place / "samples", place / "checkpoints"):
+        (folder / files.temporary_name()).mkdir()
+    run.refuse_strangers(RunFolder(place), force=False)
+
+
+@pytest.mark.parametrize("name", ["samples", "checkpoints", "tensorboard"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_link_or_file_in_the_place_of_a_runs_folder_is_refused(begun, name, force, tmp_path):
+    folder = begun("run")
+    place = folder.path / name
+    if place.exists():
+        place.rmdir()
+    place.symlink_to(tmp_path)
+    with pytest.raises(RunError, match=f"run/{name} is no folder, or a link to one"):
+        run.refuse_strangers(folder, force)
+    place.unlink()
+    place.touch()
+    with pytest.raises(RunError, match="is no folder"):
+        run.refuse_strangers(folder, force)
+
+
+def test_sweeping_and_erasing_touch_only_names_of_a_run(begun):
+    folder = begun("run")
+    theirs = [".tmp-notes", "sub/.tmp-mine", "checkpoints/old.tmp-1/w", "checkpoints/2024-backup/w",
+              "checkpoints/000005/mine", "samples/1.png", "samples/.zerosum-x.tmp"]  # fmt: skip
+    ours = [files.temporary_name(), f"samples/{files.temporary_name()}",
+            f"checkpoints/{files.temporary_name()}/state.json", "checkpoints/000005/state.json"]  # fmt: skip
+    for name in (*theirs, *ours):
+        path = folder.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    run.sweep(folder)
+    assert [(folder.path / name).exists() for name in ours] == [False, False, False, True]
+    run.erase(folder)
+    assert not (folder.path / ours[3]).exists()
+    assert all((folder.path / name).exists() for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("path", "belongs"),
+    [
+        ("run", True), ("run/config.toml", True), ("run/samples", True), ("run/samples/x.png", True),
+        ("run/checkpoints/000005/state.json", True), ("other/../run/report.html", True), ("link/lock", True),
+        ("samples-of-run/x.png", True), ("run/samples.png", False), ("run/mine/x.png", False), ("x.png", False),
+        ("other/samples/x.png", False), ("runs", False),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_a_run_is_known(begun, path, belongs):
+    begun("run")
+    Path("other/samples").mkdir(parents=True)
+    Path("other/config.toml").touch()
+    Path("link").symlink_to("run")
+    Path("samples-of-run").symlink_to("run/samples")
+    assert run.owned(Path(path)) is belongs
+
+
+@pytest.mark.parametrize("name", ["", "\udcff", "a\0b"])
+def test_a_name_that_cannot_be_written_is_refused(name):
+    with pytest.raises(RunError, match="--out"):
+        run.choose_folder(config.load("digits"), name)

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -7,11 +8,13 @@ from PIL import Image
 from torch import nn
 
 import zerosum as zs
-from zerosum import checkpoint, draws
+from zerosum import build, checkpoint, config, draws
 from zerosum.data import from_file
 from zerosum.data.record import Form
 from zerosum.errors import CheckpointError, RunError, UsageError
-from zerosum.sampling import BLOCK, Sampler, Samples, form_from, form_to
+from zerosum.nets import NETS
+from zerosum.run import RunFolder, make
+from zerosum.sampling import BLOCK, Sampler, Samples, average_of, form_from, form_to
 
 POINTS = Form("points", (2,), (10.0, -1.0), (2.0, 0.5))
 IMAGES = Form("images", (3, 4, 5), (127.5,), (127.5,))
@@ -170,3 +173,67 @@ def test_what_holds_no_generator_is_refused(tmp_path):
     (tmp_path / "config.toml").touch()
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         Sampler.load(tmp_path)
+
+
+def test_a_folder_holds_one_draw(tmp_path):
+    place = tmp_path / "draw"
+    images(3).save(place)
+    with pytest.raises(UsageError, match="is not empty, and a folder holds one draw"):
+        Samples(images(3).array[:1]).save(place)
+    assert len(list(place.iterdir())) == 3
+    (place / "notes.txt").write_text("mine")
+    Samples(images(3).array[:1]).save(place, force=True)
+    assert sorted(path.name for path in place.iterdir()) == ["000000.png", "notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["samples/000500.png", "samples", "report.png", "checkpoints/x.png"])
+def test_what_belongs_to_a_run_is_never_overwritten(tmp_path, name):
+    run = RunFolder(tmp_path / "run")
+    make(run)
+    run.config.touch()
+    if name == "report.png":  # not the run's own
+        images(3).save(run.path / name)
+        return
+    with pytest.raises(UsageError, match="belongs to a run"):
+        images(3).save(run.path / name, force=True)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.npz", "x.gif", "folder"])
+def test_what_is_no_file_or_no_folder_is_not_written_to(tmp_path, name):
+    place = tmp_path / name
+    os.mkfifo(place)
+    with pytest.raises(UsageError, match="what is there is no"):
+        images(3).save(place, force=True)
+
+
+def test_more_samples_than_memory_holds_are_refused_before_the_first(sampler):
+    with pytest.raises(UsageError, match=r"GB of memory, this machine has"):
+        sampler.draw(10**15)
+    with pytest.raises(UsageError, match=r"GB of memory"):
+        sampler.walk(10**15)
+
+
+ODD_FORMS = [
+    {}, {"kind": "sounds"}, {"shape": []}, {"shape": [1, 8]}, {"shape": [1, 0, 8]}, {"shape": [1, 10**9, 10**9]},
+    {"shape": [1, True, 8.5]}, {"shift": []}, {"scale": [0.0]}, {"scale": [float("nan")]}, {"scale": [1.0, 1.0]},
+    {"classes": 5}, {"classes": [1]}, {"more": 1}, {"shape": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_FORMS, ids=map(str, ODD_FORMS))
+def test_a_form_that_describes_no_sample_is_refused(odd):
+    facts = {"kind": "images", "shape": [1, 8, 8], "shift": [127.5], "scale": [127.5], "classes": None}
+    assert form_from(facts).shape == (1, 8, 8)
+    with pytest.raises(CheckpointError, match=r"in state\.json is not what a data set looks like"):
+        form_from(facts | odd if odd else {})
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("conditions", ["none", "labels"])
+def test_what_a_generator_is_like_is_told_without_its_memory(name, conditions):
+    settings = config.load("digits", [f'nets={{name="{name}", conditions="{conditions}"}}', "train.precision=float64"])
+    shape = (1, 28, 28)
+    form = Form("images", shape, (0.0,), (1.0,), tuple("0123456789"))
+    told = average_of(settings, {"data": form_to(form), "step": 1})["average"]
+    net = build.new_generator(settings, form).double()
+    assert told == checkpoint.likeness(net)

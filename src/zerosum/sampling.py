@@ -217,12 +217,7 @@ class Sampler:
             raise UsageError(f"cannot make {n} samples: ask for at least 1")
         if seed < 0:
             raise UsageError(f"seed = {seed}: expected 0 or more")
-        needed, there = n * math.prod(self.form.shape) * (1 if self.form.kind == "images" else 4), memory.total()
-        if there is not None and 2 * needed > there:  # blocks, and the whole that is put together from them
-            raise UsageError(
-                f"{n:,} samples take {2 * needed / 1e9:,.1f} GB of memory, this machine has {there / 1e9:,.1f}. "
-                "Ask for fewer, with several seeds"
-            )
+        self._refuse_more_than_memory(n)
         asked = self._class_of(label)
         count = -(-n // BLOCK)
         samples = team.dealt_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
@@ -251,6 +246,7 @@ class Sampler:
         """
         if stations < 2:
             raise UsageError(f"a walk needs at least 2 stations, not {stations}")
+        self._refuse_more_than_memory(stations * steps)
         asked = self._class_of(label) or 0
         z = self.latent(stations, seed, "walk").to(self._like)
         between = slerp if self.round else torch.lerp
@@ -266,6 +262,16 @@ class Sampler:
     def conditional(self) -> bool:
         """Whether the generator is told classes."""
         return isinstance(self.generator, LabelledGenerator)
+
+    def _refuse_more_than_memory(self, n: int) -> None:
+        """Refuse what would fill the memory before the first sample is made: blocks, and the whole made of them."""
+        needed = 2 * n * math.prod(self.form.shape) * (1 if self.form.kind == "images" else 4)
+        there = memory.total()
+        if there is not None and needed > there:
+            raise UsageError(
+                f"{n:,} samples take {needed / 1e9:,.1f} GB of memory, this machine has {there / 1e9:,.1f}. "
+                "Ask for fewer, with several seeds"
+            )
 
     @property
     def _like(self) -> Tensor:
