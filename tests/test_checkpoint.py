@@ -292,7 +292,7 @@ def test_numbers_that_are_not_finite_are_never_saved(setup, part, bad):
 
 
 def test_damaged_checkpoints_of_later_rounds_push_no_whole_one_out(setup, two):
-    """Resumed from an older round, the newest by name is the damaged one: it must not count among those that are kept."""
+    """Resumed from an older round, the newest by name is the damaged one: it must not count among those kept."""
     (two / "000002").rename(two / "000009")
     advance(setup, 1)
     checkpoint.save(two, setup.state, FACTS, keep=1)

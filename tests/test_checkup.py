@@ -10,6 +10,7 @@ from torch import nn
 
 from zerosum import build, checkup, run
 from zerosum.checkup import detail, edges, plain, prepare
+from zerosum.data import from_array
 from zerosum.losses import LOSSES
 from zerosum.run import RunFolder
 from zerosum.training import fit, rounds
@@ -155,3 +156,116 @@ def test_rows_are_spread_over_the_data(settings):
     health = prepare(build.assemble(settings()))
     assert len(health.held.x) == len(health.seen.x) == checkup.ROWS
     assert len(health.candidates[0]) == len(health.candidates[1]) == 540
+
+
+UNITS = CLOUD | {f"{name}_real" for name in checkup.OF_DATA} | {"slope", "steer", "cells", "cells_real"}
+"""Signs that count in the usual distance between held-out rows, or in parts of their space."""
+
+
+def null(signs):
+    return {name for name, value in signs.items() if value is None}
+
+
+def played(settings, data, *overrides):
+    """The signs of a game on these rows, before the first round and after the second."""
+    setup = build.assemble(settings(*overrides), data)
+    health = prepare(setup)
+    yield health.look(setup.state)
+    for _ in rounds(setup.state, setup.game, setup.batches, 2):
+        pass
+    yield health.look(setup.state)
+
+
+def picture(size=8, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (1, size, size), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("held_out", [0.0, 0.1, 0.5])
+def test_one_picture_again_and_again_has_no_unit_and_what_needs_none_is_measured(settings, seed, held_out):
+    """Where it had, signs were 195 or 1e6, or the division by zero ended the training."""
+    for signs in played(settings, from_array(picture(seed=seed).repeat(200, 0), held_out=held_out)):
+        held = held_out > 0.2
+        assert null(signs) == UNITS | ({"nearer"} if held else set())
+        assert signs["held_out"] is held
+        assert signs.keys() >= LOGITS | {"edges", "detail", "unreached", "data_span"}
+        assert all(math.isfinite(value) for name, value in signs.items() if name not in null(signs))
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-6, 1e-5])
+@pytest.mark.parametrize("n", [16, 60, 200])
+def test_points_that_are_alike_have_no_unit(settings, apart, n):
+    """Not standardised: beside their own size, they differ by nothing."""
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((1, 3)) + apart * rng.standard_normal((n, 3))).astype(np.float32)
+    for signs in played(settings, from_array(x, standardise=False), "game.batch=4"):
+        assert null(signs) == UNITS
+
+
+def test_standardised_points_have_a_unit_however_alike_they_are(settings):
+    """Their deviation is 1 to the networks, and they are measured in it."""
+    x = 1000 + 1e-6 * np.random.default_rng(0).standard_normal((100, 3))
+    for signs in played(settings, from_array(x)):
+        assert null(signs) == set()
+
+
+@pytest.mark.parametrize("held_out", [0.0, 1 / 16, 2 / 16, 0.5])
+@pytest.mark.parametrize("net", ["mlp", "dcgan"])
+def test_few_rows_have_signs_and_none_held_out_for_what_needs_such(settings, held_out, net):
+    images = np.random.default_rng(0).integers(0, 256, (32, 8, 8), dtype=np.uint8)
+    for signs in played(settings, from_array(images, held_out=held_out), f"nets.name={net}", "game.batch=4"):
+        assert null(signs) == set()
+        assert signs["held_out"] is False
+        assert (signs["rows"], signs["seen"]) == (-(-(32 - 32 * held_out) // 2), (32 - 32 * held_out) // 2)
+
+
+@pytest.mark.parametrize("shape", [(40, 1, 1), (40, 1, 9), (40, 9, 3), (40, 4, 4)])
+def test_images_too_small_to_be_sharp_have_no_sharpness(settings, shape):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    for signs in played(settings, from_array(images)):
+        assert null(signs) == set()
+        assert ("edges" in signs) == (shape == (40, 4, 4))
+
+
+def grey(values, size=8):
+    return np.broadcast_to(np.asarray(values, np.uint8)[:, None, None], (len(values), size, size))
+
+
+def test_beside_flat_images_nothing_is_sharp(settings):
+    for signs in played(settings, from_array(grey(np.arange(60)), held_out=0.0)):
+        assert null(signs) == {"edges", "detail"}
+
+
+def test_beside_slow_waves_no_detail_is_known(settings):
+    line = np.cos(2 * np.pi * np.arange(16) / 16)
+    waves = np.random.default_rng(0).random((60, 1, 1)) * np.broadcast_to(line, (16, 16))
+    for signs in played(settings, from_array(waves, range=(-1.0, 1.0), held_out=0.0)):
+        assert null(signs) == {"detail"}
+        assert signs["edges"] > 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_samples_that_are_no_numbers_have_no_place(settings, bad):
+    setup = build.assemble(settings('data="ring"'))
+    rows = encoded(setup, setup.data.train, 100)
+    rows[3, 0] = bad
+    signs = signs_of(setup, rows)
+    assert null(signs) >= CLOUD | {"nearer", "cells", "unreached"}
+    assert not null(signs) & {f"{name}_real" for name in checkup.OF_DATA}
+    assert null(signs) >= {"auc", "auc_seen"} or math.isfinite(signs["auc"])  # D may say something of infinity
+    json.dumps(signs, allow_nan=False)
+
+
+@pytest.mark.parametrize("place", [30.0, 1000.0, 1e6])
+def test_samples_far_off_and_all_alike_are_narrow(settings, place):
+    setup = build.assemble(settings('data="ring"'))
+    signs = signs_of(setup, encoded(setup, setup.data.train, 1) + place)
+    assert signs["spread"] == 0.0
+    assert signs["distance"] > place
+    assert signs["near"] == signs["covered"] == 0.0
+
+
+def test_images_larger_than_what_is_looked_at_have_a_span(settings, monkeypatch):
+    monkeypatch.setattr(checkup, "LOOKED_AT", 50)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    assert all(0.9 < signs["data_span"] <= 1 for signs in played(settings, from_array(images)))

@@ -8,7 +8,7 @@ import torch
 from sklearn.svm import SVC
 
 import zerosum as zs
-from zerosum import build
+from zerosum import build, permission
 from zerosum.errors import ConfigError, DataError, UsageError
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, slerp
@@ -50,7 +50,7 @@ def test_a_generator_without_conditions_refuses_a_label(settings, tmp_path):
 
 def test_data_without_classes_is_refused(settings, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(50, 2)))
-    with pytest.raises(ConfigError, match="needs data with classes"):
+    with pytest.raises(ConfigError, match="needs data with classes"), permission.granted(paths=True):
         build.assemble(settings("nets.conditions=labels", f'data="{(tmp_path / "x.npy").as_posix()}"'))
 
 

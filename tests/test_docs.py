@@ -1,5 +1,6 @@
 """The README says what the code says."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -65,3 +66,30 @@ def test_every_setting_the_readme_names_exists():
     }
     for setting in re.findall(r"--set ([\w.]+)=", README):
         assert any(key == setting or key.startswith(f"{setting}.") for key in known), setting
+
+
+FAULTS = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("reference", sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", FAULTS))))
+def test_every_fault_on_the_page_has_its_test(reference):
+    file, _, name = reference.partition("::")
+    functions = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+    assert name in {one.name for one in functions if isinstance(one, ast.FunctionDef)}
+
+
+def test_what_is_said_to_be_slow_is_slow_and_nothing_else_is():
+    for row in FAULTS.splitlines():
+        quick, _, slow = row.partition("slow: ")
+        for text, expected in ((quick, False), (slow, True)):
+            for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+                assert is_slow(ROOT / file, name) is expected, f"{file}::{name}"
+
+
+def is_slow(file, name):
+    """Whether a test, or its whole file, is marked slow; one of whose cases are quick is not."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    marked = [ast.unparse(one) for one in tree.body if isinstance(one, ast.Assign) and "pytestmark" in ast.unparse(one)]
+    marked += [ast.unparse(mark) for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name
+               for mark in one.decorator_list if not ast.unparse(mark).startswith("pytest.mark.parametrize")]  # fmt: skip
+    return any("mark.slow" in text for text in marked)

@@ -26,6 +26,7 @@ from zerosum.metrics.distances import frechet_distance
 from zerosum.metrics.features import pixels
 from zerosum.metrics.manifold import manifold
 from zerosum.run import RunFolder
+from zerosum.sampling import Sampler, Samples
 
 
 @pytest.fixture(autouse=True)
@@ -139,9 +140,9 @@ def run(tmp_path_factory):
 
 
 def test_a_run_is_measured_the_same_twice_and_the_numbers_are_kept(run, cache):
-    rows = evaluate(run, n=60, features="pixels", cache=cache)
-    assert [row[:2] for row in rows] == [row[:2] for row in evaluate(run, n=60, features="pixels", cache=cache)]
-    evaluation.record(run, rows, 3)
+    step, rows = evaluate(run, n=60, features="pixels", cache=cache)
+    assert [row[:2] for row in rows] == [row[:2] for row in evaluate(run, n=60, features="pixels", cache=cache)[1]]
+    evaluation.record(run, rows, step)
     (line,) = (run.path / "metrics.jsonl").read_text().splitlines()
     kept = json.loads(line)
     assert kept["step"] == 3
@@ -234,3 +235,176 @@ def test_missed_modes_and_classes_are_named(digits, cache):
     assert found["modes found"].value == 6
     assert found["modes found"].note.count("(") == 2
     assert found["mode KL"].error > 0
+
+
+class Drawn(Sampler):
+    """A sampler whose samples are given."""
+
+    def __init__(self, samples, labels=None):
+        self.samples, self.labels = samples, labels
+
+    def draw(self, n, seed=0, label=None, team=None):
+        places = np.arange(n) % len(self.samples)
+        return Samples(self.samples[places], None if self.labels is None else self.labels[places])
+
+
+def images(n, seed=0, size=6):
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size), dtype=np.uint8)
+
+
+def measured_on(data, samples=None, **options):
+    samples = data.samples(data.train) if samples is None else samples
+    return by_name(evaluation.measure(Drawn(samples), data, **options))
+
+
+MORE = "Train anew with more of them held out: --set data.held_out="
+NEVER = "There are {} rows in all; with 66 and more, enough can be held out"
+
+
+@pytest.mark.parametrize("n", [None, 60, 5])
+@pytest.mark.parametrize(
+    ("rows", "held_out", "advice"),
+    [
+        (100, 0.1, MORE + "0.5"),
+        (300, 0.1, MORE + "0.17"),
+        (100, 0.0, MORE + "0.5"),
+        (60, 0.5, NEVER.format(60)),
+        (16, 0.0, NEVER.format(16)),
+    ],
+)
+def test_too_few_held_out_rows_are_said_with_what_to_do(n, rows, held_out, advice):
+    data = from_array(images(rows), held_out=held_out)
+    with pytest.raises(UsageError) as caught:
+        evaluation.measure(Drawn(data.samples(data.train)), data, n, "pixels")
+    few = f"array: {len(data.test)} held-out rows are too few, at least 50 are needed. "
+    assert str(caught.value) == few + advice
+
+
+@pytest.mark.parametrize("every", [66, 67, 99, 100, 101, 149, 151, 333, 5001])
+def test_the_share_that_is_advised_is_enough(every):
+    with pytest.raises(UsageError) as caught:
+        evaluation.refuse_few(from_array(images(every, size=1), held_out=0.0))
+    share = float(str(caught.value).rpartition("=")[2])
+    data = from_array(images(every, size=1), held_out=share)
+    evaluation.refuse_few(data)
+    assert len(data.train) >= 16
+
+
+@pytest.mark.parametrize("n", [0, -3, 49])
+def test_too_few_samples_are_said(n):
+    data = from_array(images(200), held_out=0.5)
+    with pytest.raises(UsageError, match=f"n = {n}: at least 50 samples"):
+        evaluation.measure(Drawn(data.samples(data.train)), data, n, "pixels")
+
+
+def test_sixteen_training_rows_are_enough_to_be_compared_with():
+    data = from_array(images(66), held_out=50 / 66)
+    rows = measured_on(data, data.samples(data.test), features="pixels")
+    assert len(data.train) == 16
+    for row in rows.values():
+        others = row.name in ("copying", "log-likelihood")  # whose floor is that of other rows
+        assert others or row.value == pytest.approx(row.real, rel=1e-9)
+        assert not row.note
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_where_all_rows_are_alike_what_rests_on_neighbours_is_not_known(same):
+    data = from_array(images(1).repeat(120, 0), held_out=0.5)
+    rows = measured_on(data, None if same else data.samples(data.train)[:1] ^ 1, features="pixels")
+    for name in ("precision", "recall", "density", "coverage"):
+        assert np.isnan(rows[name].value)
+        assert rows[name].note == evaluation.UNKNOWN
+    away = 0.0 if same else 36 / 255**2  # each of 36 numbers is one grey value off
+    assert rows["frechet"].value == pytest.approx(away, abs=1e-12)
+    if same:
+        assert rows["copying"].value == rows["copying"].real == 0.0
+        assert abs(rows["kernel"].value) <= rows["kernel"].error < 1e-13
+    else:
+        assert rows["copying"].value > 3
+        assert rows["kernel"].value > 4 * rows["kernel"].error
+    assert rows["log-likelihood"].value >= rows["log-likelihood"].noise
+    json.dumps([evaluation.facts(row) for row in rows.values()], allow_nan=False)
+
+
+def test_where_no_part_of_the_space_holds_enough_copying_is_not_known_and_says_why():
+    held_out = images(55)
+    far = np.concatenate([images(16, 1) // 9, 255 - images(16, 2) // 9, images(55)])  # held-out rows are all in between
+    data = from_array(far, held_out=0.0)
+    data = replace(data, test=replace(data.train, x=held_out[:, None], first=0, count=None))
+    row = measured_on(data, data.samples(data.train)[:19] * 0, features="pixels")["copying"]
+    assert np.isnan(row.value)
+    assert np.isnan(row.error)
+    assert row.note == "not known: no part of the space holds 20 samples and as many held-out rows"
+
+
+def labelled(n, labels, held_out=0.5):
+    return from_array(images(n), labels, held_out=held_out)
+
+
+def test_data_of_one_class_has_a_classifier(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SEEN", 200)
+    rows = measured_on(labelled(140, np.zeros(140, int)), cache=tmp_path)
+    assert rows["classifier score"].value == rows["classes found"].value == 1.0
+    assert rows["class KL"].value == 0.0
+
+
+def test_classes_of_which_no_training_row_is_are_infinitely_far_or_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SEEN", 200)
+    data = labelled(140, np.arange(140) % 3)
+    labels = data.train.labels.copy()
+    train = data.train._places(np.arange(len(data.train)))
+    labels[train[labels[train] == 2]] = 1
+    rows = measured_on(replace(data, train=replace(data.train, labels=labels)), cache=tmp_path)
+    assert rows["classes found"].value <= 3
+    assert rows["class KL"].value >= 0
+    json.dumps([evaluation.facts(row) for row in rows.values()], allow_nan=False)
+
+
+@pytest.mark.parametrize("name", [None, "classifier"])
+def test_labels_that_are_all_missing_are_no_labels(name, tmp_path):
+    data = labelled(120, np.full(120, -1))
+    if name is None:
+        assert extractor(name, data, tmp_path).name == "pixels"
+        assert "classes found" not in measured_on(data, cache=tmp_path)
+    else:
+        with pytest.raises(DataError, match="--features pixels"):
+            extractor(name, data, tmp_path)
+
+
+def test_classes_that_were_asked_for_and_no_held_out_label_have_no_floor(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SEEN", 200)
+    data = labelled(140, np.arange(140) % 2)
+    labels = data.test.labels.copy()
+    labels[data.test._places(np.arange(len(data.test)))] = -1
+    data = replace(data, test=replace(data.test, labels=labels))
+    sampler = Drawn(data.samples(data.train), np.arange(len(data.train)) % 2)
+    row = by_name(evaluation.measure(sampler, data, cache=tmp_path))["asked class"]
+    assert 0 <= row.value <= 1
+    assert np.isnan(row.real)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1.0, 1e20, 1e37])
+def test_points_of_any_scale_have_noise_of_their_scale_and_numbers(scale):
+    points = (scale * np.random.default_rng(0).standard_normal((300, 2))).astype(np.float32)
+    data = from_array(points, held_out=0.3)
+    rows = measured_on(data)
+    noise = Sides(data, data.samples(data.train), 90).noise
+    assert noise.astype(np.float64).std() == pytest.approx(scale, rel=0.2)
+    assert rows["frechet"].value == pytest.approx(0.0229375 * scale**2, rel=1e-4, abs=0)
+    assert rows["precision"].value == 1.0
+    assert rows["recall"].value == pytest.approx(rows["recall"].real, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda x: np.full((len(x), 2), np.nan), "NaN or infinity"),
+        (lambda x: np.ones((len(x) + 1, 2)), "expected"),
+        (lambda x: "features", "no array of numbers"),
+        (3, "a function from samples"),
+    ],
+)
+def test_odd_features_of_the_users_are_said(function, says, monkeypatch):
+    monkeypatch.setattr(evaluation, "lookup", lambda *_: function)
+    with pytest.raises(UsageError, match=says):
+        measured_on(from_array(images(120), held_out=0.5), features="lab:features")

@@ -1,38 +1,24 @@
-"""Kill -9 at seeded random moments, inside saves too: the run ends in the same bits as one that was never killed."""
+"""Kill -9 at any moment, inside saves too: the run ends in the same bits as one that was never killed.
+
+tests/slow/test_faults.py does the same at every operation that changes the disk.
+"""
 
 import random
 import re
+import runpy
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from zerosum import checkpoint
+KILLS = runpy.run_path(str(Path(__file__).with_name("slow") / "kills.py"))
+TRAIN = ("train", "recipe.toml", "--out", "run")
 
-RECIPE = """
-data = "digits"
-[[penalties]]
-name = "r1"
-weight = 0.5
-every = 3
-[nets]
-name = "mlp"
-generator = { width = 16 }
-discriminator = { width = 16 }
-[game]
-k = 2
-batch = 16
-[schedule]
-warmup = 20
-decay = "cosine"
-end = 1000
-[train]
-threads = 1
-save_every = 6
-log_every = 5
-sample_every = 400
-"""
+PLAYED = "save_every = 2\nlog_every = 5\ncheck_every = 20\nsample_every = 15\nsteps = 44"
+SAVED = "save_every = 2\nlog_every = 5\nsample_every = 9\nsteps = 6"
+LONG = "save_every = 6\nlog_every = 5\nsample_every = 400\nsteps = 1500"
 
 IN_A_SAVE = """
 import os, signal, sys
@@ -49,56 +35,70 @@ main()
 """
 
 
-def command(recipe, folder, steps):
-    return ["train", str(recipe), "--out", str(folder), "--steps", str(steps), "--json"]
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """(name, settings, data, width) -> a place to train in."""
+    with KILLS["places"](tmp_path_factory.mktemp("places")) as make:
+        yield make
 
 
-def killed_at_any_time(arguments, rng):
+def test_a_run_that_was_killed_22_times_ends_in_the_same_bits(place):
+    """Each start is killed a few operations later than the one before, the last ones while they play and save."""
+    calm, there = place("calm", PLAYED), place("killed", PLAYED)
+    operations = calm.train(report=False).operations[:120]
+    rounds = [0]
+    for point in KILLS["spread"](KILLS["points"](operations), 22):
+        there.killed(die=(point[0], "before"))
+        rounds.append(there.newest() or 0)
+    assert rounds == sorted(rounds), "every start went on from where a checkpoint was"
+    assert 10 < rounds[-1] < 44
+    assert f"resumed from round {rounds[-1]}" in there.train(report=False).err
+    assert not KILLS["differing"](there.contents(), calm.contents())
+
+
+def test_killed_in_the_last_save_the_run_is_tidied_up_by_the_next_start(place):
+    calm = place("calm end", SAVED)
+    operations, whole = calm.train(report=False).operations, calm.contents()
+    for number, last in enumerate(("unlink run/checkpoints/000002/state.json", "replace run/verdicts.json")):
+        there = place(f"killed end {number}", SAVED)
+        there.killed(die=(len(operations) - operations[::-1].index(last) - 1, "before"))
+        assert KILLS["differing"](there.contents(), whole)
+        there.train(report=False)
+        assert not KILLS["differing"](there.contents(), whole)
+
+
+def killed_at_any_time(there, rng):
     """Let it resume, then kill it after a random while; what it said."""
-    process = subprocess.Popen([sys.executable, "-m", "zerosum", *arguments], stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "zerosum", *TRAIN]
+    process = subprocess.Popen(words, cwd=there.path, stderr=subprocess.PIPE, text=True)
     said = process.stderr.readline()  # "resumed from round ..."
     time.sleep(rng.uniform(0, 0.4))
     process.kill()
     return said + process.communicate()[1], process.returncode
 
 
-def killed_in_a_save(arguments, rng):
+def killed_in_a_save(there, rng):
     """Kill itself at a random flush to the disk: between or inside the files of a checkpoint."""
-    flush = str(rng.randint(3, 60))
-    process = subprocess.run(
-        [sys.executable, "-c", IN_A_SAVE, *arguments, flush], stderr=subprocess.PIPE, text=True, check=False
-    )
+    words = [sys.executable, "-c", IN_A_SAVE, *TRAIN, str(rng.randint(3, 60))]
+    process = subprocess.run(words, cwd=there.path, stderr=subprocess.PIPE, text=True, check=False)
     return process.stderr, process.returncode
 
 
-def tensors(folder):
-    newest = checkpoint.load(folder / "checkpoints")
-    table = (newest.path / "manifest.json").read_text().splitlines()[0]
-    return newest.step, re.findall(r'"(\w+\.safetensors)": \[\d+, "(\w+)"\]', table)
-
-
-@pytest.mark.parametrize(
-    ("kills", "steps"), [(2, 300), pytest.param(20, 1500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
-)
-def test_a_run_that_was_killed_ends_in_the_same_bits(tmp_path, kills, steps):
-    recipe = tmp_path / "small.toml"
-    recipe.write_text(RECIPE)
-    run = [sys.executable, "-m", "zerosum"]
-    subprocess.run([*run, *command(recipe, tmp_path / "calm", steps)], check=True, capture_output=True)
-
-    arguments, rng = command(recipe, tmp_path / "killed", steps), random.Random(20140610)
-    subprocess.run([*run, *command(recipe, tmp_path / "killed", 10)], check=True, capture_output=True)
-    rounds = [10]
-    for number in range(kills):
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_processes_of_their_own_that_are_killed_end_in_the_same_bits(place):
+    """Started and killed as a user's are, TensorBoard's thread and all; on the digits."""
+    calm, there = (place(name, LONG, '"digits"', 16) for name in ("long calm", "long killed"))
+    calm.train()
+    rng, rounds = random.Random(20140610), [0]
+    killed_in_a_save(there, rng)
+    for number in range(20):
         kill = killed_in_a_save if number % 2 else killed_at_any_time
-        said, code = kill(arguments, rng)
+        said, code = kill(there, rng)
         assert code == -9
         rounds.append(int(re.search(r"resumed from round (\d+)", said).group(1)))
-    done = subprocess.run([*run, *arguments], check=True, capture_output=True, text=True)
-    rounds.append(int(re.search(r"resumed from round (\d+)", done.stderr).group(1)))
-
+    there.train()
+    mine = {name: what for name, what in there.contents().items() if not name.startswith("tensorboard")}
     assert rounds == sorted(rounds), "every restart went on from where a checkpoint was"
-    assert rounds[0] < rounds[-1] < steps
-    assert tensors(tmp_path / "killed") == tensors(tmp_path / "calm")
-    assert len(tensors(tmp_path / "calm")[1]) == 3
-    assert not list((tmp_path / "killed").rglob("*.tmp-*"))
+    assert rounds[0] < rounds[-1] < 1500
+    assert not KILLS["differing"](mine, calm.contents())

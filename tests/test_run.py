@@ -199,7 +199,8 @@ def test_erasing_a_run_leaves_what_others_put_there(begun):
 
 DAMAGED = [b"5", b"[]", b"{}", b'{"step": true}', b'{"step": -1}', b'{"step": 1e3}', b'{"step": "7"}', b"\xff",
            b'{"step": 2, "generator_cost": "x"}', b'{"step": 2, "signs": 3}', b'{"step": 2, "signs": {"cells": ["a"]}}',
-           b'{"step": 2, "seconds": [1]}', b'{"step": 2, "score": 5}', b'{"step": 2' + b"0" * 400 + b"}", b"[" * 10**5]  # fmt: skip
+           b'{"step": 2, "seconds": [1]}', b'{"step": 2, "score": 5}', b'{"step": 2' + b"0" * 400 + b"}",
+           b"[" * 10**5]  # fmt: skip
 
 
 @pytest.mark.parametrize("damaged", DAMAGED, ids=range(len(DAMAGED)))

@@ -34,9 +34,11 @@ from torch.optim import Optimizer
 from zerosum import files
 from zerosum.errors import CheckpointError, DataError, Diverged, named
 from zerosum.files import GIB, KIB, MIB
+from zerosum.memory import ran_out
 from zerosum.parallel import Team
 from zerosum.rules import Player, State
 from zerosum.run.folder import STEP, Say, remove_checkpoint, silent
+from zerosum.schema import LONG
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -49,6 +51,9 @@ HEADER = 64 * KIB
 
 UNREAD = 100
 """A file that is only verified, not used, may be so many times as large as the average, or a GiB."""
+
+COPIES = 3
+"""Times that tensors lie in memory, beside themselves, while safetensors makes a file of them; newer ones need 2."""
 
 LOOKS = 20
 """How often checkpoints are looked for anew while a training writes and removes them, a twentieth of a second apart."""
@@ -107,23 +112,36 @@ def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
     """
     target = folder / f"{state.step:06d}"
     temporary = folder / files.temporary_name()
-    contents = _contents(state, facts)
+    contents: dict[str, bytes] = {}
     try:
+        contents = _contents(state, facts)
         _write(temporary, contents)
         if not remove_checkpoint(target):  # the same round, played again after it was found damaged
-            raise OSError(None, "files that are none of a checkpoint lie there")
+            raise OSError(None, "files that are none of a checkpoint lie there; move them away")
         temporary.rename(target)
         _flush_folder(folder)
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         remove_checkpoint(temporary)
+        if isinstance(error, RuntimeError) and not ran_out(error):
+            raise
+        if not files.is_folder(folder):
+            raise CheckpointError(f"cannot save {named(target)}: the run folder is no longer there") from None
         needed = sum(map(len, contents.values()))
-        why = "there is not enough memory"
+        why = "there is not enough memory to copy the tensors. Make the networks smaller, or close other programs"
         if isinstance(error, OSError):
             why = files.reason(OSError(error.errno, error.strerror or str(error), str(target)), needed)
         raise CheckpointError(f"cannot save {named(target)}: {why}. Older checkpoints are intact") from None
-    for path in [path for path in steps(folder) if int(path.name) <= state.step][keep:]:
-        remove_checkpoint(path)
+    prune(folder, state.step, keep)
     return target
+
+
+def prune(folder: Path, step: int, keep: int) -> None:
+    """Remove the checkpoints up to a round, but for the newest `keep` of them.
+
+    A process that was killed while it did so leaves one of them half-removed: whoever resumes does it once more.
+    """
+    for path in [path for path in steps(folder) if int(path.name) <= step][keep:]:
+        remove_checkpoint(path)
 
 
 def refuse_non_finite(state: State) -> None:
@@ -203,6 +221,7 @@ def read(path: Path, run: str | None = None, fits: Fits | None = None) -> Checkp
         tensors[stem] = _parsed(path, name, _verified(path, name, table[name], most))
         if layout is not None:
             refuse_others(tensors[stem], layout[stem], f"checkpoint {path.name} does not fit: {name}", stem)
+            _refuse_no_numbers(tensors[stem], path, name)
     return Checkpoint(state["step"], path, tensors, state)
 
 
@@ -225,6 +244,12 @@ def refuse_others(found: dict[str, Tensor], wanted: dict[str, Likeness], where: 
         like = Likeness(tuple(found[name].shape), found[name].dtype)
         if like != wanted[name]:
             raise CheckpointError(f"{where}: {name} is {like}, expected {wanted[name]}")
+
+
+def _refuse_no_numbers(tensors: dict[str, Tensor], path: Path, name: str) -> None:
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise _damaged(path, f"{name}: {key} holds NaN or infinity, which is never saved")
 
 
 def layout_of(state: State) -> Layout:
@@ -316,10 +341,17 @@ def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> No
 
 
 def steps(folder: Path) -> list[Path]:
-    """The checkpoints, newest first."""
+    """The checkpoints, newest first.
+
+    Raises:
+        CheckpointError: The folder is closed to us.
+    """
     if not files.is_folder(folder):
         return []
-    found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
+    try:
+        found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
+    except OSError as error:
+        raise CheckpointError(f"cannot read {named(folder)}: {files.reason(error)}") from None
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
@@ -331,11 +363,18 @@ def _contents(state: State, facts: dict[str, Any]) -> dict[str, bytes]:
         memory |= _memory(optimiser, f"{player}.")
     numbers = {"step": state.step, "extra": state.extra, **facts}
     return {
-        "players.safetensors": to_bytes(players),
-        "average.safetensors": to_bytes(_named(state.average, "")),
-        "optimizers.safetensors": to_bytes(memory),
+        "players.safetensors": _file_of(players),
+        "average.safetensors": _file_of(_named(state.average, "")),
+        "optimizers.safetensors": _file_of(memory),
         "state.json": json.dumps(numbers, indent=1).encode(),
     }
+
+
+def _file_of(tensors: dict[str, Tensor]) -> bytes:
+    """Tensors as a file holds them; where memory is short, an error."""
+    needed = COPIES * sum(one.nbytes for one in tensors.values())
+    torch.empty(needed, dtype=torch.uint8)  # refused in an orderly way: safetensors ends the process there and then
+    return to_bytes(tensors)
 
 
 def _named(net: nn.Module, prefix: str) -> dict[str, Tensor]:
@@ -435,6 +474,8 @@ def _state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
         raise _damaged(path, f"{STATE} is no JSON") from None
     kinds: dict[str, type] = {"step": int, "run": str, "fingerprint": str, "extra": dict, "data": dict}
     odd = [key for key, kind in kinds.items() if not isinstance(state, dict) or type(state.get(key)) is not kind]
+    if not odd and not _is_extra(state["extra"]):
+        odd = ["extra"]
     if odd:
         raise _damaged(path, f"{STATE} does not say what it should: {', '.join(odd)}")
     if state["step"] != int(path.name):
@@ -443,6 +484,13 @@ def _state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path.name} belongs to another run")
     found: dict[str, Any] = state
     return found
+
+
+def _is_extra(extra: dict[str, Any]) -> bool:
+    """Whether it is one level of numbers and words, and the seconds played are a number of seconds."""
+    seconds = extra.get("seconds", 0.0)
+    flat = all(value is None or isinstance(value, str | int | float) for value in extra.values())
+    return flat and isinstance(seconds, int | float) and 0 <= seconds < LONG
 
 
 def _most(wanted: dict[str, Likeness]) -> int:

@@ -9,7 +9,8 @@ Three clouds of at most 512 rows meet: held-out rows, training rows, and samples
     of the way from D to G          push: |d cost_G / d logit|;  steer: |d cost_G / d sample|, per usual distance
 
 Nothing here touches the game: no parameter, no buffer, no gradient, and no random number that a round will draw.
-`diagnostics` reads the signs; a number that is not finite is null there.
+`diagnostics` reads the signs; a number that is not finite is null there, and so is what cannot be measured: all that
+counts in usual distances where held-out rows are all alike, sharpness beside flat images, samples that are no numbers.
 """
 
 import math
@@ -29,7 +30,18 @@ from zerosum.data import Data
 from zerosum.data.feed import as_tensor
 from zerosum.data.record import Rows
 from zerosum.game import visit
-from zerosum.metrics.clouds import Clouds, Within, covered, energy_distance, missing, near, nearer, spread, told_apart
+from zerosum.metrics.clouds import (
+    Clouds,
+    Within,
+    covered,
+    energy_distance,
+    missing,
+    near,
+    nearer,
+    spread,
+    told_apart,
+    within,
+)
 from zerosum.metrics.copies import above, centres
 from zerosum.rules import Conditions, Game, State
 
@@ -44,6 +56,12 @@ FEWEST = 40
 
 CELLS = 8
 """Parts of the space whose shares of samples are followed."""
+
+LOOKED_AT = 2**22
+"""Numbers from which the data's span is taken."""
+
+FAINT = torch.finfo(torch.float32).eps
+"""Share of the images' own values below which their edges are rounding."""
 
 CLOUD: dict[str, Callable[[Clouds], float]] = {
     "distance": energy_distance,
@@ -112,7 +130,8 @@ class Checkup:
         """What the data itself scores."""
         real = self._among(self.seen.flat)
         x = self.held.flat
-        low, high = torch.quantile(x[: 2**22 // x.shape[1]].flatten(), torch.tensor([0.001, 0.999]).to(x)).tolist()
+        some = x[: max(1, LOOKED_AT // x.shape[1])].flatten()[:LOOKED_AT]
+        low, high = torch.quantile(some, torch.tensor([0.001, 0.999]).to(x)).tolist()
         return {
             "rows": len(self.held.x),
             "seen": len(self.seen.x),
@@ -146,7 +165,7 @@ class Checkup:
         for name, measure in CLOUD.items():
             yield name, measure(among)
         if self.candidates is not None:
-            yield "nearer", nearer(fake, *self.candidates)
+            yield "nearer", nearer(fake, *self.candidates) if among.known else math.nan
         if self.images and min(samples.shape[2:]) >= 4:
             sharp = self._sharpness
             yield "edges", edges(samples) / sharp[0]
@@ -154,25 +173,35 @@ class Checkup:
 
     def _among(self, rows: Tensor) -> Clouds:
         """How rows lie among the held-out ones."""
-        return Clouds(self._real, Within(torch.cdist(rows, rows)), torch.cdist(self.held.flat, rows))
+        return Clouds(self._real, within(rows), torch.cdist(self.held.flat, rows))
 
     @cached_property
     def _sharpness(self) -> tuple[float, float]:
-        """Edges and detail of held-out images."""
-        return edges(self.held.x), detail(self.held.x)
+        """Edges and detail of held-out images; NaN where there is nothing but rounding."""
+        x = self.held.x
+        steps, fine = edges(x), detail(x)
+        energy = x.double().square().flatten(1).sum(1).mean().item()  # in each frequency, on the average
+        return (
+            steps if steps > FAINT * x.abs().mean().item() else math.nan,
+            fine if fine > FAINT**2 * energy else math.nan,
+        )
 
     @cached_property
     def _real(self) -> Within:
         """Distances between held-out rows."""
-        return Within(torch.cdist(self.held.flat, self.held.flat))
+        return within(self.held.flat)
 
-    def _shares(self, x: Tensor) -> list[float]:
-        """Which share of the rows lies in each part of the space."""
+    def _shares(self, x: Tensor) -> list[float] | None:
+        """Which share of the rows lies in each part of the space; None where nothing parts the space."""
+        if not (self._real.wide and len(x) and x.isfinite().all()):
+            return None
         part = torch.cdist(x.flatten(1).float(), self.parts).argmin(1)
         return (torch.bincount(part, minlength=len(self.parts)).double() / len(x)).tolist()
 
     def _unreached(self, samples: Tensor) -> float:
         """Share of the held-out numbers that lie beyond all that G makes: of images in all, of points in each."""
+        if not samples.isfinite().all():
+            return math.nan
         axes = (0, 1) if self.images else (0,)
         fake, real = samples.flatten(1).float(), self.held.flat
         low, high = fake.amin(axes), fake.amax(axes)
@@ -207,7 +236,7 @@ class Checkup:
 
     def _slopes(self, net: nn.Module, samples: Tensor) -> Signs:
         """How fast D's logit and G's cost change as a sample moves by the usual distance; of a batch of samples."""
-        m, usually = self.game.together, self._real.usual
+        m, usually = self.game.together, self._real.usual if self._real.wide else math.nan
         c = None if self.held.c is None else self.held.c[:m]
         x = samples[:m].detach().requires_grad_()
         with torch.enable_grad():
@@ -233,7 +262,7 @@ def prepare(setup: Setup) -> Checkup:
     seen = show(data.train, 0, 1) if enough else show(data.train, 1, 2)
     most = min(len(data.train), len(data.test), max(1, NUMBERS // math.prod(data.shape)))
     near_ones = tuple(show(rows, 0, 1, most).flat for rows in (data.train, data.test)) if enough else None
-    pool = (near_ones[0] if near_ones else seen.flat)[:2048]
+    pool = (near_ones[0] if near_ones else seen.flat if len(seen.x) else held.flat)[:2048]
     parts = centres(pool, min(CELLS, len(pool)))
     return Checkup(setup.game, data.kind == "images", held, seen, near_ones, parts)  # type: ignore[arg-type]
 

@@ -85,6 +85,9 @@ class Diary:
         run.cut(self.folder, state.step)
         self.history = list(map(dict, diagnostics.checkups(run.read(self.folder, self.say))))
         self._diagnose()
+        if saved is not None:  # what a save does last may be what a kill kept it from
+            checkpoint.prune(self.folder.checkpoints, state.step, self.setup.config.train.keep)
+            diagnostics.record(self.folder, self.verdicts, state.step)
         if self.setup.data.kind == "images":
             self.folder.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:

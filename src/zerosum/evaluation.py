@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import ceil, isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,23 +25,39 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from zerosum import build, checkpoint
+from zerosum import build, checkpoint, permission
 from zerosum.data import Data
+from zerosum.data.record import FEWEST as LEAST
 from zerosum.errors import DataError, UsageError
 from zerosum.lookup import lookup
 from zerosum.metrics import METRICS, Better, Metric
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
+from zerosum.metrics.copies import FEWEST as OF_EACH
 from zerosum.metrics.copies import copying
 from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
 from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
 from zerosum.parallel import ALONE, Team
-from zerosum.run import RunFolder
+from zerosum.run import RunFolder, record_metrics, trust
+from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, newest
+from zerosum.schema import Choice, Config
 
 MOST = 10_000
 FEWEST = 50
 """Rows below which no number is given: the neighbours and parts of a metric would be too few."""
+
+UNKNOWN = "not known: too few of the rows, or too many of them alike"
+"""Said beside a number that even so many rows do not give."""
+
+NO_CELL = f"not known: no part of the space holds {OF_EACH} samples and as many held-out rows"
+"""The same, of copying."""
+
+MOST_OF_FLOAT32 = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
+"""What points are stored in."""
+
+SINGLE = (1e-15, 1e15)
+"""Between these, squares and sums of 10,000 of them stay within float32."""
 
 STRETCH = 1_000
 """Rows that an extractor looks at before the next process's turn."""
@@ -96,8 +113,11 @@ class Sides:
         rng = np.random.default_rng(0)
         if self.data.kind == "images":
             return rng.integers(0, 256, (self.n, *self.real.shape[1:]), dtype=np.uint8)
-        mean, deviation = self.reference.mean(0), self.reference.std(0)
-        return (mean + deviation * rng.standard_normal((self.n, *self.real.shape[1:]))).astype(np.float32)
+        low, high = SINGLE
+        within = low < np.abs(self.reference).max() < high
+        rows = self.reference if within else self.reference.astype(np.float64)
+        noise = rows.mean(0) + rows.std(0) * rng.standard_normal((self.n, *self.real.shape[1:]))
+        return noise.clip(*MOST_OF_FLOAT32).astype(np.float32)
 
     def candidates(self) -> tuple[Array, Array, Array]:
         """Fake, real, noise: what is compared with the reference."""
@@ -111,7 +131,10 @@ def evaluate(
     seed: int = 0,
     cache: Path | None = None,
     team: Team = ALONE,
-) -> list[Row]:
+    trusted: bool = False,
+    data: str | Path | None = None,
+    say: Say = silent,
+) -> tuple[int, list[Row]]:
     """Measure a run's samples.
 
     Args:
@@ -122,17 +145,33 @@ def evaluate(
         seed: Of the samples.
         cache: Where trained classifiers are kept, and where Inception's file is looked for.
         team: Processes that share the work, and have all numbers in the end.
+        trusted: Whether code and data that the settings name are used though the run was not made here.
+        data: Where the data lies, if not where the settings say.
+        say: Told of damaged checkpoints that were passed over.
+
+    Returns:
+        The round of the checkpoint that was used, and the numbers.
 
     Raises:
         UsageError: Too few rows, or an extractor that is not known or not there.
         DataError: The data is gone or changed, or samples are not what the data is.
+        Untrusted: The run was not made here, and names code, or data that is not named otherwise.
     """
     config = folder.read_config()
-    with team.in_turn():
-        data = build.open_data(config)
-    saved = newest(folder)
-    checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
-    return measure(Sampler.of(config, saved), data, n, features, seed, cache, team=team)
+    with trust.permitted(folder, config, trusted):
+        saved = newest(folder, config, say)
+        sampler = Sampler.of(config, saved)
+        with team.in_turn():
+            opened = build.open_data(config) if data is None else named_data(config, data)
+    checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
+    return saved.step, measure(sampler, opened, n, features, seed, cache, team=team)
+
+
+def named_data(config: Config, name: str | Path) -> Data:
+    """The data at a place that the user has named, read with the options of the settings."""
+    choice = Choice(name=Path(name).as_posix() if str(name) else "", **config.data.options)
+    with permission.granted(code=Path.cwd(), paths=True):
+        return build.open_data(config.model_copy(update={"data": choice}))
 
 
 def measure(
@@ -161,9 +200,10 @@ def measure(
         UsageError: Too few rows, or an extractor that is not known or not there.
         DataError: Samples are not what the data is.
     """
+    refuse_few(data)
     n = min(MOST, len(data.test)) if n is None else n
     if n < FEWEST:
-        raise UsageError(f"n = {n}: at least {FEWEST} samples, and as many held-out rows, are needed for a number")
+        raise UsageError(f"n = {n}: at least {FEWEST} samples are needed for a number")
     samples = sampler.draw(n, seed, team=team)
     sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels, rows)
     refuse(sides.fake, sides.reference)
@@ -201,6 +241,25 @@ def having_looked(look: Extractor, sides: Sides, team: Team) -> Extractor:
     return look._replace(features=lambda view: features[id(view)], probabilities=lambda view: classes[id(view)])
 
 
+def refuse_few(data: Data) -> None:
+    """Stop where too few rows were held out to compare with.
+
+    Raises:
+        UsageError: With what to do about it.
+    """
+    held, every = len(data.test), len(data.train) + len(data.test)
+    if held >= FEWEST:
+        return
+    share = ceil(100 * FEWEST / every) / 100
+    enough = every - round(share * every) >= LEAST
+    advice = (
+        f"Train anew with more of them held out: --set data.held_out={share:g}"
+        if enough
+        else f"There are {every} rows in all; with {FEWEST + LEAST} and more, enough can be held out"
+    )
+    raise UsageError(f"{data.name}: {held} held-out rows are too few, at least {FEWEST} are needed. {advice}")
+
+
 def refuse(fake: Array, reference: Array) -> None:
     """Stop at samples that no metric means anything for.
 
@@ -227,7 +286,7 @@ def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extrac
         DataError: The data has no labels.
     """
     cache = cache or user_cache_path("zerosum")
-    labelled = data.kind == "images" and data.classes is not None and data.train.labels is not None
+    labelled = data.kind == "images" and data.classes is not None and bool((data.train.every_label() >= 0).any())
     name = name or ("classifier" if labelled else "pixels")
     if name == "classifier":
         if not labelled:
@@ -235,7 +294,8 @@ def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extrac
         train, test = ((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
         return classifier(train, test, len(data.classes or ()), cache)
     simple = {"pixels": pixels, "inception": lambda: inception(cache)}
-    found = lookup(simple, name, "extractor")
+    with permission.granted(code=Path.cwd()):  # the user has named it: no file does
+        found = lookup(simple, name, "extractor")
     made: Extractor = found() if name in simple else own(name, found)
     return made
 
@@ -254,15 +314,23 @@ def comparisons(sides: Sides, look: Extractor) -> list[Measurement]:
     def by(metric: Metric) -> Iterator[Row]:
         found, floor, ceiling = (metric.compute(reference, cloud) for cloud in (fake, real, noise))
         for name, better in metric.better.items():
-            value, error = found[name]
-            yield Row(name, value, error, floor[name].value, ceiling[name].value, len(fake), look.label, better)
+            others = floor[name].value, ceiling[name].value
+            note = unless_known(found[name].value, UNKNOWN)
+            yield Row(name, *found[name], *others, len(fake), look.label, better, note)
 
     def repeated() -> Iterator[Row]:
         one, other = real[::2], real[1::2]
         others = copying(reference, one, other).z, copying(reference, real, noise).z
-        yield Row("copying", copying(reference, real, fake).z, 1.0, *others, len(fake), look.label, "nearest 0")
+        z = copying(reference, real, fake).z
+        note = unless_known(z, NO_CELL)
+        yield Row("copying", z, nan if note else 1.0, *others, len(fake), look.label, "nearest 0", note)
 
     return [*(partial(by, metric) for metric in METRICS.values()), repeated]
+
+
+def unless_known(value: float, note: str) -> str:
+    """A note for a number that is not known; else none."""
+    return note if isnan(value) else ""
 
 
 def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
@@ -346,9 +414,7 @@ def of_density(sides: Sides) -> Iterator[Row]:
 
 def record(folder: RunFolder, rows: list[Row], step: int) -> None:
     """Add the evaluation to metrics.jsonl."""
-    line = {"step": step, "metrics": [facts(row) for row in rows]}
-    with folder.metrics.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(line) + "\n")
+    record_metrics(folder, {"step": step, "metrics": [facts(row) for row in rows]})
 
 
 def facts(row: Row) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
 
+from zerosum.schema import Fraction, Real
+
 Logits = Float[Tensor, "n *patches"]
 """One score per sample, or one per patch of each sample."""
 
@@ -53,7 +55,7 @@ class Loss(NamedTuple):
     """How many terms D's cost adds up; a paired game has one."""
 
 
-def logistic_discriminator(real: Logits, fake: Logits, *, smoothing: float = 0.0) -> Logits:
+def logistic_discriminator(real: Logits, fake: Logits, *, smoothing: Fraction = 0.0) -> Logits:
     """D's cost in every logistic game: the cross-entropy of telling real from fake.
 
     -log D(x) - log(1 - D(G(z)))
@@ -128,7 +130,7 @@ def likelihood_generator(real: Logits, fake: Logits) -> Logits:
 
 
 def least_squares_discriminator(
-    real: Logits, fake: Logits, *, a: float = 0.0, b: float = 1.0, smoothing: float = 0.0
+    real: Logits, fake: Logits, *, a: Real = 0.0, b: Real = 1.0, smoothing: Fraction = 0.0
 ) -> Logits:
     """D's cost as half the squared distance of scores to labels.
 
@@ -153,7 +155,7 @@ def least_squares_discriminator(
     return 0.5 * (real - target).square() + 0.5 * (fake - a).square()
 
 
-def least_squares_generator(real: Logits, fake: Logits, *, c: float = 1.0) -> Logits:
+def least_squares_generator(real: Logits, fake: Logits, *, c: Real = 1.0) -> Logits:
     """G's cost as half the squared distance of its scores to the label it wants.
 
     1/2 (D(G(z)) - c)^2

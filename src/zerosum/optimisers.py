@@ -15,17 +15,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import SGD, Optimizer, RMSprop
 
-from zerosum.schema import Schedule
-
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(gt=0)]
+from zerosum.schema import Fraction, Rate, Schedule
 
 
 def adam(
     parameters: Iterable[Parameter],
     *,
     rate: Rate = 2e-4,
-    betas: Annotated[tuple[Momentum, Momentum], Field(strict=False)] = (0.0, 0.99),
+    betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.0, 0.99),
     epsilon: Rate = 1e-8,
 ) -> Optimizer:
     """Adam, without decay of weights.
@@ -92,7 +89,7 @@ def _without_compiler(method: Callable[..., Any]) -> Callable[..., Any]:
     return getattr(method, "__wrapped__", method)
 
 
-def sgd(parameters: Iterable[Parameter], *, rate: Rate = 0.1, momentum: Momentum = 0.0) -> Optimizer:
+def sgd(parameters: Iterable[Parameter], *, rate: Rate = 0.1, momentum: Fraction = 0.0) -> Optimizer:
     """Gradient descent, with momentum if asked for.
 
     Args:
@@ -104,7 +101,7 @@ def sgd(parameters: Iterable[Parameter], *, rate: Rate = 0.1, momentum: Momentum
 
 
 def rmsprop(
-    parameters: Iterable[Parameter], *, rate: Rate = 5e-5, memory: Momentum = 0.99, epsilon: Rate = 1e-8
+    parameters: Iterable[Parameter], *, rate: Rate = 5e-5, memory: Fraction = 0.99, epsilon: Rate = 1e-8
 ) -> Optimizer:
     """Descent along the gradient over the root of the running mean of its square; no memory of the gradient itself.
 
@@ -130,7 +127,8 @@ def factor(schedule: Schedule, step: int) -> float:
     """
     rise = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     since = max(0, step - schedule.begin)
-    done = min(1.0, since / (schedule.end - schedule.begin)) if schedule.end else 0.0
+    length = (schedule.end or 0) - schedule.begin  # of `linear` and `cosine`, above 0
+    done = min(1.0, since / length) if length > 0 else 0.0
     fall = {
         "none": 1.0,
         "linear": 1.0 - done,

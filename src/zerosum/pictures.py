@@ -1,6 +1,13 @@
-"""Pictures of samples: a sheet of images, a plot of points."""
+"""Pictures of samples: a sheet of images, a plot of points, whatever the points are.
 
-from collections.abc import Callable
+Rows that are no numbers are left out of a plot, and very large ones stand at its edge.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any
 
@@ -11,6 +18,15 @@ from PIL import Image, ImageDraw, ImageFont
 Points = NDArray[np.floating[Any]]
 INK, PAPER = "#1b4f8f", "#c9c9c9"
 """Samples, and the data behind them: dark blue on grey, which every eye tells apart."""
+
+FARTHEST = 1e30
+"""Numbers beyond are drawn there: widths of float32 numbers then stay float32 numbers, and so do shares of one."""
+
+NARROW = 1e-9
+"""Share of its place below which a width is rounding."""
+
+FEW = 3
+"""Points of which none would be left between a thousandth at either end."""
 
 
 def sheet(images: NDArray[np.uint8], columns: int | None = None, side: int = 640) -> Image.Image:
@@ -25,7 +41,7 @@ def sheet(images: NDArray[np.uint8], columns: int | None = None, side: int = 640
     (679, 679)
     """
     n, height, width, channels = images.shape
-    columns = columns or int(np.ceil(np.sqrt(n)))
+    columns = columns or max(1, int(np.ceil(np.sqrt(n))))
     rows = -(-n // columns)
     factor = max(1, side // (columns * max(height, width)))
     gap = max(1, factor // 3)
@@ -56,31 +72,99 @@ def plot(points: Points, data: Points | None = None, title: str = "") -> Image.I
     return _drawn(_scatter if points.shape[1] > 1 else _histogram, points, data, title)
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib, whatever display the environment asks it for: only pictures in memory are drawn here.
+
+    A notebook names a display in MPLBACKEND to every process it starts, and where that one is not installed, matplotlib
+    cannot be imported. What the user wants is put back for his own figures.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    wanted = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+    with suppress(ValueError):
+        if wanted:
+            matplotlib.rcParams["backend"] = wanted
+
+
+@contextmanager
+def _our_style() -> Iterator[None]:
+    """Draw as matplotlib does by default, and say nothing of letters that its font does not have."""
+    import_matplotlib()
+    from matplotlib import style
+
+    with warnings.catch_warnings(), style.context("default"):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
 def _drawn(
     draw: Callable[[Any, Points, Points | None], None], points: Points, data: Points | None, title: str = ""
 ) -> Image.Image:
     """Points over data, with a legend below: tall for a plane, flat for a line."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with _our_style():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 5 if points.shape[1] > 1 else 3.5), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    draw(axes, points, data)
-    axes.set_title(title, fontsize=11)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9)  # inside, it would hide points
-    buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+        figure = Figure(figsize=(6, 5 if points.shape[1] > 1 else 3.5), dpi=110, layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes, _drawable(points), None if data is None else _drawable(data))
+        axes.set_title(_writable(title), fontsize=11, parse_math=False)  # a name may hold a dollar
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside lower center", ncols=2, fontsize=9)  # inside, it would hide points
+        buffer = BytesIO()
+        FigureCanvasAgg(figure).print_png(buffer)
     return Image.open(buffer).convert("RGB")
 
 
+def _drawable(points: Points) -> Points:
+    """The rows whose first two numbers are numbers, of which none is very large."""
+    if points.dtype not in (np.float32, np.float64):
+        points = points.astype(np.float64)
+    return points[np.isfinite(points[:, :2]).all(1)].clip(-FARTHEST, FARTHEST)
+
+
+def _writable(text: str) -> str:
+    """A text that fonts can be asked for: names of files may hold what is no character, or ends a line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _histogram(axes: Any, points: Points, data: Points | None) -> None:
-    low, high = np.quantile(points if data is None else np.concatenate([data, points]), [0.001, 0.999])
-    bins = np.linspace(low, high, 80).tolist() if low < high else [low - 0.5, low + 0.5]
-    if data is not None:
-        axes.hist(data[:, 0], bins=bins, density=True, color=PAPER, label="data")
-    axes.hist(points[:, 0], bins=bins, density=True, histtype="step", color=INK, linewidth=1.6, label="samples")
+    bins = _bins(points if data is None else np.concatenate([data, points]))
+    looks = {"density": True, "bins": bins}
+    if data is not None and _meets(data, bins):
+        axes.hist(data[:, 0], color=PAPER, label="data", **looks)
+    if _meets(points, bins):
+        axes.hist(points[:, 0], histtype="step", color=INK, linewidth=1.6, label="samples", **looks)
     axes.set_xlabel("x")
     axes.set_ylabel("density")
+
+
+def _bins(points: Points) -> list[float]:
+    """The edges of a histogram of all but a thousandth at either end."""
+    if not len(points):
+        return [-0.5, 0.5]
+    ends = np.quantile(points, [0.001, 0.999]) if len(points) > FEW else np.array([points.min(), points.max()])
+    low, high = ends.tolist()
+    if _wide(ends):
+        return np.linspace(low, high, 80).tolist()
+    room = max(0.5, 1e-3 * abs(low))
+    return [low - room, low + room]
+
+
+def _wide(points: Points) -> bool:
+    """Whether points have a width, along any axis, that can be drawn where they are."""
+    return bool(np.ptp(points, axis=0).max() > max(1 / FARTHEST, NARROW * np.abs(points).max()))
+
+
+def _meets(points: Points, bins: list[float]) -> bool:
+    """Whether a point falls into a histogram, so that it has a density."""
+    exact = points.astype(np.float64)
+    return bool(((exact >= bins[0]) & (exact <= bins[-1])).any())
 
 
 def _scatter(axes: Any, points: Points, data: Points | None) -> None:
@@ -94,7 +178,8 @@ def _plane(axes: Any, points: Points, data: Points | None) -> None:
         axes.scatter(data[:, 0], data[:, 1], s=14, color=PAPER, linewidths=0, label="data")
     axes.set_xlabel("$x_1$")
     axes.set_ylabel("$x_2$")
-    if points.shape[1] == 2:
+    seen = points if data is None else np.concatenate([data[:, :2], points[:, :2]])
+    if points.shape[1] == 2 and len(seen) and _wide(seen):
         axes.set_aspect("equal", adjustable="datalim")
 
 
@@ -163,7 +248,8 @@ def captioned(picture: Image.Image, text: str) -> Image.Image:
     """A picture with a line of text below it."""
     page = Image.new("L" if picture.mode == "L" else "RGB", (picture.width, picture.height + 24), "white")
     page.paste(picture, (0, 0))
-    ImageDraw.Draw(page).text((6, picture.height + 4), text, fill="black", font=ImageFont.load_default(14))
+    font = ImageFont.load_default(14)
+    ImageDraw.Draw(page).text((6, picture.height + 4), _writable(text), fill="black", font=font)
     return page
 
 

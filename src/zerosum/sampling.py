@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zerosum import build, checkpoint, files, memory, pictures
 from zerosum.checkpoint import Checkpoint, Layout
@@ -34,8 +36,11 @@ from zerosum.run import RunFolder, owned, trust
 from zerosum.run.folder import Say, refuse_name, silent
 from zerosum.schema import Config
 
-LARGEST = 2**31
-"""Numbers in one sample."""
+LARGEST = 2**27
+"""Numbers in one sample: an image of 11,000 x 11,000."""
+
+PIECE = 2**26
+"""Numbers that G makes at once: fewer samples than a block has where they are large, lest a block fills the memory."""
 
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
 
@@ -130,7 +135,7 @@ class Samples:
             write(path / f"{number:06d}.png", pictures.png(pictures.single(image)))
 
 
-_OF_A_DRAW = re.compile(r"\d{6,}\.png")
+_OF_A_DRAW = re.compile(r"[0-9]{6,}\.png")
 
 
 def _refuse_folder(path: Path, force: bool) -> None:
@@ -226,8 +231,15 @@ class Sampler:
 
     def _block(self, seed: int, block: int, c: Tensor | None) -> NDArray[Any]:
         """Samples that are made together."""
-        z = self.latent(BLOCK, seed, block, "sample").to(self._like)
-        return self.form.decode(ask(self.generator, z, c))
+        return self._made(self.latent(BLOCK, seed, block, "sample").to(self._like), c)
+
+    def _made(self, z: Tensor, c: Tensor | None) -> NDArray[Any]:
+        """What G makes of latents."""
+        rows = max(1, PIECE // math.prod(self.form.shape))
+        told = [None] * len(z) if c is None else c.split(rows)
+        return np.concatenate(
+            [self.form.decode(ask(self.generator, part, of)) for part, of in zip(z.split(rows), told, strict=False)]
+        )
 
     @torch.no_grad()
     def walk(self, stations: int, seed: int = 0, steps: int = 12, label: str | None = None) -> Samples:
@@ -256,7 +268,7 @@ class Sampler:
             for t in range(steps)
         ]
         c = torch.full((len(path),), asked, device=z.device) if self.conditional else None
-        return Samples(self.form.decode(ask(self.generator, torch.stack(path), c)))
+        return Samples(self._made(torch.stack(path), c))
 
     @property
     def conditional(self) -> bool:
@@ -325,11 +337,31 @@ def average_of(config: Config, state: dict[str, Any]) -> Layout:
     """
     own_code = is_code(config.nets.name)  # whose maker may not know of devices
     try:
-        with torch.device("cpu" if own_code else "meta"):
+        with ExitStack() as thrifty:
+            if not own_code:
+                thrifty.enter_context(torch.device("meta"))
+                thrifty.enter_context(_Undrawn())
             net = build.new_generator(config, form_from(state["data"])).to(dtype_of(config.train.precision))
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {state['step']:06d} does not fit the run's settings: {error}") from None
-    return {"average": checkpoint.likeness(net)}
+    average, there = checkpoint.likeness(net), memory.total()
+    needed = 3 * sum(one.nbytes for one in average.values())  # the file, its tensors and the network that they go into
+    if there is not None and needed > there:
+        raise CheckpointError(
+            f"checkpoint {state['step']:06d}: its generator takes {needed / 1e9:,.1f} GB of memory to read, this "
+            f"machine has {there / 1e9:,.1f}"
+        )
+    return {"average": average}
+
+
+class _Undrawn(TorchFunctionMode):
+    """Weights without memory stay without numbers: to draw normal ones, torch imports its compiler, for seconds."""
+
+    def __torch_function__(self, function: Any, kinds: Any, given: Any = (), options: Any = None) -> Any:
+        options = options or {}
+        if function in (Tensor.normal_, nn.init.normal_):
+            return given[0] if given else options["tensor"]
+        return function(*given, **options)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

@@ -12,10 +12,38 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 LARGEST = 2**63 - 1
 """TOML's largest whole number."""
 
+LARGE = 1e30
+"""Bound on the size of numbers that meet float32, which ends at 3.4e38: torch takes none beyond it, but raises an error
+in mid-round where it should have said that a cost is infinite."""
+
+LAYERS, WIDEST = 1_000, 2**16
+"""The most layers or blocks of a network, as many as the deepest that learn (He et al. 2016, arXiv:1603.05027, has
+1,001), and the most channels or numbers in one: settings are read from files, and who reads a run builds its networks.
+"""
+
+LONGEST = 2**20
+"""The most numbers in z: as many as a point has, where nothing else is said."""
+
+TURNS = 10_000
+"""The most steps of D in a round, and passes in a step: a round is finished before a signal is heard."""
+
+MANY = 4_096
+"""The most threads or processes."""
+
+LONG = 1e9
+"""Seconds, 31 years: what counts nanoseconds in 64 bits ends at nine times as many."""
+
 Positive = Annotated[int, Field(gt=0, le=LARGEST)]
 Whole = Annotated[int, Field(ge=0, le=LARGEST)]
-Rate = Annotated[float, Field(gt=0)]
+Turns = Annotated[int, Field(gt=0, le=TURNS)]
+Many = Annotated[int, Field(gt=0, le=MANY)]
+Size = Annotated[int, Field(gt=0, le=WIDEST)]
+Layers = Annotated[int, Field(gt=0, le=LAYERS)]
+Real = Annotated[float, Field(ge=-LARGE, le=LARGE)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGE)]
+Rate = Annotated[float, Field(gt=0, le=LARGE)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Tree = dict[str, Any]
 """What a TOML file holds: names to numbers, texts, lists and further trees."""
 
@@ -60,7 +88,7 @@ class Choice(Section):
 class PenaltyChoice(Choice):
     """A penalty on the discriminator."""
 
-    weight: Annotated[float, Field(ge=0)] = 1.0
+    weight: NotNegative = 1.0
     """What the penalty is multiplied with (gamma of R1 and R2, lambda of WGAN-GP)."""
     every: Positive = 1
     """Rounds from one use to the next; the weight is multiplied by this, so the average strength stays."""
@@ -77,7 +105,7 @@ class Nets(Section):
     """Options of the pair's discriminator."""
     conditions: Literal["none", "labels"] = "none"
     """`labels`: both players are told the class, G(z, c) and D(x, c)."""
-    label_size: Positive = 16
+    label_size: Size = 16
     """Numbers that tell G a class."""
 
 
@@ -86,11 +114,11 @@ class Latent(Section):
 
     law: Literal["normal", "uniform"] = "normal"
     """Standard normal, or uniform between `low` and `high`."""
-    size: Positive = 64
+    size: Annotated[int, Field(gt=0, le=LONGEST)] = 64
     """How many numbers one z has."""
-    low: float = -1.0
+    low: Real = -1.0
     """Lower end of the uniform law."""
-    high: float = 1.0
+    high: Real = 1.0
     """Upper end of the uniform law."""
 
     @model_validator(mode="after")
@@ -108,9 +136,9 @@ class Rules(Section):
 
     batch: Positive = 128
     """m: real samples, and as many fakes, in one step, however many processes share it."""
-    accumulate: Positive = 1
+    accumulate: Turns = 1
     """Passes in one step, each of `batch` samples: their gradients add up to that of a batch so many times as large."""
-    k: Positive = 1
+    k: Turns = 1
     """Discriminator steps in one round (Algorithm 1)."""
     order: Order = "discriminator-first"
     """`discriminator-first`: Algorithm 1. `generator-first`: G moves, then D is trained on the fakes that were made
@@ -132,9 +160,9 @@ class Rules(Section):
 class Average(Section):
     """The moving average of G's weights, from which samples are drawn."""
 
-    half_life: Annotated[float, Field(ge=0)] = 10_000.0
+    half_life: NotNegative = 10_000.0
     """Samples after which a weight's share has halved; 0 means no averaging."""
-    ramp: Annotated[float, Field(gt=0)] | None = 0.05
+    ramp: Rate | None = 0.05
     """At the start the half-life is at most this share of the samples seen so far. Absent: no ramp."""
 
 
@@ -184,13 +212,13 @@ class Train(Section):
     precision: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
     """The type of weights and arithmetic. `bfloat16`: weights in float32, and so are penalties, batch statistics and
     averages; products of matrices in bfloat16. `auto`: that, where device and networks gain by it, else float32."""
-    threads: Annotated[int, Field(gt=0, le=4096)] | None = None
+    threads: Many | None = None
     """CPU threads. Absent: torch's choice. Part of the run, since it decides the order of sums."""
-    processes: Positive = 1
+    processes: Many = 1
     """Processes that play together, each its part of every batch (docs/scale.md)."""
     statistics: Literal["process", "all"] = "process"
     """Batch normalisation of several processes: over each one's part of the batch, or over the rows of all."""
-    timeout: Rate = 600.0
+    timeout: Annotated[float, Field(gt=0, le=LONG)] = 600.0
     """Seconds that a process waits for the others before it counts one as lost."""
     log_every: Positive = 50
     """Rounds from one reading to the next; there is one with each checkpoint, too."""

@@ -35,7 +35,7 @@ WARM = 10
 """Rounds that are not counted in the speed: caches and allocators settle."""
 
 LATE = 1
-"""The vote for an end because time is up; below every signal's number."""
+"""The vote for an end because time is up; a signal's is its number beyond this: that of SIGHUP is 1."""
 
 
 class Moment(NamedTuple):
@@ -204,7 +204,7 @@ def _guarded(setup: Setup, diary: Diary, until_finished: bool) -> Iterator[Momen
             team.reach(moment.step)
             late = train.minutes is not None and clock.seconds > 60 * train.minutes
             # a signal that comes later than this lets one more round be played
-            asked = team.agree(max([LATE] * late + signals, default=0))
+            asked = team.agree(max([LATE] * late + [LATE + number for number in signals], default=0))
             checks = moment.step % train.check_every == 0
             done = until_finished and checks and diary.finished()
             last = moment.step >= train.steps or done or bool(asked)
@@ -223,7 +223,8 @@ def _guarded(setup: Setup, diary: Diary, until_finished: bool) -> Iterator[Momen
                 diary.save()
             yield moment
             if asked > LATE:
-                raise Stopped(asked, f"stopped after round {moment.step}; everything is saved in {diary.folder.path}")
+                says = f"stopped after round {moment.step}; everything is saved in {diary.folder.path}"
+                raise Stopped(asked - LATE, says)
             if asked or done:
                 return
 

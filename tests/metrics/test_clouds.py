@@ -87,3 +87,61 @@ def test_one_point_again_and_again_has_no_spread():
 
 def test_the_usual_distance_leaves_out_the_diagonal():
     assert Within(torch.tensor([[0.0, 3.0], [3.0, 0.0]])).usual == 3
+
+
+EVERY = [energy_distance, spread, missing, covered, near, told_apart]
+
+
+def alike(n, d=8, size=1.0, apart=0.0, seed=0):
+    """Rows of one length that differ by so much, in float32."""
+    rng = np.random.default_rng(seed)
+    row = rng.standard_normal(d) * size
+    return torch.from_numpy((row + apart * rng.standard_normal((n, d))).astype(np.float32))
+
+
+@pytest.mark.parametrize("measure", EVERY)
+@pytest.mark.parametrize("n", [2, 8, 26, 100])
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-4])
+def test_where_real_rows_are_alike_there_is_no_unit_and_nothing_is_known(measure, n, apart):
+    real = alike(n, apart=apart)
+    for fake in (real, alike(30, seed=1), real + 5):
+        assert np.isnan(measure(clouds(real, fake)))
+
+
+@pytest.mark.parametrize("measure", EVERY)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_samples_that_are_no_numbers_have_no_measure(measure, bad):
+    fake = normal(30)
+    fake[7, 0] = bad
+    assert np.isnan(measure(clouds(normal(40), fake)))
+    assert np.isnan(nearer(fake, normal(20, seed=1), normal(20, seed=2)))
+
+
+@pytest.mark.parametrize("measure", EVERY)
+def test_of_no_rows_or_one_nothing_is_known(measure):
+    for real, fake in ((normal(0), normal(9)), (normal(1), normal(9)), (normal(9), normal(0))):
+        assert np.isnan(measure(clouds(real, fake)))
+
+
+def test_of_one_sample_it_is_known_where_it_lies_and_not_how_samples_lie_to_each_other():
+    among = clouds(torch.arange(9.0)[:, None], torch.tensor([[4.0]]))
+    assert [measure(among) for measure in (near, covered)] == [1.0, 1.0]
+    assert all(np.isnan(measure(among)) for measure in (energy_distance, spread, told_apart))
+
+
+@pytest.mark.parametrize("place", [0.0, 10.0, 1e4])
+def test_samples_that_are_all_alike_have_no_spread_wherever_they_lie(place):
+    """By products alone, the spread at 1e4 would be about 1."""
+    assert spread(clouds(normal(100).float(), (normal(1) + place).float().repeat(60, 1))) == 0.0
+
+
+def test_rows_a_thousand_times_as_far_from_the_origin_as_from_each_other_are_not_taken_for_alike():
+    real, fake = normal(100) + 1000, normal(80, seed=1) + 1000
+    assert energy_distance(clouds(real, fake)) == pytest.approx(
+        energy_distance(clouds(real - 1000, fake - 1000)), abs=1e-6
+    )
+
+
+def test_nearer_to_no_rows_is_not_known():
+    assert np.isnan(nearer(normal(5), normal(0), normal(3)))
+    assert np.isnan(nearer(normal(0), normal(3), normal(3)))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from zerosum.data import DATASETS
-from zerosum.metrics.density import mode_coverage, spread_over
+from zerosum.metrics.density import log_likelihood, mode_coverage, spread_over
 
 
 @pytest.mark.parametrize(("name", "modes"), [("ring", 8), ("grid", 25)])
@@ -55,3 +55,16 @@ def test_no_sample_anywhere_has_no_error_to_state():
     none = spread_over(torch.zeros(3), torch.full((3,), 1 / 3), 50)
     assert (none.found, none.near, none.kl) == (0, 0, float("inf"))
     assert np.isnan(none.kl_error)
+
+
+@pytest.mark.parametrize(("n", "v", "t"), [(0, 5, 5), (5, 0, 5), (5, 5, 0)])
+def test_without_samples_or_points_no_likelihood_is_known(n, v, t):
+    assert np.isnan(log_likelihood(torch.zeros(n, 2), torch.zeros(v, 2), torch.zeros(t, 2))).all()
+
+
+def test_one_validation_point_chooses_the_window():
+    """One sample at 0, one point at 1/2 in one dimension: sigma = 1/2 is the best of all, 0.46416 of those on offer."""
+    found = log_likelihood(torch.zeros(1, 1), torch.full((1, 1), 0.5), torch.zeros(1, 1))
+    assert found.sigma == pytest.approx(0.4641589)
+    assert found.value == pytest.approx(-log(found.sigma * (2 * np.pi) ** 0.5))
+    assert found.error == 0.0

@@ -121,3 +121,51 @@ def test_the_kernel_distance_of_one_law_is_zero_in_the_mean():
     rng = torch.Generator().manual_seed(0)
     found = torch.tensor([kernel_distance(*torch.randn(2, 100, 4, generator=rng)).value for _ in range(60)])
     assert abs(found.mean()) < 4 * found.std() / 60**0.5
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 5), (1, 5), (5, 0), (5, 1)])
+@pytest.mark.parametrize("d", [1, 40])
+def test_of_fewer_than_two_rows_no_distance_is_known(n, m, d):
+    x, y = torch.randn(n, d), torch.randn(m, d)
+    for value, error in (frechet_distance(x, y), kernel_distance(x, y)):
+        assert np.isnan(value)
+        assert np.isnan(error)
+    assert np.isnan(frechet_of_rows(x, y))
+    assert np.isnan(frechet(Moments.of(x), Moments.of(y)))
+
+
+@pytest.mark.parametrize("d", [1, 40])
+def test_few_rows_have_a_distance_and_one_more_has_an_error(d):
+    x = torch.randn(12, d)
+    for m in (2, 3, 7):
+        y = torch.randn(m, d)
+        assert frechet_distance(x, y).value == pytest.approx(frechet_of_rows(x, y), rel=1e-9)
+        for distance in (frechet_distance, kernel_distance):
+            assert np.isfinite(distance(x, y).value)
+            assert np.isnan(distance(x, y).error) == (m == 2)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+@pytest.mark.parametrize("d", [2, 90])
+def test_rows_that_are_no_numbers_have_no_distance(bad, distance, d):
+    x, y = torch.randn(30, d), torch.randn(30, d)
+    y[3, 0] = bad
+    assert np.isnan(distance(x, y).value)
+    assert np.isnan(distance(y, x).value)
+
+
+def test_numbers_beyond_all_numbers_are_not_known():
+    x, y = torch.randn(2, 30, 2, dtype=torch.float64)
+    assert np.isnan(kernel_distance(1e150 * x, y).value)
+    assert np.isnan(frechet_distance(1e200 * x, y).value)
+    assert frechet_distance(1e30 * x, 1e30 * y).value == pytest.approx(1e60 * frechet_distance(x, y).value, rel=1e-9)
+
+
+def test_the_kernel_distance_of_large_features_says_how_few_digits_are_left():
+    """Cubes of x + 1e9 are 1e54, their differences in the 18th digit: the error is 1e39, and the value within it."""
+    x, y = torch.randn(2, 100, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    value, error = kernel_distance(x + 1e9, y + 1e9)
+    assert 1e39 < error < 1e40
+    assert abs(value) < error
+    assert kernel_distance(x, y).error < 0.5

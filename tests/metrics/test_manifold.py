@@ -1,7 +1,10 @@
+import math
+
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from zerosum.metrics import shares
 from zerosum.metrics.manifold import BLOCK, coverage, manifold, nearest, neighbours
 
 
@@ -79,3 +82,51 @@ def test_the_same_law_has_the_density_of_theory():
     found = manifold(torch.randn(2000, 3), torch.randn(2000, 3))
     assert found.density == pytest.approx(1, abs=0.05)
     assert found.coverage == pytest.approx(1 - 2**-5, abs=0.02)
+
+
+def test_a_neighbour_that_is_not_there_makes_nan_and_no_error():
+    x, y = torch.randn(4, 2), torch.randn(9, 2)
+    assert nearest(y, x, 5).isnan().all()
+    assert neighbours(y, x, 5).row.shape == (9, 4)
+    assert math.isnan(coverage(x, y, k=4))
+    assert math.isnan(coverage(y, x[:0], k=4))
+
+
+def known(found):
+    return [name for name, value in found._asdict().items() if not math.isnan(value)]
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "names"),
+    [
+        (0, 9, []), (9, 0, []), (3, 9, ["recall"]), (5, 9, ["precision", "recall"]),
+        (6, 3, ["precision", "density", "coverage"]), (6, 4, ["precision", "recall", "density", "coverage"]),
+    ],
+)  # fmt: skip
+def test_each_number_is_known_from_as_many_rows_as_it_needs(n, m, names):
+    assert known(manifold(torch.randn(n, 2), torch.randn(m, 2), k=3, dense=5)) == names
+
+
+@pytest.mark.parametrize("fake", [torch.zeros(60, 300), torch.ones(60, 300)])
+def test_among_real_rows_that_are_alike_nothing_is_known(fake):
+    assert known(manifold(torch.ones(60, 300) / 3, fake / 3)) == []
+
+
+def test_some_real_rows_that_are_alike_do_not_hide_the_others():
+    x = torch.randn(200, 3, dtype=torch.float64)
+    x[:15] = x[0]
+    assert len(known(manifold(x, torch.randn(100, 3)))) == 4
+    x[:60] = x[0]
+    assert known(manifold(x, torch.randn(100, 3))) == []
+
+
+def test_rows_that_are_no_numbers_have_no_manifold():
+    x = torch.randn(20, 3)
+    assert known(manifold(x, torch.full((20, 3), torch.nan))) == []
+    assert known(manifold(torch.full((20, 3), torch.inf), x)) == []
+
+
+def test_shares_of_no_rows_are_not_known():
+    for value, error in shares(torch.randn(0, 2), torch.randn(3, 2)).values():
+        assert math.isnan(value)
+        assert math.isnan(error)

@@ -114,6 +114,7 @@ class Run:
             seed: Of the samples.
             data: Where the data lies, if not where the settings say; it must be the same data.
         """
+        data = None if data is None else run.folder.refuse_name(data, "data")
         with parallel.joined(WAIT, "cpu") as team:
             step, rows = evaluation.evaluate(
                 self.folder, n, features, seed, team=team, trusted=self.trusted, data=data, say=self.say
@@ -133,6 +134,7 @@ class Run:
             data: Where the data lies, if not where the settings say.
         """
         settings = self.config
+        data = None if data is None else run.folder.refuse_name(data, "data")
         with trust.permitted(self.folder, settings, self.trusted):
             opened = build.open_data(settings) if data is None else evaluation.named_data(settings, data)
         return evaluation.between_classes(opened, evaluation.extractor(features, opened))

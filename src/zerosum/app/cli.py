@@ -74,7 +74,7 @@ def train(
         from zerosum.app.rehearsal import rehearse
 
         with permission.granted(code=Path.cwd() if trust else None, paths=True):
-            facts = rehearse(*api.settings_of(recipe, overrides, tell))
+            facts = rehearse(*api.settings_of(recipe, overrides, tell), tell)
         answer(facts, as_json, show_rehearsal)
         return
     if trust:
@@ -87,7 +87,7 @@ def train(
         raise typer.Exit(launch(settings.train.processes, sys.argv[1:]))
     with parallel.joined(settings.train.timeout, settings.train.device) as team:
         folder = api.folder_of(settings, out, team)
-        say = tell if team.leads else api.silence
+        say = console.once(tell) if team.leads else api.silence
         moments = training.fit(
             settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, team=team
         )
@@ -95,8 +95,8 @@ def train(
             moments = with_events(with_bar(moments, settings.train.steps, as_json), folder.events, tell)
         played = sum(1 for _ in moments)
     if team.leads:
-        run = api.Run(folder, trusted=True, say=tell)
-        run.conclude(tell)
+        run = api.Run(folder, trusted=True, say=say)
+        run.conclude(say)
         answer(run.summary(played), as_json, show_trained)
 
 
@@ -211,6 +211,9 @@ def theory(
 
     verdicts = measure(claims.choose(names or (), trained), as_json)
     if figures:
+        from zerosum.pictures import import_matplotlib
+
+        import_matplotlib()  # whatever display the environment asks it for
         from zerosum.app.figures import draw_all
 
         for path in draw_all(figures):
@@ -321,8 +324,9 @@ def show_rehearsal(facts: dict[str, Any]) -> str:
 
 def show_rows(rows: list[dict[str, Any]]) -> str:
     """A name and a sentence in each line."""
-    width = max((len(row["name"]) for row in rows), default=0)
-    return "\n".join(f"{row['name']:<{width}}  {row['about']}" for row in rows) or "none"
+    names = [named(row["name"]) for row in rows]
+    width = max(map(len, names), default=0)
+    return "\n".join(f"{name:<{width}}  {row['about']}" for name, row in zip(names, rows, strict=True)) or "none"
 
 
 def show_facts(facts: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ def run(command: Callable[[], Any], argv: list[str]) -> int:  # noqa: PLR0911  a
     """
     try:
         world.size()
-        code = command()
+        code = _unless_unread(command)
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return _end("stopped", 128 + 2, "Stopped", argv)
@@ -119,6 +119,17 @@ def run(command: Callable[[], Any], argv: list[str]) -> int:  # noqa: PLR0911  a
         return _end(f"error: {of_system(error)}", SystemFault.exit_code, "SystemFault", argv)
     except Exception as error:  # the one broad net, at the very top: nobody is to read a traceback
         return _unforeseen(error, argv)
+
+
+def _unless_unread(command: Callable[[], Any]) -> Any:
+    """What a command returns; 0 where nobody reads its help any more (`--help | head -1`): click calls that 1."""
+    try:
+        return command()
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        _forget(sys.stdout)
+        return 0
 
 
 def of_system(error: OSError) -> str:

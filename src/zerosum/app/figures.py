@@ -19,8 +19,8 @@ from zerosum import build, config
 from zerosum.claims import costs, divergence, trained
 from zerosum.claims.lines import penalised
 from zerosum.errors import UsageError
-from zerosum.losses import LOSSES
 from zerosum.files import write
+from zerosum.losses import LOSSES
 from zerosum.theory import bilinear, dirac, hopping
 from zerosum.theory.divergences import jsd, kl
 from zerosum.theory.quadrature import numbers

@@ -68,7 +68,9 @@ class GAN:
                 penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
                 one_pass=judges_alone(discriminator),  # else your D may look at a batch as a whole
             )
-            self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config), self.game.parts)
+            self.state = build.state_of(
+                self.config, generator, discriminator, *build.place(self.config), self.game.parts
+            )
         self.readings: list[dict[str, Any]] = []
         """A line every `train.log_every` rounds."""
         self._data: Data | None = None

@@ -1,19 +1,26 @@
 """A dry run: two real rounds in memory, nothing written, and what the whole would take."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from zerosum import build, config, training
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.data.feed import RESIDENT
+from zerosum.run.folder import silent
 from zerosum.schema import Config
 
 ROUNDS = 2
 
 
-def rehearse(settings: Config, data: Data | None = None) -> dict[str, Any]:
+def rehearse(settings: Config, data: Data | None = None, say: Callable[[str], None] = silent) -> dict[str, Any]:
     """Build everything, play two rounds, and say what to expect.
+
+    Args:
+        settings: Of the run.
+        data: The data set, if it is open already.
+        say: Told what a user should know about the data: files that were left out.
 
     Returns:
         The resolved settings as TOML, a summary of the data, parameters of both players, memory in MiB (what the
@@ -23,6 +30,8 @@ def rehearse(settings: Config, data: Data | None = None) -> dict[str, Any]:
     settings = build.resolve(settings)
     training.settle(settings)
     setup = build.assemble(settings, data)
+    for note in setup.data.notes:
+        say(note)
     watch = training.Watch()
     for moment in training.rounds(setup.state, setup.game, setup.batches, ROUNDS):
         watch.note(moment)

@@ -10,19 +10,22 @@ white is 1 and one whose white is 255 look the same to a computer. A share of th
 
 import csv
 import warnings
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from tokenize import TokenError
 from typing import Annotated, Any, Literal
-from zipfile import BadZipFile, is_zipfile
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from zerosum import files
+from zerosum.data import binary
+from zerosum.data.reasons import DAMAGED, why
 from zerosum.data.record import Data, Rows
-from zerosum.errors import DataError
+from zerosum.errors import DataError, named
 
 Layout = Literal["nhwc", "nchw"]
 Span = Annotated[tuple[float, float], Field(strict=False)]
@@ -30,8 +33,17 @@ HoldOut = Annotated[float, Field(ge=0, lt=1)]
 RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "bool": (0.0, 1.0)}
 SAMPLE_KEYS = ("x", "samples", "images", "data", "x_train", "arr_0")
 LABEL_KEYS = ("y", "labels", "targets", "y_train")
-UNREADABLE = (ValueError, OSError, EOFError, csv.Error, TokenError, BadZipFile, zlib.error, RuntimeError, MemoryError)
-"""What numpy, zipfile and csv raise on files that are damaged or not what their ending says."""
+
+EXACT = 2.0**53
+"""Up to here, float64 tells whole numbers apart."""
+
+LISTED = 20
+"""Names of arrays or columns that are listed; a file can hold more than any terminal."""
+
+Reader = Callable[[Path, str | None, str | None], tuple[NDArray[Any], Any]]
+"""(file, key, labels) -> samples, labels."""
+
+UNREADABLE = (*DAMAGED, csv.Error, TokenError, BadZipFile)
 
 
 def from_file(
@@ -61,14 +73,22 @@ def from_file(
     path = Path(path)
     readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: files that can be trained on end in {', '.join(readers)}")
+        raise DataError(f"{named(path)}: files that can be trained on end in {', '.join(readers)}")
+    x, y = _opened(path, readers[path.suffix.lower()], key, labels)
+    name = named(path.name)
+    return from_array(x, y, name=name, range=range, layout=layout, held_out=held_out, standardise=standardise)
+
+
+def _opened(path: Path, reader: Reader, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
+    """What a reader finds in a regular file; nothing else is opened."""
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file")
-        x, y = readers[path.suffix.lower()](path, key, labels)
+        files.regular(path, follow=True)
+        with warnings.catch_warnings(action="ignore"):  # what is wrong is an error, and told
+            return reader(path, key, labels)
+    except FileNotFoundError:
+        raise DataError(f"{named(path)}: there is no such file") from None
     except UNREADABLE as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    return from_array(x, y, name=path.name, range=range, layout=layout, held_out=held_out, standardise=standardise)
+        raise DataError(f"{named(path)} cannot be read: {why(error)}") from None
 
 
 def from_array(
@@ -115,11 +135,14 @@ def from_array(
 
 def _numeric(given: Any, name: str) -> NDArray[Any]:
     x = _array(given, name)
-    if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == bool):
+    if x.dtype.kind not in "biuf":
         raise DataError(f"{name}: holds {x.dtype}, expected real numbers")
     if not 1 <= x.ndim <= 4 or 0 in x.shape:
         raise DataError(f"{name}: has shape {x.shape}, expected points (n, d) or images (n, h, w[, c])")
-    return x if x.itemsize <= 8 else x.astype(np.float64)  # what a long double leaves unused is not always the same
+    if x.itemsize <= 8:
+        return x
+    with np.errstate(over="ignore"):  # what becomes infinite is refused with its row
+        return x.astype(np.float64)  # what a long double leaves unused is not always the same
 
 
 def _array(given: Any, name: str) -> NDArray[Any]:
@@ -129,8 +152,8 @@ def _array(given: Any, name: str) -> NDArray[Any]:
             given = given.detach().cpu()
             given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
         return given if isinstance(given, np.ndarray) else np.asarray(given)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name}: is no array: {error}") from None
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise DataError(f"{name}: is no array: {why(error)}") from None
 
 
 def _channels_first(x: NDArray[Any], layout: Layout | None, name: str) -> NDArray[Any]:
@@ -152,7 +175,7 @@ def _range_of(x: NDArray[Any], name: str) -> tuple[float, float]:
     """Black and white, where the type declares them."""
     if x.dtype.name in RANGES:
         return RANGES[x.dtype.name]
-    look = x[: max(1, 2**22 // max(1, x[:1].nbytes))]
+    look = x[: max(1, 2**22 // max(1, x[:1].nbytes))].astype(np.float64)
     raise DataError(
         f"{name}: images of type {x.dtype} do not say which values are black and white (the first rows span "
         f"{look.min():g} to {look.max():g}). Declare them: --set data.range=[0,1]"
@@ -166,35 +189,80 @@ def _classes(labels: Any, n: int, name: str) -> tuple[NDArray[np.int64] | None, 
     given = _array(labels, f"{name}: labels")
     if given.shape != (n,):
         raise DataError(f"{name}: labels have shape {given.shape}, expected ({n},): one for each row")
-    whole = np.issubdtype(given.dtype, np.floating) and bool((np.isfinite(given) & (np.floor(given) == given)).all())
-    given = given.astype(np.int64) if whole else given
-    known = given >= 0 if np.issubdtype(given.dtype, np.integer) else given.astype(str) != ""
-    names, numbers = np.unique(given[known], return_inverse=True)
+    given = _plain_labels(given, name)
+    known = given != given.dtype.type() if given.dtype.kind in "US" else given >= 0
+    values, numbers = np.unique(given[known], return_inverse=True)
     out = np.full(n, -1, dtype=np.int64)
     out[known] = numbers
-    return out, tuple(str(value) for value in names)
+    return out, _class_names(values, name)
+
+
+def _plain_labels(given: NDArray[Any], name: str) -> NDArray[Any]:
+    """Labels as whole numbers, other numbers, yes and no, texts or bytes."""
+    if given.dtype.kind in "OT":
+        given = _texts(given, name)
+    if given.dtype.kind not in "biufUS":
+        raise DataError(f"{name}: labels hold {given.dtype}, expected numbers or texts")
+    return _whole_if_possible(given, name) if given.dtype.kind == "f" else given
+
+
+def _texts(given: NDArray[Any], name: str) -> NDArray[Any]:
+    """Python's own texts, which a table of objects may hold beside anything else."""
+    values = given.tolist()
+    odd = next((row for row, value in enumerate(values) if not isinstance(value, str)), None)
+    if odd is not None:
+        kind = type(values[odd]).__name__
+        raise DataError(f"{name}: the label of row {odd} is of type {kind}, expected numbers or texts alone")
+    return np.array(values, dtype=np.str_)
+
+
+def _whole_if_possible(given: NDArray[Any], name: str) -> NDArray[Any]:
+    finite = np.isfinite(given)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(f"{name}: the label of row {row} is {given[row]}. Write -1 where a class is not known")
+    whole = bool(((np.floor(given) == given) & (np.abs(given) < EXACT)).all())
+    return given.astype(np.int64) if whole else given
+
+
+def _class_names(values: NDArray[Any], name: str) -> tuple[str, ...]:
+    """Labels as texts that can be written down."""
+    try:
+        names = tuple(value.decode() if isinstance(value, bytes) else str(value) for value in values)
+        "".join(names).encode()
+    except (ValueError, SystemError) as error:  # no such code point, half a pair, bytes of another encoding
+        raise DataError(f"{name}: labels hold what is no UTF-8 text: {why(error)}") from None
+    return names
 
 
 def _read_npy(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
     if key or labels:
-        raise DataError(f"{path}: a .npy file holds one array without a name; key and labels belong to .npz and .csv")
-    return np.lib.format.open_memmap(path, mode="r"), None
+        raise DataError(
+            f"{named(path)}: a .npy file holds one array without a name; key and labels belong to .npz and .csv"
+        )
+    return binary.mapped(path), None
 
 
 def _read_npz(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
-    if not is_zipfile(path):
-        raise ValueError("it is no archive of arrays")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        names = list(archive.files)
+    with binary.opened(path) as archive:
+        names = archive.names
         if not names:
             raise ValueError("it holds no array")
         key = key or next((name for name in SAMPLE_KEYS if name in names), names[0] if len(names) == 1 else None)
         if key not in names:
-            raise DataError(f'{path}: holds {names}. Say which are the samples: --set data.key="{names[0]}"')
+            raise DataError(
+                f'{named(path)}: holds {_listed(names)}. Say which are the samples: --set data.key="{named(names[0])}"'
+            )
         labels = labels or next((name for name in LABEL_KEYS if name in names and name != key), None)
         if labels is not None and labels not in names:
-            raise DataError(f"{path}: there is no array '{labels}' among {names}")
-        return archive[key], archive[labels] if labels else None
+            raise DataError(f"{named(path)}: there is no array '{named(labels)}' among {_listed(names)}")
+        arrays = archive.read(key) if labels is None else archive.read(key, labels)
+        return arrays[0], arrays[1] if labels else None
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{names[:LISTED]}{more}"  # a list shows its texts escaped
 
 
 def _read_csv(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
@@ -206,36 +274,38 @@ def _read_csv(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[
     header = any(name.strip() and not _is_number(name) for name in names)
     columns = [name.strip() for name in names] if header else [str(number) for number in range(len(names))]
     if labels is not None and labels not in columns:
-        raise DataError(f"{path}: there is no column '{labels}' among {columns}")
+        raise DataError(f"{named(path)}: there is no column '{named(labels)}' among {_listed(columns)}")
     column, codes = columns.index(labels) if labels else None, dict[str, int]()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
-        table = np.loadtxt(
-            path,
-            delimiter=delimiter,
-            skiprows=number if header else 0,
-            ndmin=2,
-            quotechar='"',
-            comments=None,
-            encoding="utf-8-sig",
-            converters=None if column is None else {column: lambda text: codes.setdefault(text.strip(), len(codes))},
-        )
+    table = np.loadtxt(
+        path,
+        delimiter=delimiter,
+        skiprows=number if header else 0,
+        ndmin=2,
+        quotechar='"',
+        comments=None,
+        encoding="utf-8-sig",
+        converters=None if column is None else {column: lambda text: codes.setdefault(text.strip(), len(codes))},
+    )
     if not len(table):
-        raise DataError(f"{path}: there are no rows of numbers in it")
+        raise DataError(f"{named(path)}: there are no rows of numbers in it")
     if table.shape[1] != len(columns):
-        raise DataError(f"{path}: the first line has {len(columns)} columns, the others have {table.shape[1]}")
+        raise DataError(f"{named(path)}: the first line has {len(columns)} columns, the others have {table.shape[1]}")
     if column is None:
         return table, None
     return np.delete(table, column, 1), _numbers_if_possible(list(codes))[table[:, column].astype(int)]
 
 
 def _numbers_if_possible(texts: list[str]) -> NDArray[Any]:
+    """Labels as numbers, where all are; whole ones of more digits than int64 holds stay texts, lest two become one."""
+    if all(_is_number(text, int) for text in texts):
+        whole = [int(text) for text in texts]
+        return np.array(whole if all(abs(number) < 2**63 for number in whole) else texts)
     return np.array([float(text) for text in texts] if all(map(_is_number, texts)) else texts)
 
 
-def _is_number(text: str) -> bool:
+def _is_number(text: str, kind: Callable[[str], float] = float) -> bool:
     try:
-        float(text)
+        kind(text)
     except ValueError:
         return False
     return True

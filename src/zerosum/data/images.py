@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zerosum.data.reasons import DAMAGED, why
 from zerosum.data.record import Data, Rows
-from zerosum.errors import DataError
+from zerosum.errors import DataError, named
 
 
 def digits() -> Data:
@@ -44,7 +45,10 @@ def _table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     if package is None or package.origin is None:
         raise DataError("the digits come with scikit-learn, which is not installed: pip install scikit-learn")
     path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    with gzip.open(path, "rt") as file:
-        table = np.array([[int(float(cell)) for cell in row] for row in csv.reader(file)])
-    grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)
-    return grey.reshape(-1, 1, 8, 8), table[:, 64].astype(np.int64)
+    try:
+        with gzip.open(path, "rt") as file:
+            table = np.array([[int(float(cell)) for cell in row] for row in csv.reader(file)])
+        grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)
+        return grey.reshape(-1, 1, 8, 8), table[:, 64].astype(np.int64)
+    except (*DAMAGED, csv.Error) as error:
+        raise DataError(f"{named(path)} cannot be read: {why(error)}. Install scikit-learn anew") from None

@@ -1,24 +1,26 @@
 """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28 x 28, grey, in their four original files.
 
 The files are looked for under the data root, in mnist/, compressed or not. If they are not there they are downloaded
-once. What counts is the sha256 of the *decompressed* content: a file that was packed anew is as good as the original.
+once, by commands that may (see `permission`). What counts is the sha256 of the *decompressed* content: a file that was
+packed anew is as good as the original. A file that is damaged is named, and stays as it is.
 """
 
 import gzip
 import hashlib
 import os
-import sys
-import urllib.error
-import urllib.request
+from io import BytesIO
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from zerosum import files, permission
+from zerosum.data.downloads import fetch
+from zerosum.data.reasons import DAMAGED, why
 from zerosum.data.record import Data, Rows
-from zerosum.errors import DataError
-from zerosum.run import write
+from zerosum.errors import DataError, SystemFault, named
 
 VARIABLE = "ZEROSUM_DATA"
 """The environment variable that names the data root; `--data-root` sets it for one command."""
@@ -32,6 +34,12 @@ SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 """Of the decompressed content."""
+
+MOST = 64 * files.MIB
+"""Bytes of a file, packed or not; the largest has 47,040,016."""
+
+SECONDS = 900.0
+"""For one file: the largest, packed, has 9.9 MB, which takes so long at 11 kB a second."""
 
 
 def mnist() -> Data:
@@ -60,61 +68,82 @@ def mnist() -> Data:
 
 def data_root() -> Path:
     """Where data sets lie: $ZEROSUM_DATA, else the platform's cache folder."""
-    named = os.environ.get(VARIABLE)
-    return Path(named) if named else user_cache_path("zerosum")
+    given = os.environ.get(VARIABLE)
+    return Path(given) if given else user_cache_path("zerosum")
 
 
 def content(folder: Path, name: str) -> bytes:
-    """A file's decompressed content, verified; downloaded first where it is not there.
+    """A file's decompressed content, verified; downloaded first where it is not there and the command may.
 
     Raises:
         DataError: It cannot be had, or is not what it should be.
+        SystemFault: It was downloaded, and cannot be kept.
     """
     for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return verified(path.read_bytes(), name, str(path))
-    packed = download(f"{name}.gz", folder)
-    data = verified(packed, name, "the download")
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / f"{name}.gz", packed)
+        if (stored := _stored(path)) is not None:
+            return verified(stored, name, named(path), "Remove it, and fetch it again")
+    if not permission.current().downloads:
+        raise DataError(f"MNIST is not in {named(folder)}. `zerosum train` fetches it. {_by_hand()}")
+    packed, data = download(name, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write(folder / f"{name}.gz", packed)
+    except OSError as error:
+        raise SystemFault(
+            f"{named(folder / name)}.gz cannot be written: {files.reason(error, len(packed))}. "
+            f"Name another folder with --data-root or ${VARIABLE}"
+        ) from None
     return data
 
 
-def verified(data: bytes, name: str, where: str) -> bytes:
+def _stored(path: Path) -> bytes | None:
+    """The content of a regular file, None where there is none."""
+    try:
+        return files.read(path, MOST, follow=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{named(path)} cannot be read: {why(error)}") from None
+
+
+def verified(data: bytes, name: str, where: str, advice: str = "It is not kept") -> bytes:
     """The decompressed content, if its sha256 is the right one."""
     try:
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{where} cannot be unpacked: {error}. Remove it, and fetch it again") from None
+        data = _unpacked(data) if data[:2] == b"\x1f\x8b" else data
+    except DAMAGED as error:
+        raise DataError(f"{where} cannot be unpacked: {why(error)}. {advice}") from None
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
-        raise DataError(f"{where} is not MNIST's {name}: its sha256 differs. Remove it, and fetch it again")
+        raise DataError(f"{where} is not MNIST's {name}: its sha256 differs. {advice}")
     return data
 
 
-def download(file: str, folder: Path) -> bytes:
-    """A packed file from the first source that answers, with a bar on a terminal."""
+def _unpacked(data: bytes) -> bytes:
+    """What gzip packed, as long as it is no more than a file of MNIST can have."""
+    with gzip.open(BytesIO(data)) as file:
+        out = file.read(MOST + 1)
+    if len(out) > MOST:
+        raise ValueError(f"it unpacks to more than {MOST:,} bytes")
+    return out
+
+
+def download(name: str, folder: Path) -> tuple[bytes, bytes]:
+    """A file from the first source that has the right one: packed, and decompressed."""
     reasons = []
     for source in SOURCES:
+        url = f"{source}{name}.gz"
         try:
-            return fetch(source + file, file)
-        except (urllib.error.URLError, OSError) as error:
-            reasons.append(str(getattr(error, "reason", error)))
-    raise DataError(
-        f"MNIST is not in {folder} and cannot be downloaded ({reasons[0]}). Put these four files there, or name the "
-        f"folder above it with --data-root or ${VARIABLE}: {', '.join(f'{name}.gz' for name in SHA256)}"
+            packed = fetch(url, MOST, SECONDS, f"{name}.gz")
+            return packed, verified(packed, name, f"the download of {url}")
+        except DataError as error:
+            reasons.append(str(error))
+    raise DataError(f"MNIST is not in {named(folder)} and cannot be downloaded ({'; '.join(reasons)}). {_by_hand()}")
+
+
+def _by_hand() -> str:
+    return (
+        "Put these four files there, or name the folder above it with --data-root or "
+        f"${VARIABLE}: {', '.join(f'{name}.gz' for name in SHA256)}"
     )
-
-
-def fetch(url: str, file: str) -> bytes:
-    """The content of a URL."""
-    from rich.console import Console
-    from rich.progress import wrap_file
-
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        size = int(answer.headers.get("Content-Length", 0))
-        quiet = Console(stderr=True, quiet=not sys.stderr.isatty())
-        with wrap_file(answer, total=size, description=file, console=quiet) as reader:
-            return reader.read()
 
 
 def parse_idx(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -124,7 +153,7 @@ def parse_idx(data: bytes, name: str) -> NDArray[np.uint8]:
     array([5, 6], dtype=uint8)
     """
     axes = data[3] if len(data) > 3 else 0
-    shape = np.frombuffer(data, ">u4", axes, 4).astype(int) if len(data) >= 4 + 4 * axes else np.zeros(0, int)
-    if data[:3] != b"\0\0\x08" or len(data) != 4 + 4 * axes + shape.prod():
+    shape = np.frombuffer(data, ">u4", axes, 4).tolist() if len(data) >= 4 + 4 * axes else []
+    if data[:3] != b"\0\0\x08" or len(shape) != axes or len(data) != 4 + 4 * axes + prod(shape):
         raise DataError(f"{name}: not an IDX file of bytes")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()  # writable, as torch wants it

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,12 @@ CHUNK = 64 * 2**20
 
 SPLIT = 20140610
 """Key of the shuffle that parts a user's rows into training and test (the day of arXiv:1406.2661)."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that samples, which are float32, can hold."""
+
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Below this, float32 loses digits until nothing is left."""
 
 MOST = 2**18
 """Rows from which shift and scale are estimated: the error of a mean is then 0.2 % of a deviation."""
@@ -123,7 +130,8 @@ class Mixture:
         rng = np.random.default_rng(seed)
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
-        return (self.means[component] + self.sigmas[component, None] * noise).astype(np.float32), component
+        with np.errstate(over="ignore"):  # what becomes infinite is refused with its row
+            return (self.means[component] + self.sigmas[component, None] * noise).astype(np.float32), component
 
 
 @dataclass(frozen=True)
@@ -209,10 +217,15 @@ class Data:
             return Form(self.kind, self.shape, ((low + high) / 2,), ((high - low) / 2,), self.classes)
         if not self.standardise:
             return Form(self.kind, self.shape, (0.0,), (1.0,), self.classes)
-        sample = self.train.spread(MOST).astype(np.float64)
-        mean, deviation = sample.mean(0), sample.std(0)
-        scale = np.where(deviation > 0, deviation, 1.0)
+        mean, deviation, varies = self.moments
+        scale = np.where(varies & (deviation > 0), deviation, 1.0)  # a mean that is rounded makes constants deviate
         return Form(self.kind, self.shape, tuple(mean.tolist()), tuple(scale.tolist()), self.classes)
+
+    @cached_property
+    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Of each column of points, in the training rows: mean, deviation, and whether its values differ."""
+        sample = self.train.spread(MOST).astype(np.float64)
+        return sample.mean(0), sample.std(0), (sample != sample[0]).any(0)
 
     def mean(self) -> Tensor:
         """Mean of the encoded training data (*shape)."""
@@ -258,28 +271,110 @@ def checked(data: Data) -> Data:
     """The same record, once its rows have been looked at.
 
     Raises:
-        DataError: Too few rows, values that are no numbers, values outside the declared range, or no variation.
+        DataError: Too few rows, values that are no numbers or too large, values outside the declared range, or no
+            variation that samples could show.
     """
     if len(data.train) < FEWEST:
         raise DataError(f"{data.name}: {len(data.train)} training rows are too few, at least {FEWEST} are needed")
+    low, high = _span(data)
+    if data.range is not None:
+        _refuse_wrong_range(data.name, data.range, low, high)
+    _refuse_sameness(data)
+    if data.kind == "points":
+        _refuse_lost_digits(data)
+    elif data.range is not None:
+        _refuse_one_shade(data, low, high)
+    return data
+
+
+def _span(data: Data) -> tuple[float, float]:
+    """The lowest and the highest value, once each value is seen to be a number."""
+    arrays = {id(rows.x): rows.x for rows in (data.train, data.test) if len(rows)}.values()
+    if data.range == (0.0, 255.0) and all(x.dtype == np.uint8 for x in arrays):
+        return data.range  # bytes cannot leave it: gigabytes of them need not be read
     low, high = np.inf, -np.inf
-    for x in {id(rows.x): rows.x for rows in (data.train, data.test) if len(rows)}.values():
+    for x in arrays:
         for first in range(0, len(x), step := max(1, CHUNK // max(1, x[:1].nbytes))):
             part = x[first : first + step]
             _refuse_non_numbers(data.name, part, first)
             low, high = min(low, float(part.min())), max(high, float(part.max()))
-    if data.range is not None and (low < data.range[0] or high > data.range[1]):
-        raise DataError(
-            f"{data.name}: values from {low:g} to {high:g} leave the declared range {list(data.range)}. "
-            f"Declare the true one: --set data.range=[{low:g},{high:g}]"
-        )
-    if low == high:
-        raise DataError(f"{data.name}: every value is {low:g}; there is nothing to learn")
-    return data
+    return low, high
 
 
 def _refuse_non_numbers(name: str, part: NDArray[Any], first: int) -> None:
-    if np.issubdtype(part.dtype, np.floating) and not (finite := np.isfinite(part)).all():
-        bad = first + int(np.argmin(finite.reshape(len(part), -1).all(1)))
-        count = int((~finite).sum())
+    if not np.issubdtype(part.dtype, np.floating):
+        return
+    if not (finite := np.isfinite(part)).all():
+        bad, count = _first_row(~finite, first)
         raise DataError(f"{name}: row {bad} holds NaN or infinity ({count} such values near it). Remove or fill them")
+    if part.itemsize > 4 and max(part.max(), -part.min()) > LARGEST:
+        large = np.abs(part) > LARGEST
+        bad, count = _first_row(large, first)
+        value = float(part[large].flat[0])
+        raise DataError(
+            f"{name}: row {bad} holds {value:g} ({count} such values near it), samples can hold {LARGEST:.3g} at most. "
+            "Divide the column by a constant"
+        )
+
+
+def _first_row(bad: NDArray[np.bool_], first: int) -> tuple[int, int]:
+    """The number of the first bad row, and how many bad values there are."""
+    return first + int(np.argmax(bad.reshape(len(bad), -1).any(1))), int(bad.sum())
+
+
+def _refuse_wrong_range(name: str, declared: tuple[float, float], low: float, high: float) -> None:
+    advice = f"Declare the true one: --set data.range=[{low:g},{high:g}]"
+    if low < declared[0] or high > declared[1]:
+        raise DataError(f"{name}: values from {low:g} to {high:g} leave the declared range {list(declared)}. {advice}")
+    if not isfinite(declared[1] - declared[0]):
+        raise DataError(f"{name}: the declared range {list(declared)} has no end. {advice}")
+
+
+def _refuse_sameness(data: Data) -> None:
+    """Rows that are all the same are no distribution; two are refused as test rows of their own, too."""
+    if _all_the_same(data.train):
+        row = data.train[np.arange(1)][0]
+        same = (
+            f"all {len(data.train):,} rows are the same" if row.min() < row.max() else f"every value is {row.min():g}"
+        )
+        raise DataError(f"{data.name}: {same}; there is nothing to learn")
+    if data.test.x is not data.train.x and len(data.test) > 1 and _all_the_same(data.test):
+        raise DataError(f"{data.name}: all {len(data.test):,} test rows are the same; they can measure nothing")
+
+
+def _all_the_same(rows: Rows) -> bool:
+    """Whether no row differs from the first: in stretches that grow, since most data tells at once."""
+    first, _ = rows[np.arange(1)]
+    begin, most = 0, max(1, CHUNK // max(1, first.nbytes))
+    while begin < len(rows):
+        end = min(len(rows), begin + min(most, begin + FEWEST))
+        if (rows[np.arange(begin, end)][0] != first).any():
+            return False
+        begin = end
+    return True
+
+
+def _refuse_one_shade(data: Data, low: float, high: float) -> None:
+    """Samples of images have 256 shades from black to white; data that differs by less than one shows none of it."""
+    shades = data.form.decode(data.form.encode(torch.tensor([low, high], dtype=torch.float64)).reshape(1, 1, 1, 2))
+    if shades.min() == shades.max():
+        raise DataError(
+            f"{data.name}: values from {low:g} to {high:g} are one shade of grey in {list(data.range or ())}. "
+            f"Declare the true range: --set data.range=[{low:g},{high:g}]"
+        )
+
+
+def _refuse_lost_digits(data: Data) -> None:
+    """Samples are float32: what varies by less than the distance of two of its numbers would not vary there."""
+    if np.can_cast(data.train.x.dtype, np.float32):
+        return
+    mean, deviation, varies = data.moments
+    apart = np.maximum(np.spacing(np.abs(mean).astype(np.float32)).astype(np.float64), SMALLEST)
+    lost = np.flatnonzero(varies & (deviation < apart))
+    if lost.size:
+        column = int(lost[0])
+        raise DataError(
+            f"{data.name}: column {column} (of {len(mean)}, counted from 0) has mean {mean[column]:g} and deviation "
+            f"{deviation[column]:g}; samples are float32, whose numbers are {apart[column]:.2g} apart there. "
+            "Subtract an offset from it, or multiply it by a constant"
+        )

@@ -2,9 +2,10 @@
 
 A sign's measure is its median over the last four checkups, so that one that is out of line decides nothing; the others
 say how far something moved, grew or fell. A measure is None where nothing measures it: a sign that this data does not
-have, or too few checkups.
+have, too few checkups, or what is no number where one is expected, since readings come from a file.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
@@ -25,25 +26,58 @@ LONG = 10
 
 def checkups(readings: Sequence[Reading]) -> list[Reading]:
     """The readings that hold signs."""
-    return [reading for reading in readings if "signs" in reading]
+    return [one for one in readings if isinstance(one, Mapping) and isinstance(one.get("signs"), Mapping)]
+
+
+def number(value: Any) -> float | None:
+    """A finite number; None for anything else.
+
+    >>> number(0.5), number(None), number("0.5"), number(True), number(10**400), number(math.inf)
+    (0.5, None, None, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number beyond all floating-point ones
+        return None
+    return found if math.isfinite(found) else None
+
+
+def signs(name: str, history: History) -> list[float]:
+    """A sign in each checkup that has it, oldest first."""
+    found = (number(reading["signs"].get(name)) for reading in history)
+    return [value for value in found if value is not None]
 
 
 def sign(name: str, history: History) -> float | None:
     """The median of a sign over the last checkups; None where it is missing."""
-    values = [one for reading in history[-RECENT:] if (one := reading["signs"].get(name)) is not None]
-    return median(values) if values else None
+    values = signs(name, history[-RECENT:])
+    return number(median(values)) if values else None
 
 
 def turnover(history: History) -> float | None:
     """Share of G's samples, from the same latents, that moved to another part of the space since the checkup before."""
-    cells = [reading["signs"]["cells"] for reading in history[-RECENT - 1 :]]
-    moves = [sum(abs(a - b) for a, b in zip(one, other, strict=True)) / 2 for one, other in pairwise(cells)]
+    cells = [shares(reading["signs"].get("cells")) for reading in history[-RECENT - 1 :]]
+    moves = [
+        sum(abs(a - b) for a, b in zip(one, other, strict=True)) / 2
+        for one, other in pairwise(cells)
+        if one and other and len(one) == len(other)
+    ]
     return median(moves) if moves else None
+
+
+def shares(value: Any) -> list[float] | None:
+    """A list of numbers; None for anything else."""
+    if not isinstance(value, list | tuple):
+        return None
+    found = [known for one in value if (known := number(one)) is not None]
+    return found if len(found) == len(value) else None
 
 
 def slope(history: History) -> float | None:
     """How fast D's logit changes with the sample; None where a logit has no scale of its own, as a critic's."""
-    return None if history[-1].get("score") == "critic value" else sign("slope", history)
+    return None if history and history[-1].get("score") == "critic value" else sign("slope", history)
 
 
 def growth(history: History) -> float | None:
@@ -75,9 +109,9 @@ def confined(history: History) -> float | None:
 
     None for points, of which a G can make any.
     """
-    recent = [reading["signs"] for reading in history[-2 * RECENT :]]
-    values = [signs["unreached"] for signs in recent if "edges" in signs and signs.get("unreached") is not None]
-    return min(values) / max(values) if values and max(values) else None
+    values = signs("unreached", [reading for reading in history[-2 * RECENT :] if "edges" in reading["signs"]])
+    most = max(values, default=0.0)
+    return min(values) / most if most else None
 
 
 def gained(history: History) -> float | None:
@@ -104,4 +138,4 @@ MEASURES: dict[str, Callable[[History], float | None]] = {
 
 def measure(name: str, history: History) -> float | None:
     """A measure of that name, or the recent median of the sign of that name."""
-    return MEASURES[name](history) if name in MEASURES else sign(name, history)
+    return number(MEASURES[name](history) if name in MEASURES else sign(name, history))

@@ -6,8 +6,11 @@ copies      whether training rows are repeated features   what a distance looks 
 """
 
 from collections.abc import Callable
-from math import sqrt
+from math import nan, sqrt
 from typing import Literal, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
 
 from zerosum.metrics.distances import Estimate, frechet_distance, kernel_distance
 from zerosum.metrics.manifold import Features, Others, manifold_rows
@@ -26,10 +29,14 @@ class Metric(NamedTuple):
 
 def shares(real: Features, fake: Others) -> dict[str, Estimate]:
     """The four numbers of `manifold`, with the standard errors of means over rows."""
-    rows = manifold_rows(real, fake)._asdict()
-    return {
-        name: Estimate(row.mean().item(), row.std(correction=0).item() / sqrt(len(row))) for name, row in rows.items()
-    }
+    return {name: mean_of(row) for name, row in manifold_rows(real, fake)._asdict().items()}
+
+
+def mean_of(row: Float[Tensor, " n"]) -> Estimate:
+    """A mean with its standard error; NaN of no rows."""
+    if not len(row):
+        return Estimate(nan, nan)
+    return Estimate(row.mean().item(), row.std(correction=0).item() / sqrt(len(row)))
 
 
 METRICS: dict[str, Metric] = {

@@ -1,6 +1,7 @@
 """What a classifier sees in samples: how sure it is, which classes are there, and how far the classes are apart."""
 
 from collections.abc import Callable
+from math import nan
 from typing import NamedTuple
 
 import torch
@@ -25,15 +26,19 @@ def classifier_score(p: Probabilities) -> Estimate:
         p: Probabilities of the classes for each sample.
 
     Returns:
-        Mean and standard error over ten parts.
+        Mean and standard error over ten parts, fewer of fewer samples; NaN of none, the error also of one.
 
     Source: Salimans et al. 2016, arXiv:1606.03498, section 4.
 
     >>> round(classifier_score(torch.eye(2).repeat(20, 1)).value, 9)
     2.0
     """
-    parts = torch.stack([_score(part.double()) for part in p.tensor_split(GROUPS)])
-    return Estimate(parts.mean().item(), (parts.std() / GROUPS**0.5).item())
+    groups = min(GROUPS, len(p))
+    if not groups:
+        return Estimate(nan, nan)
+    parts = torch.stack([_score(part.double()) for part in p.tensor_split(groups)])
+    error = (parts.std() / groups**0.5).item() if groups > 1 else nan
+    return Estimate(parts.mean().item(), error)
 
 
 def _score(p: Probabilities) -> Float[Tensor, ""]:

@@ -5,10 +5,13 @@
 
 Each function is a few sums over these three. Nothing is fitted and nothing depends on units:
 distances count in parts of the usual distance between two real rows. What real data itself scores stands beside each.
+Where that unit is nothing but rounding (rows that are all alike), or a distance is no number, each is NaN: not known.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from math import inf, nan
 from typing import NamedTuple
 
 import torch
@@ -16,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zerosum.metrics.copies import closest
-from zerosum.metrics.manifold import Features, Others
+from zerosum.metrics.manifold import EXACT, Features, Others, rounding
 
 BALL = 0.1
 """Of the real rows, how many the ball around a row holds, in which samples are counted."""
@@ -36,12 +39,19 @@ class Within:
     """The distances within one cloud, and what follows from them: computed once, however often it is asked for."""
 
     distances: Float[Tensor, "n n"]
+    rounding: float = 0.0
+    """What the usual distance may be where all rows are alike."""
 
     @cached_property
     def usual(self) -> float:
-        """Mean distance between two different rows."""
+        """Mean distance between two different rows; NaN of fewer than two."""
         n = len(self.distances)
-        return (self.distances.sum(dtype=torch.float64) / (n * (n - 1))).item()
+        return (self.distances.sum(dtype=torch.float64) / (n * (n - 1))).item() if n > 1 else nan
+
+    @property
+    def wide(self) -> bool:
+        """Whether the rows are known to differ: the usual distance is a number, and more than rounding."""
+        return self.rounding < self.usual < inf
 
     @cached_property
     def nearest(self) -> Float[Tensor, " n"]:
@@ -61,8 +71,11 @@ class Within:
         return self.kth(NEIGHBOURS).clamp(min=LEAST * self.usual)
 
     def kth(self, k: int) -> Float[Tensor, " n"]:
-        """Distance of each row to its k-th neighbour, or to the farthest where there are fewer."""
-        k = min(k, len(self.distances) - 1)
+        """Distance of each row to its k-th neighbour, or to the farthest where there are fewer; NaN of a single row."""
+        n = len(self.distances)
+        if n < 2:
+            return self.distances.new_full((n,), nan)
+        k = min(k, n - 1)
         return self.distances.topk(k + 1, dim=1, largest=False).values[:, k]
 
 
@@ -73,17 +86,44 @@ class Clouds(NamedTuple):
     fake: Within
     across: Float[Tensor, "n m"]
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a unit to count distances in, and there are distances to count."""
+        measured = (self.across, self.fake.distances)
+        return self.real.wide and self.across.numel() > 0 and all(bool(one.isfinite().all()) for one in measured)
+
+
+def within(rows: Features) -> Within:
+    """Euclidean distances of one cloud; by differences where products would leave nothing but rounding."""
+    least = rounding(rows).mean().item()
+    quick = Within(torch.cdist(rows, rows), least)
+    return quick if quick.wide else Within(torch.cdist(rows, rows, compute_mode=EXACT), least)
+
 
 def clouds(real: Features, fake: Others) -> Clouds:
     """Euclidean distances of two clouds.
 
     Args:
-        real: (n, d) rows, n >= 2.
-        fake: (m, d) rows, m >= 2.
+        real: (n, d) rows; of fewer than two nothing is known.
+        fake: (m, d) rows; of one, neither how far they are apart nor which of them are near each other.
     """
-    return Clouds(Within(torch.cdist(real, real)), Within(torch.cdist(fake, fake)), torch.cdist(real, fake))
+    return Clouds(within(real), within(fake), torch.cdist(real, fake))
 
 
+Measure = Callable[[Clouds], float]
+
+
+def where_known(measure: Measure) -> Measure:
+    """The same measure, NaN of clouds of which nothing is known."""
+
+    @wraps(measure)
+    def guarded(among: Clouds) -> float:
+        return measure(among) if among.known else nan
+
+    return guarded
+
+
+@where_known
 def energy_distance(among: Clouds) -> float:
     """How far apart two laws are: zero where they are equal, and only there.
 
@@ -99,6 +139,7 @@ def energy_distance(among: Clouds) -> float:
     return (2 * among.across.mean(dtype=torch.float64).item() - among.fake.usual) / among.real.usual - 1
 
 
+@where_known
 def spread(among: Clouds) -> float:
     """How wide the samples lie: the usual distance between two of them, over that between two real rows.
 
@@ -108,6 +149,7 @@ def spread(among: Clouds) -> float:
     return among.fake.usual / among.real.usual
 
 
+@where_known
 def missing(among: Clouds) -> float:
     """Share of the data that has too few samples around it.
 
@@ -123,6 +165,7 @@ def missing(among: Clouds) -> float:
     return (1 - samples / others).clamp(min=0).mean().item()
 
 
+@where_known
 def covered(among: Clouds) -> float:
     """Share of the data that a sample comes near: nearer than the row's k-th neighbour among the real ones is.
 
@@ -136,6 +179,7 @@ def covered(among: Clouds) -> float:
     return (among.across.min(1).values <= among.real.reach).double().mean().item()
 
 
+@where_known
 def near(among: Clouds) -> float:
     """Share of the samples that lie within reach of real data: nearer to a row than its k-th neighbour is.
 
@@ -147,6 +191,7 @@ def near(among: Clouds) -> float:
     return (among.across <= among.real.reach[:, None]).any(0).double().mean().item()
 
 
+@where_known
 def told_apart(among: Clouds) -> float:
     """Share of rows whose nearest other row is of their own kind: 1/2 where the laws are equal, 1 where they never mix.
 
@@ -163,8 +208,9 @@ def told_apart(among: Clouds) -> float:
 
 
 def _wins(own: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """1 where one's own kind is nearer, 1/2 where both are as near."""
-    return ((own < other).double() + (own <= other).double()) / 2
+    """1 where one's own kind is nearer, 1/2 where both are as near; NaN where a distance is none."""
+    wins = ((own < other).double() + (own <= other).double()) / 2
+    return torch.where(own.isnan() | other.isnan(), nan, wins)
 
 
 def nearer(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> float:
@@ -177,8 +223,13 @@ def nearer(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> flo
         train: (n, d) rows that G was trained on.
         held_out: As many rows that it never saw.
 
+    Returns:
+        Between 0 and 1; NaN where there are no samples or no rows, or some are no numbers.
+
     >>> nearer(torch.zeros(4, 1), torch.zeros(2, 1), torch.ones(2, 1))
     1.0
     """
+    if not (len(fake) and len(train) and len(held_out)):
+        return nan
     ours, theirs = (closest(fake, rows) for rows in (train, held_out))
     return _wins(ours, theirs).mean().item()

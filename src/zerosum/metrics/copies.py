@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.manifold import BLOCK, Features, Others
+from zerosum.metrics.manifold import BLOCK, Features, Others, rounding
 
 CELLS = 3
 FEWEST = 20
@@ -31,7 +31,8 @@ class Copying(NamedTuple):
     z: float
     """C_T, in standard deviations; NaN where no cell had enough rows of both kinds."""
     share: float
-    """Of the samples, how many are nearer to a training row than half the usual distance of held-out rows."""
+    """Of the samples, how many are nearer to a training row than half the usual distance of held-out rows; NaN where
+    that is zero or there are none."""
     cells: int
     """Cells that had enough rows to be counted."""
 
@@ -49,7 +50,9 @@ def copying(train: Features, test: Others, fake: Float[Tensor, "k d"], cells: in
         Z of the test, share of near copies, cells counted.
     """
     train, test, fake = train.double(), test.double(), fake.double()
-    theirs, ours = closest(test, train), closest(fake, train)
+    if not (len(train) and len(test) and len(fake)):
+        return Copying(nan, nan, 0)
+    theirs, ours = settled(closest(test, train), test), settled(closest(fake, train), fake)
     middles = centres(train, cells)
     cell_of_test, cell_of_fake = (torch.cdist(x, middles).argmin(1) for x in (test, fake))
     scores, weights = [], []
@@ -60,7 +63,8 @@ def copying(train: Features, test: Others, fake: Float[Tensor, "k d"], cells: in
             weights.append(len(one))
     weighed = sum(score * weight for score, weight in zip(scores, weights, strict=True))
     z = weighed / sum(weights) if weights else nan
-    return Copying(z, (ours < theirs.median() / 2).double().mean().item(), len(scores))
+    usual = theirs.median()
+    return Copying(z, (ours < usual / 2).double().mean().item() if usual > 0 else nan, len(scores))
 
 
 def closest(points: Features, others: Others) -> Float[Tensor, " n"]:
@@ -68,8 +72,15 @@ def closest(points: Features, others: Others) -> Float[Tensor, " n"]:
     return torch.cat([torch.cdist(block, others).min(1).values for block in points.split(BLOCK)])
 
 
+def settled(distance: Float[Tensor, " n"], points: Features) -> Float[Tensor, " n"]:
+    """The same distances, zero where only rounding keeps them from it: what lies equally near then ties."""
+    return torch.where(distance > rounding(points), distance, 0.0)
+
+
 def rank_score(ours: Float[Tensor, " k"], theirs: Float[Tensor, " m"]) -> float:
     """Mann and Whitney's test: below zero where ours are smaller; a standard normal number where both laws are equal.
+
+    NaN where there are none of either, or some are no numbers.
 
     >>> round(rank_score(torch.arange(10.0), torch.arange(10.0)), 12)
     0.0
@@ -81,16 +92,22 @@ def rank_score(ours: Float[Tensor, " k"], theirs: Float[Tensor, " m"]) -> float:
 def above(ours: Float[Tensor, " k"], theirs: Float[Tensor, " m"]) -> float:
     """Share of the pairs in which ours is larger, ties counting half: the area under the ROC curve.
 
+    NaN where there are none of either, or some are no numbers.
+
     >>> above(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0]))
     0.625
     """
+    if not (len(ours) and len(theirs)) or ours.isnan().any() or theirs.isnan().any():
+        return nan
     ordered = theirs.sort().values
     below = torch.searchsorted(ordered, ours, right=False) + torch.searchsorted(ordered, ours, right=True)
     return below.double().mean().item() / 2 / len(theirs)
 
 
 def centres(x: Features, count: int, rounds: int = 30) -> Float[Tensor, "count d"]:
-    """Centres of k-means, from starting points far apart: the same every time."""
+    """Centres of k-means, from starting points far apart: the same every time; of no rows, none."""
+    if not len(x):
+        return x
     found = x[x.sub(x.mean(0)).square().sum(1).argmin()][None]
     while len(found) < count:
         found = torch.cat([found, x[torch.cdist(x, found).min(1).values.argmax()][None]])

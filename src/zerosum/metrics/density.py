@@ -1,7 +1,7 @@
 """How samples meet a density that is known, and which density they are worth."""
 
 from collections.abc import Sequence
-from math import log, pi, sqrt
+from math import log, nan, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +100,7 @@ def mode_coverage(
 
 
 class LogLikelihood(NamedTuple):
-    """Mean log-likelihood of test points in nats, its standard error, and the window that was chosen."""
+    """Mean log-likelihood of test points in nats, its standard error, and the window that was chosen, or NaN."""
 
     value: float
     error: float
@@ -125,13 +125,15 @@ def log_likelihood(
     score 231, blurred ones more (Theis et al. 2016, arXiv:1511.01844).
 
     Args:
-        samples: From G, scaled as the data is; the paper's are 10,000 in [0, 1].
+        samples: From G, scaled as the data is; the paper's are 10,000 in [0, 1]. NaN without any, as of the others.
         validation: Points to choose sigma by; the paper's are 1,000.
         test: Points to be scored.
         sigmas: Windows to choose from.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, section 5; published code, parzen_ll.py.
     """
+    if not (len(samples) and len(validation) and len(test)):
+        return LogLikelihood(nan, nan, nan)
     scores = torch.stack([_parzen(validation, samples, sigma).mean() for sigma in sigmas])
     sigma = sigmas[int(scores.argmax())]
     found = _parzen(test, samples, sigma)

@@ -5,11 +5,11 @@
 
 The first needs sums only, so it streams and merges; it is the distance of two Gaussians, and biased upwards: two halves
 of one data set are apart. The second has no bias and may be below zero. On features of Inception they are FID and KID,
-on any others they are not. All in float64.
+on any others they are not. All in float64. What cannot be known, of too few rows or of no numbers, is NaN.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import nan, sqrt
 from typing import NamedTuple
 
 import torch
@@ -21,9 +21,12 @@ from zerosum.metrics.manifold import BLOCK, Features, Others
 GROUPS, FEW_GROUPS, WIDE = 10, 4, 1024
 """Parts of which one at a time is left out to estimate an error; fewer for features of more than so many numbers."""
 
+ROUNDING = 4 * torch.finfo(torch.float64).eps
+"""Share of a mean of kernels that adding them up may be off by."""
+
 
 class Estimate(NamedTuple):
-    """A number and its standard error."""
+    """A number and its standard error, each NaN where it is not known."""
 
     value: float
     error: float
@@ -88,7 +91,7 @@ def frechet(real: Moments, fake: Moments, half: Float[Tensor, "d d"] | None = No
         half: S^1/2, where it is known already.
 
     Returns:
-        Squared distance in units of the features, at least 0.
+        Squared distance in units of the features, at least 0; NaN of fewer than two rows, or of no numbers.
 
     Source: Dowson & Landau 1982; Heusel et al. 2017, arXiv:1706.08500, eq. (6).
 
@@ -96,6 +99,8 @@ def frechet(real: Moments, fake: Moments, half: Float[Tensor, "d d"] | None = No
     >>> frechet(Moments.of(x), Moments.of(x + 3))
     9.0
     """
+    if min(real.n, fake.n) < 2 or not (real.square.isfinite().all() and fake.square.isfinite().all()):
+        return nan
     s, t = real.covariance(), fake.covariance()
     half = root(s) if half is None else half
     shared = torch.linalg.eigvalsh(half @ t @ half).clamp(min=0).sqrt().sum()
@@ -110,6 +115,8 @@ def frechet_of_rows(real: Features, fake: Others) -> float:
     matrix of rows by rows, instead of numbers by numbers.
     """
     x, y = real.double(), fake.double()
+    if min(len(x), len(y)) < 2 or not (x.isfinite().all() and y.isfinite().all()):
+        return nan
     a, b = x - x.mean(0), y - y.mean(0)
     n, m = len(a) - 1, len(b) - 1
     shared = torch.linalg.svdvals(a @ b.T).sum() / sqrt(n * m)
@@ -121,13 +128,15 @@ def frechet_distance(real: Features, fake: Others) -> Estimate:
     """Frechet's distance between two clouds, with the error that comes from the choice of samples.
 
     Args:
-        real: (n, d), n >= 2.
-        fake: (m, d), m >= 20; the error is that of leaving out a tenth at a time, a quarter for d above 1,024.
+        real: (n, d).
+        fake: (m, d); the error is that of leaving out a tenth at a time, a quarter for d above 1,024, at least a row.
 
     Returns:
         Distance and standard error.
     """
-    groups = GROUPS if real.shape[1] <= WIDE else FEW_GROUPS
+    if min(len(real), len(fake)) < 2 or not (real.isfinite().all() and fake.isfinite().all()):
+        return Estimate(nan, nan)
+    groups = min(len(fake), GROUPS if real.shape[1] <= WIDE else FEW_GROUPS)
     parts = fake.tensor_split(groups)
     if min(len(real), len(fake)) < real.shape[1] // 2:
         value = frechet_of_rows(real, fake)
@@ -148,12 +157,12 @@ def kernel_distance(real: Features, fake: Others) -> Estimate:
     """Squared maximum mean discrepancy with the cubic kernel, without bias.
 
     Args:
-        real: (n, d), n >= 3.
-        fake: (m, d), m >= 3.
+        real: (n, d), of at least 2 rows, for the error 3.
+        fake: (m, d), likewise.
 
     Returns:
-        Distance and standard error, by leaving out one row at a time. Where both laws are equal, the error is too large
-        by about sqrt 2.
+        Distance and standard error, by leaving out one row at a time, with what rounding may add to it where features
+        are large against their differences. Where both laws are equal, the error is too large by about sqrt 2.
 
     Source: Binkowski et al. 2018, arXiv:1801.01401, section 4; Gretton et al. 2012, lemma 6.
 
@@ -162,14 +171,24 @@ def kernel_distance(real: Features, fake: Others) -> Estimate:
     """
     x, y = real.double(), fake.double()
     n, m = len(x), len(y)
+    if min(n, m) < 2:
+        return Estimate(nan, nan)
     own_x, own_y = _sums(x, x)[0] - _kernel_of_itself(x), _sums(y, y)[0] - _kernel_of_itself(y)
     across_x, across_y = _sums(x, y)
     pairs_x, pairs_y, pairs = own_x.sum(), own_y.sum(), across_x.sum()
     value = pairs_x / (n * (n - 1)) + pairs_y / (m * (m - 1)) - 2 * pairs / (n * m)
+    if min(n, m) < 3:
+        return Estimate(_finite(value), nan)
     without_x = (pairs_x - 2 * own_x) / ((n - 1) * (n - 2)) - 2 * (pairs - across_x) / ((n - 1) * m)
     without_y = (pairs_y - 2 * own_y) / ((m - 1) * (m - 2)) - 2 * (pairs - across_y) / (n * (m - 1))
     variance = without_x.var(correction=0) * (n - 1) + without_y.var(correction=0) * (m - 1)
-    return Estimate(value.item(), sqrt(variance.item()))
+    digits = ROUNDING * (pairs_x.abs() / (n * (n - 1)) + pairs_y.abs() / (m * (m - 1)) + 2 * pairs.abs() / (n * m))
+    return Estimate(_finite(value), _finite((variance + digits.square()).sqrt()))
+
+
+def _finite(number: Float[Tensor, ""]) -> float:
+    """The number, or NaN where it grew beyond all numbers."""
+    return number.item() if number.isfinite() else nan
 
 
 def _sums(x: Features, y: Others) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:

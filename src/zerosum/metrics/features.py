@@ -7,22 +7,29 @@
 
 A number is worth what its features see: an extractor carries its name and a hash of what it is, which travel with every
 number, and numbers of different extractors are never compared. Only with Inception is a Frechet distance a FID.
+
+A classifier is kept in a file that carries the hash of its own content in its name: what is not what was written is
+taught anew.
 """
 
 import hashlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from torch.optim import Adam
 
-from zerosum import draws
+from zerosum import draws, files
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics.manifold import Features
 
@@ -65,7 +72,7 @@ def _flat(samples: Array) -> Features:
 
 
 class Classifier(nn.Module):
-    """Two convolutions, pooling, one hidden layer of 128 and the classes.
+    """Two convolutions, pooling (not along a side of one pixel), one hidden layer of 128 and the classes.
 
     Source: the check of mode coverage in Lin et al. 2018 (PacGAN), arXiv:1712.04086; there with Adadelta and 12 epochs.
     """
@@ -73,10 +80,11 @@ class Classifier(nn.Module):
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         height, width, channels = shape
+        down, across = min(2, height), min(2, width)
         self.body = nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten(),
-            nn.Linear(64 * (height // 2) * (width // 2), 128), nn.ReLU(),
+            nn.MaxPool2d((down, across)), nn.Dropout(0.25), nn.Flatten(),
+            nn.Linear(64 * (height // down) * (width // across), 128), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(128, classes))
 
@@ -102,24 +110,73 @@ def classifier(train: tuple[Array, Array], test: tuple[Array, Array], classes: i
         raise DataError("classifier features need images with labels; use features=pixels")
     name = _content(images, labels, classes)
     net = Classifier(images.shape[1:], classes)
-    file = cache / f"classifier-{name}.safetensors" if cache else None
-    if file and file.exists():
-        net.load_state_dict(load_file(file))
-    else:
+    if not _kept(net, cache, name):
         _teach(net, images[labels >= 0], labels[labels >= 0])
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_file(net.state_dict(), file)
+        _keep(net, cache, name)
+        _kept(net, cache, name)  # of several processes that taught one each, all use the first
     net.eval()
-    known = test[1] >= 0
-    right = (_through(net, test[0][known]).argmax(1).numpy() == test[1][known]).mean() if known.any() else np.nan
     return Extractor(
         "classifier",
         name,
-        f"right about {right:.1%} of {known.sum():,} held-out rows",
+        _accuracy(net, *test),
         lambda samples: _through(net.body, samples).double(),
         lambda samples: _through(net, samples).double().softmax(1),
     )
+
+
+def _accuracy(net: Classifier, images: Array, labels: Array) -> str:
+    known = labels >= 0
+    if not known.any():
+        return "its accuracy is not known: no held-out row has a label"
+    right = (_through(net, images[known]).argmax(1).numpy() == labels[known]).mean()
+    return f"right about {right:.1%} of {known.sum():,} held-out rows"
+
+
+def _kept(net: Classifier, cache: Path | None, name: str) -> bool:
+    """Let the network be the oldest one that is kept of this content, if there is one that is what was written."""
+    for file in _files(cache, name):
+        weights = _written(file, net)
+        if weights is not None:
+            net.load_state_dict(weights)
+            return True
+        with suppress(OSError):
+            file.unlink()  # a name of ours, and not what we wrote
+    return False
+
+
+def _files(cache: Path | None, name: str) -> Iterator[Path]:
+    """Files of that content, oldest first."""
+    with suppress(OSError):
+        found = [] if cache is None else [*cache.glob(f"classifier-{name}-*.safetensors")]
+        yield from sorted(found, key=lambda file: (file.lstat().st_mtime_ns, file.name))
+
+
+def _written(file: Path, net: Classifier) -> dict[str, Tensor] | None:
+    """The weights in a file, if its content has the hash in its name and they are those of such a network."""
+    mine = net.state_dict()
+    most = sum(tensor.nbytes for tensor in mine.values()) + files.MIB
+    try:
+        content = files.read(file, most)
+        weights = load(content) if file.name == _name(file.name.split("-")[1], content) else {}
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    form = {key: (tensor.shape, tensor.dtype) for key, tensor in weights.items()}
+    return weights if form == {key: (tensor.shape, tensor.dtype) for key, tensor in mine.items()} else None
+
+
+def _keep(net: Classifier, cache: Path | None, name: str) -> None:
+    """Write the network down, where there is a place for it."""
+    if cache is None:
+        return
+    content = save(net.state_dict())
+    with suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        files.write(cache / _name(name, content), content)
+
+
+def _name(content: str, file: bytes) -> str:
+    """The name of the file of a classifier: what it was taught on, and what is in it."""
+    return f"classifier-{content}-{hashlib.sha256(file).hexdigest()[:16]}.safetensors"
 
 
 def _content(images: Array, labels: Array, classes: int) -> str:
@@ -157,11 +214,15 @@ def _as_input(images: Array) -> Tensor:
 
 @torch.no_grad()
 def _through(net: nn.Module, images: Array) -> Tensor:
-    return torch.cat([net(_as_input(images[first : first + BATCH])) for first in range(0, len(images), BATCH)])
+    starts = range(0, max(1, len(images)), BATCH)  # of no images, nothing in the right shape
+    return torch.cat([net(_as_input(images[first : first + BATCH])) for first in starts])
 
 
 INCEPTION = "inception-2015-12-05.pt"
 """The TorchScript file of the network of 2015 that published FIDs use."""
+
+LARGEST = files.GIB
+"""Bytes that it may have; it has 95 million."""
 
 
 def inception(folder: Path) -> Extractor:
@@ -171,33 +232,70 @@ def inception(folder: Path) -> Extractor:
         folder: Where the file lies.
 
     Raises:
-        UsageError: It is not there; it is never fetched.
+        UsageError: It is not there (it is never fetched), or it is no such network.
     """
     file = folder / INCEPTION
-    if not file.exists():
-        raise UsageError(f"inception features need the TorchScript file {INCEPTION}; put it into {folder}")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    net = torch.jit.load(str(file)).eval()
+    try:
+        content = files.read(file, LARGEST, follow=True)
+    except FileNotFoundError:
+        raise UsageError(f"inception features need the TorchScript file {INCEPTION}; put it into {folder}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {files.reason(error)}") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is going, the file that all have is one
+            net = torch.jit.load(BytesIO(content)).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UsageError(f"{file} is no TorchScript network: {str(error).splitlines()[0]}") from None
 
     @torch.no_grad()
-    def features(samples: Array) -> Features:
+    def look(samples: Array) -> Tensor:
+        if samples.ndim != 4 or samples.shape[3] not in (1, 3):
+            raise UsageError(f"inception features are of grey or RGB images, these samples are {samples.shape[1:]}")
         parts = []
-        for first in range(0, len(samples), 50):
+        for first in range(0, max(1, len(samples)), 50):
             x = _as_input(samples[first : first + 50]) * 255
             x = interpolate(x, (299, 299), mode="bilinear", align_corners=False)
-            parts.append(net(x.expand(-1, 3, -1, -1), return_features=True))
-        return torch.cat(parts).double()
+            try:
+                parts.append(net(x.expand(-1, 3, -1, -1), return_features=True))
+            except (RuntimeError, TypeError) as error:
+                raise UsageError(f"{file} is another network: {str(error).splitlines()[0]}") from None
+        return torch.cat(parts)
 
-    return Extractor("inception", digest, "bilinear to 299 x 299 without antialiasing", features)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    about = "bilinear to 299 x 299 without antialiasing"
+    return Extractor("inception", digest, about, lambda samples: rows_of(INCEPTION, look(samples), len(samples)))
 
 
-def own(name: str, function: Callable[[Array], Any]) -> Extractor:
-    """A function of the user's, from samples to (n, d)."""
+def own(name: str, function: Any) -> Extractor:
+    """A function of the user's, from samples to (n, d).
+
+    Raises:
+        UsageError: It is no function; and where it is used, if it gives anything but a row of numbers for each sample.
+    """
+    if not callable(function):
+        raise UsageError(f"{name} is {type(function).__name__}; a function from samples to (n, d) is expected")
 
     def features(samples: Array) -> Features:
-        found = torch.as_tensor(function(samples)).double()
-        if found.ndim != 2 or len(found) != len(samples):
-            raise UsageError(f"{name} gave {tuple(found.shape)} for {len(samples)} samples; (n, d) is expected")
-        return found
+        return rows_of(name, function(samples), len(samples))
 
     return Extractor(name, hashlib.sha256(name.encode()).hexdigest()[:12], "the user's own", features, by_row=False)
+
+
+def rows_of(name: str, given: Any, n: int) -> Features:
+    """What a function gave, once it is seen to be a row of finite numbers for each sample.
+
+    Raises:
+        UsageError: It is anything else.
+    """
+    try:
+        found = torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UsageError(f"{name} gave {type(given).__name__}, no array of numbers: {error}") from None
+    if found.ndim != 2 or len(found) != n or not found.shape[1] or found.is_complex():
+        kind = f"{tuple(found.shape)} {found.dtype}".replace("torch.", "of ")
+        raise UsageError(f"{name} gave {kind} for {n} samples; (n, d) is expected, of real numbers")
+    bad = (~found.isfinite()).any(1).sum().item()
+    if bad:
+        raise UsageError(f"{name} gave NaN or infinity for {bad} of {n} samples")
+    return found.double()

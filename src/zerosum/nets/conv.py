@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from zerosum.errors import ConfigError
 from zerosum.nets.judge import Judge, SteepJudge, spectrally_normed
 from zerosum.nets.operators import Conv2d, ConvTranspose2d, Linear
+from zerosum.schema import Size
 
 Images = Float[Tensor, "n c h w"]
 Resized = Float[Tensor, "n c h2 w2"]
@@ -136,7 +137,7 @@ def dcgan_init(net: nn.Module) -> None:
             nn.init.zeros_(bias)
 
 
-def dcgan_generator(shape: tuple[int, ...], latent: int, *, width: int = 64) -> nn.Module:
+def dcgan_generator(shape: tuple[int, ...], latent: int, *, width: Size = 64) -> nn.Module:
     """G of DCGAN: a small map of many channels, then transposed convolutions of 4 x 4, batch-normalised, ReLU, tanh.
 
     Args:
@@ -164,7 +165,7 @@ def dcgan_generator(shape: tuple[int, ...], latent: int, *, width: int = 64) -> 
 
 
 def dcgan_discriminator(
-    shape: tuple[int, ...], *, width: int = 64, spectral: bool = False, normalise: bool = True
+    shape: tuple[int, ...], *, width: Size = 64, spectral: bool = False, normalise: bool = True
 ) -> nn.Module:
     """D of DCGAN: convolutions of 4 x 4 by steps of two, batch-normalised but for the first, LeakyReLU 0.2, one logit.
 

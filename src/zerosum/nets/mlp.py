@@ -10,19 +10,16 @@ benchmarks/README.md has the measurement against the plain stack and against a l
 """
 
 from math import prod
-from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from zerosum.nets.judge import Judge, Logits, Rows, spectrally_normed
 from zerosum.nets.perceptron import steep_perceptron
 from zerosum.nets.steep import Samples
-
-Size = Annotated[int, Field(gt=0)]
+from zerosum.schema import Layers, Size
 
 
 class Residual(nn.Linear):
@@ -38,7 +35,7 @@ def stack(inputs: int, width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, width), *hidden, nn.ReLU())
 
 
-def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: Size = 3) -> nn.Module:
+def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: Layers = 3) -> nn.Module:
     """G of the pair `mlp`; images end in a tanh, points are unbounded.
 
     Args:
@@ -51,7 +48,7 @@ def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: 
     return nn.Sequential(stack(latent, width, depth), nn.Linear(width, prod(shape)), nn.Unflatten(1, shape), *bound)
 
 
-def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Size = 3, spectral: bool = False) -> nn.Module:
+def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Layers = 3, spectral: bool = False) -> nn.Module:
     """D of the pair `mlp`.
 
     Args:

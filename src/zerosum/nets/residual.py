@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate, leaky_relu
 
 from zerosum.nets.conv import Images, Resized, halvings, image_shape
 from zerosum.nets.judge import Judge, SteepJudge, spectrally_normed
+from zerosum.schema import Layers, Size
 
 SLOPE = 0.2
 START = 0.1
@@ -85,7 +86,9 @@ def channels_of(steps: int, width: int, most: int) -> list[int]:
     return [min(most, width * 2**step) for step in range(steps)]
 
 
-def generator(shape: tuple[int, ...], latent: int, *, width: int = 32, most: int = 256, blocks: int = 2) -> nn.Module:
+def generator(
+    shape: tuple[int, ...], latent: int, *, width: Size = 32, most: Size = 256, blocks: Layers = 2
+) -> nn.Module:
     """G of the pair `residual`.
 
     Args:
@@ -107,7 +110,7 @@ def generator(shape: tuple[int, ...], latent: int, *, width: int = 32, most: int
 
 
 def discriminator(
-    shape: tuple[int, ...], *, width: int = 32, most: int = 256, blocks: int = 2, spectral: bool = False
+    shape: tuple[int, ...], *, width: Size = 32, most: Size = 256, blocks: Layers = 2, spectral: bool = False
 ) -> nn.Module:
     """D of the pair `residual`: the mirror image of G, then each channel's small map to one number, then the logit.
 

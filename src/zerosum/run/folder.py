@@ -39,8 +39,8 @@ OWN = (
 )  # fmt: skip
 """What a run folder holds."""
 
-SHEET = re.compile(r"\d{6,18}\.png")
-STEP = re.compile(r"\d{6,18}")
+SHEET = re.compile(r"[0-9]{6,18}\.png")
+STEP = re.compile(r"[0-9]{6,18}")
 EVENTS = re.compile(r"events\.out\.tfevents\.[\w.-]+")
 IDENTITY = re.compile(r"[0-9a-f]{32}")
 
@@ -121,7 +121,11 @@ class RunFolder:
         """
         if not files.is_folder(self.samples):
             return []
-        pictures = [path for path in self.samples.iterdir() if path.suffix.lower() == ".png" and path != self.real]
+        try:
+            pictures = [path for path in self.samples.iterdir() if path.suffix.lower() == ".png" and path != self.real]
+        except OSError as error:
+            say(f"{self._shown(self.samples)} cannot be read ({files.reason(error)}); it is passed over")
+            return []
         ours = [path for path in pictures if SHEET.fullmatch(path.name) and files.is_regular(path)]
         for path in sorted(set(pictures) - set(ours)):
             say(f"{self._shown(path)} is no picture that a training wrote; it is passed over")
@@ -146,9 +150,7 @@ class RunFolder:
             RunError: There is no run here, or its settings cannot be read.
         """
         if not self.exists():
-            raise RunError(
-                f"there is no run in {named(self.path)}: it has no config.toml. `zerosum list runs` shows them"
-            )
+            raise RunError(f"there is no run in {named(self.path)}: {self._missing()}. `zerosum list runs` shows them")
         try:
             return settings.load(str(self.config))
         except ConfigError as error:
@@ -214,6 +216,18 @@ class RunFolder:
             place = self.path / folder
             if place != self.path and place.is_symlink():
                 raise files.Refused(place, "it is a link, and links in a run folder are not followed")
+
+    def _missing(self) -> str:
+        """Why no run is there."""
+        try:
+            files.regular(self.config)
+        except files.Refused as error:
+            return f"config.toml is none of a run ({error.strerror})"
+        except PermissionError as error:
+            return f"it cannot be looked into ({error.strerror})"
+        except (OSError, ValueError):
+            pass
+        return "it has no config.toml"
 
     def _shown(self, path: Path) -> str:
         return named(path.relative_to(self.path))
@@ -313,7 +327,11 @@ def refuse_strangers(folder: RunFolder, force: bool) -> None:
             raise RunError(f"{named(place)} is no folder, or a link to one; a run writes only into its own. Move it")
     if force or folder.holds_run():
         return
-    others = strangers(folder)
+    try:
+        others = strangers(folder)
+    except OSError as error:
+        where = named(error.filename or folder.path)
+        raise RunError(f"cannot look into {where}: {files.reason(error)}. Give another --out") from None
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise RunError(
@@ -339,23 +357,29 @@ def _is_beginning(path: Path) -> bool:
 
 
 def erase(folder: RunFolder) -> None:
-    """Remove what zerosum wrote into a run folder, and nothing else."""
+    """Remove what zerosum wrote into a run folder, and nothing else.
+
+    The settings go last: whatever is left by a process that was killed meanwhile is still a run, to be erased again.
+    """
+    found = (folder.metrics, folder.verdicts, folder.report, folder.real)
+    _remove(*folder.sheets(), *_inside(folder.events, EVENTS), *found)
     for path in _inside(folder.checkpoints, STEP):
         remove_checkpoint(path)
-    began = (folder.config, folder.environment, folder.readings)
-    found = (folder.metrics, folder.verdicts, folder.report, folder.real)
-    for path in (*folder.sheets(), *_inside(folder.events, EVENTS), *began, *found):
-        if not files.is_folder(path):
-            path.unlink(missing_ok=True)
+    _remove(folder.readings, folder.environment, folder.config)
 
 
 def sweep(folder: RunFolder) -> None:
     """Remove what an earlier process left half-written; call it only while holding the run's lock."""
-    for path in (*_inside(folder.path, TEMPORARY), *_inside(folder.samples, TEMPORARY)):
-        if files.is_regular(path):
-            path.unlink(missing_ok=True)
+    for place in (folder.path, folder.samples, folder.checkpoints, folder.events):
+        _remove(*filter(files.is_regular, _inside(place, TEMPORARY)))
     for path in _inside(folder.checkpoints, TEMPORARY):
         remove_checkpoint(path)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if not files.is_folder(path):
+            path.unlink(missing_ok=True)
 
 
 def remove_checkpoint(path: Path) -> bool:

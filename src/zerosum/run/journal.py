@@ -16,6 +16,9 @@ from zerosum.run.folder import RunFolder, Say, silent
 Reading = dict[str, Any]
 
 MOST_READINGS, MOST_METRICS = GIB, 64 * MIB
+MOST_LINES, LONGEST = 2**21, MIB
+"""Lines of a file, and bytes of one: a short line takes a hundred times as much memory as it has bytes."""
+
 NAMED = 3
 """Damaged lines that are named; the others are counted."""
 
@@ -101,9 +104,13 @@ def _lines(folder: RunFolder, path: Path, most: int, fault: Callable[[Any], str]
 
 def _content(folder: RunFolder, path: Path, most: int) -> bytes:
     try:
-        return folder.read(path, most)
+        content = folder.read(path, most)
     except FileNotFoundError:
         return b""
+    lines = content.count(b"\n")
+    if lines > MOST_LINES:
+        raise files.Refused(path, f"it has {lines:,} lines, at most {MOST_LINES:,} are read")
+    return content
 
 
 def _split(content: bytes, fault: Callable[[Any], str]) -> list[Line]:
@@ -115,6 +122,8 @@ def _split(content: bytes, fault: Callable[[Any], str]) -> list[Line]:
 
 
 def _understood(raw: bytes, fault: Callable[[Any], str]) -> Line:
+    if len(raw) > LONGEST:
+        return Line(raw, None, "too long")
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):

@@ -33,6 +33,7 @@ def facts(
         "Result of the recipe": config.result,
         "Data": data.describe() if data else config.data.name,
         "Source of the data": f"{data.source}; licence: {data.licence}" if data else "",
+        "Notes on the data": "; ".join(data.notes) if data else "",
         "Rounds": f"{last['step']:,} of {config.train.steps:,}" if "step" in last else "",
         "Time": f"{last['seconds']:,.1f} s" if "seconds" in last else "",
         "Speed": f"{last['samples_per_second']:,.0f} real samples a second" if "samples_per_second" in last else "",

@@ -1,5 +1,6 @@
 """The pictures of the page, as data that stands in the page itself."""
 
+import warnings
 from base64 import b64encode
 from collections.abc import Sequence
 from io import BytesIO
@@ -24,8 +25,8 @@ from zerosum.sampling import Sampler
 FRAMES, READ = 24, 2**25
 """Pictures over time; fewer where so many bytes of files would not be enough, which take seconds to unpack."""
 
-PIXELS = 2**26
-"""Of one picture, at most: a file of a few bytes can claim more than memory holds."""
+PIXELS, IN_ALL = 2**26, 2**28
+"""Of one picture, at most, and of all over time: a file of a few bytes can claim more than memory holds."""
 
 HEAVY, WIDEST = 100_000, 800
 """Bytes of one picture above which it is packed tighter, and the pixels it may then be wide."""
@@ -95,10 +96,26 @@ def frames(folder: RunFolder, most: int = FRAMES, say: Say = silent) -> list[Fra
     """
     found = folder.sheets(say)
     heaviest = max((path.stat().st_size for path in found), default=1)
-    most = max(2, min(most, READ // max(1, heaviest)))
-    places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
-    shown = [(int(found[place].stem), read(folder, found[place], say)) for place in places]
+    chosen = spread(found, max(2, min(most, READ // max(1, heaviest))))
+    largest = max((claimed(folder, path) for path in chosen), default=1)
+    chosen = spread(chosen, max(2, IN_ALL // max(1, largest)))
+    shown = [(int(path.stem), read(folder, path, say)) for path in chosen]
     return [Frame(step, *picture) for step, picture in shown if picture]
+
+
+def spread(paths: Sequence[Path], most: int) -> list[Path]:
+    """So many of them, evenly chosen, the first and the last among them."""
+    places = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
+    return [paths[place] for place in places]
+
+
+def claimed(folder: RunFolder, path: Path) -> int:
+    """Pixels that a picture has to be unpacked to; 0 where it will not be."""
+    try:
+        area = prod(_opened(folder.read(path, READ)).size)
+    except UNREADABLE:
+        return 0
+    return area if area <= PIXELS else 0
 
 
 def real(folder: RunFolder, say: Say = silent) -> Picture | None:
@@ -124,7 +141,7 @@ def embedded(content: bytes) -> Picture:
     Raises:
         OSError, ValueError: It is no PNG, damaged, or of more than `PIXELS`.
     """
-    picture: Image.Image = Image.open(BytesIO(content), formats=["PNG"])
+    picture = _opened(content)
     if picture.width * picture.height > PIXELS:
         raise ValueError(f"it claims {picture.width} x {picture.height} pixels")
     picture.load()
@@ -134,6 +151,12 @@ def embedded(content: bytes) -> Picture:
         picture.thumbnail((WIDEST, 2 * WIDEST))
         content, kind = _jpeg(picture), "jpeg"
     return Picture(f"data:image/{kind};base64,{b64encode(content).decode()}", *picture.size)
+
+
+def _opened(content: bytes) -> Image.Image:
+    """A PNG file, of which nothing but its header is looked at yet."""
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # it is looked at here
+        return Image.open(BytesIO(content), formats=["PNG"])
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -121,7 +121,7 @@ def progress(value: float, real: float, noise: float, better: str) -> float | No
     (0.5, 0.75)
     """
     if better.startswith("nearest"):
-        target = float(better.split()[1])
+        target = number(better.removeprefix("nearest"))
         value, real, noise = (-abs(x - target) for x in (value, real, noise))
     if not all(map(math.isfinite, (value, real, noise))) or real == noise:
         return None
