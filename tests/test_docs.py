@@ -89,7 +89,9 @@ def test_what_is_said_to_be_slow_is_slow_and_nothing_else_is():
 def is_slow(file, name):
     """Whether a test, or its whole file, is marked slow; one of whose cases are quick is not."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    marked = [ast.unparse(one) for one in tree.body if isinstance(one, ast.Assign) and "pytestmark" in ast.unparse(one)]
-    marked += [ast.unparse(mark) for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name
-               for mark in one.decorator_list if not ast.unparse(mark).startswith("pytest.mark.parametrize")]  # fmt: skip
+    texts = [ast.unparse(one) for one in tree.body if isinstance(one, ast.Assign)]
+    marked = [text for text in texts if "pytestmark" in text]
+    (test,) = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name]
+    marks = map(ast.unparse, test.decorator_list)
+    marked += [text for text in marks if not text.startswith("pytest.mark.parametrize")]
     return any("mark.slow" in text for text in marked)

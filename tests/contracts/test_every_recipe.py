@@ -40,7 +40,9 @@ def test_a_recipe_is_played_saved_and_resumed(name, tmp_path):
     for setup, rounds in ((whole, 2), (first, 1)):
         for _ in range(rounds):
             play(setup.state, setup.game, setup.batches)
-    checkpoint.save(tmp_path, first.state, {"data": form_to(first.data.form), "run": "0" * 32, "fingerprint": "x"}, keep=1)
+    checkpoint.save(
+        tmp_path, first.state, {"data": form_to(first.data.form), "run": "0" * 32, "fingerprint": "x"}, keep=1
+    )
     checkpoint.restore(checkpoint.load(tmp_path), second.state)
     play(second.state, second.game, second.batches)
     for net in ("generator", "discriminator", "average"):

@@ -67,7 +67,7 @@ def npy(array):
 
 def by_hand(rng):
     """A .npy file in whose header some things are not as they should be."""
-    odd = lambda: rng.random() < 0.25  # noqa: E731
+    odd = lambda: rng.random() < 0.25
     kind, axes = pick(rng, TYPES) if odd() else "<f4", (40, 2)
     if odd():
         axes = tuple(pick(rng, LENGTHS) for _ in range(rng.integers(0, 5)))
@@ -139,8 +139,8 @@ def table(rng):
     """A .csv file: mostly numbers, with what people and programs put between them."""
     mark, end, columns = pick(rng, MARKS), pick(rng, ENDS), rng.integers(1, 5)
     odd = pick(rng, (0.0, 0.0, 0.02, 0.5))
-    cell = lambda: pick(rng, TEXTS) if rng.random() < odd else f"{rng.normal():.4g}"  # noqa: E731
-    width = lambda: columns + (rng.random() < odd / 5)  # noqa: E731
+    cell = lambda: pick(rng, TEXTS) if rng.random() < odd else f"{rng.normal():.4g}"
+    width = lambda: columns + (rng.random() < odd / 5)
     lines = [mark.join(cell() for _ in range(width())) for _ in range(pick(rng, (0, 9, 40, 60, 60)))]
     if rng.random() < 0.5:
         lines.insert(0, mark.join(pick(rng, ("a", "kind", "kind", "x", "a b", '"q', "1")) for _ in range(columns)))

@@ -32,7 +32,8 @@ from zerosum.run.folder import CHECKPOINT_FILES, OWN
 READS = {"open", "os.listdir", "os.scandir"}
 CHANGES = {
     "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
-    "os.utime", "os.setxattr", "shutil.move", "shutil.rmtree", "shutil.copyfile", "tempfile.mkstemp", "tempfile.mkdtemp",
+    "os.utime", "os.setxattr", "shutil.move", "shutil.rmtree", "shutil.copyfile", "tempfile.mkstemp",
+    "tempfile.mkdtemp",
 }  # fmt: skip
 BEYOND = {
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "pty.spawn", "subprocess.Popen",
@@ -84,7 +85,7 @@ class Watch:
         finally:
             self.on = True
 
-    def find_spec(self, name, path=None, target=None):  # noqa: ARG002  asked first, as one of sys.meta_path
+    def find_spec(self, name, path=None, target=None):
         """Hear of every module that is looked for, by whatever way."""
         if self.on:
             self.seen.append(("import", name, False))
@@ -110,7 +111,7 @@ class Watch:
                 odd = what.partition(".")[0] not in PACKAGES
             elif event == "exec":
                 odd = foreign(what)
-                what = getattr(what, "co_filename", what)  # noqa: PLW2901
+                what = getattr(what, "co_filename", what)
             elif event in READS:
                 odd = what is not None and not place.may(what, how)
             elif event in CHANGES:
@@ -128,7 +129,7 @@ sys.addaudithook(WATCH)
 
 
 def absolute(path):
-    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100
+    return os.path.abspath(os.fsdecode(path))
 
 
 def writes(args):

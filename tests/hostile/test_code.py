@@ -25,7 +25,9 @@ NAMES = [
     "os:system",
 ]
 ODD = [
-    ".payload:thing", "..payload:thing", "payload:__class__.thing", "builtins:eval", ":", "payload:", ":payload", "payload:thing:thing", " payload:thing", "payload\n:thing", "payload\x1b[2J:thing",
+    ".payload:thing", "..payload:thing", "payload:__class__.thing", "builtins:eval", ":",
+    "payload:", ":payload", "payload:thing:thing",
+    " payload:thing", "payload\n:thing", "payload\x1b[2J:thing",
     "runs/evil/payload:thing", "/payload:thing", "p\u0430yload:thing", "nt:system", "subprocess:Popen", "pickle:loads",
     "torch:load", "ctypes:CDLL", "zerosum.run.folder:erase", "payload:thing" + "x" * 1_000,
 ]  # fmt: skip

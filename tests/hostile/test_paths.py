@@ -92,7 +92,7 @@ def test_a_share_is_not_even_asked_for(command, place, monkeypatch):
     looks = []
     for name in ("stat", "lstat", "open", "access"):
         real = getattr(os, name)
-        spy = lambda path, *rest, real=real, **more: looks.append(path) or real(path, *rest, **more)  # noqa: E731
+        spy = lambda path, *rest, real=real, **more: looks.append(path) or real(path, *rest, **more)
         monkeypatch.setattr(os, name, spy)
     place.edit(lambda tree: tree.update(data={"name": "//server/share/x.csv"}))
     for words in (

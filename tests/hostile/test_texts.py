@@ -123,11 +123,14 @@ def test_recipes_are_texts_too(command, place, where):
 
 
 @pytest.mark.thin(4)
-@pytest.mark.parametrize("word", [ESCAPES + "\udcff", "a\nb", "\udcff\udc80", "x" * 1_000], ids=lambda word: ascii(word)[:20])
+@pytest.mark.parametrize(
+    "word", [ESCAPES + "\udcff", "a\nb", "\udcff\udc80", "x" * 1_000], ids=lambda word: ascii(word)[:20]
+)
 def test_what_is_typed_is_repeated_harmlessly(command, place, word):
     for words in (
         ["sample", word], ["sample", "evil", "--out", f"{word}.jpg"], ["sample", "evil", "--label", word],
-        ["report", "evil", "--out", f"made/{word}"], ["evaluate", "evil", "--features", word], ["evaluate", "evil", "--data", word],
+        ["report", "evil", "--out", f"made/{word}"], ["evaluate", "evil", "--features", word],
+        ["evaluate", "evil", "--data", word],
         ["show", word], ["show", "digits", "--set", word], ["show", "digits", "--set", f"name={word}"], ["list", word],
         ["copy", word, "made/x.toml"], ["copy", "digits", f"made/{word}"], ["theory", word], ["train", word],
         ["train", "digits", "--device", word, "--steps", "1", "--out", "made/x"], ["train", "--until", word],

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-Zygote = runpy.run_path(str(Path(__file__).with_name("zygote.py")))["Zygote"]
+ZYGOTE = runpy.run_path(str(Path(__file__).with_name("zygote.py")))
+Zygote, Ending = ZYGOTE["Zygote"], ZYGOTE["Ending"]
 
 RECIPE = """
 data = {data}
@@ -114,7 +115,7 @@ def content(name, raw):
     if name in ("state.json", "environment.json", "manifest.json"):
         facts = json.loads(raw.splitlines()[0] if name == "manifest.json" else raw)
         if name == "state.json":
-            del facts["extra"]["seconds"]
+            facts["extra"].pop("seconds", None)
         return {key: value for key, value in facts.items() if key not in ("run", "state.json", "command", "commit")}
     return hashlib.sha256(raw).hexdigest()
 

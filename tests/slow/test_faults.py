@@ -130,7 +130,7 @@ def test_killed_at_any_time_a_run_ends_in_the_same_bits(place):
 
 
 def test_killed_while_it_starts_over_it_starts_over_again(place, calm):
-    """--fresh on a run of other settings: whatever is left of the old one, the same command ends as on an empty folder."""
+    """--fresh on a run of other settings: whatever is left, the same command ends as in an empty folder."""
     whole, _ = calm
     expected = whole.contents("report.html")
 

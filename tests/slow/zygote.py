@@ -22,9 +22,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-
 NAMES = re.compile(r"\.zerosum-[0-9a-f]{16}\.tmp"), re.compile(r"\S+/runs/[0-9a-f]{32}\.json")
 """Of temporary files and folders, and of the note that a run is made here."""
+
+
+ALONE = {"CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""What it needs to be of one thread, and to draw without a display."""
 
 
 class Ending(NamedTuple):
@@ -45,7 +48,7 @@ class Zygote:
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | env,
+            env=os.environ | ALONE | env,
             text=True,
         )
 
@@ -98,9 +101,9 @@ class Disk:
 
     def shown(self, path):
         """A path below the working folder, with names made alike that are other ones each time."""
-        path = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.path.abspath(path)
+        place = Path(f"/proc/self/fd/{path}").readlink() if isinstance(path, int) else path
         temporary, note = NAMES
-        return note.sub("NOTE", temporary.sub("TEMPORARY", os.path.relpath(path)))
+        return note.sub("NOTE", temporary.sub("TEMPORARY", os.path.relpath(place)))
 
     def die(self):
         self.real["kill"](os.getpid(), signal.SIGKILL)
@@ -114,13 +117,16 @@ class Disk:
         real = self.real["open"]
 
         def opening(path, flags, *args, **kwargs):
-            act = lambda: real(path, flags, *args, **kwargs)
-            return self.ask("create", path, act) if flags & os.O_CREAT else act()
+            if not flags & os.O_CREAT:
+                return real(path, flags, *args, **kwargs)
+            return self.ask("create", path, lambda: real(path, flags, *args, **kwargs))
+
+        usual = os.fdopen
 
         def fdopen(descriptor, mode="r", *args, **kwargs):
             if mode in ("wb", "ab"):
                 return io.BufferedWriter(Written(descriptor, mode, self))
-            return io.open(descriptor, mode, *args, **kwargs)
+            return usual(descriptor, mode, *args, **kwargs)
 
         os.open, os.fdopen = opening, fdopen
 
@@ -139,8 +145,7 @@ class Written(io.FileIO):
     def write(self, content):
         content = bytes(content)
         write = super().write
-        half = lambda: write(content[: len(content) // 2])
-        return self.disk.ask("write", self.name, lambda: write(content), half)
+        return self.disk.ask("write", self.name, lambda: write(content), lambda: write(content[: len(content) // 2]))
 
 
 def be_born(words, log, cwd="/", env=None, die=None, at=None, uid=None, limits=None, report=True, ignore=(), **_):
@@ -170,8 +175,9 @@ def be_born(words, log, cwd="/", env=None, die=None, at=None, uid=None, limits=N
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     Disk(log, die, at).watch()
     for name, value in (limits or {}).items():
-        value += int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") * (name == "AS")
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        pages = int(Path("/proc/self/statm").read_text().split()[0]) if name == "AS" else 0
+        most = value + pages * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
     if uid is not None:
         os.setgroups([])
         os.setgid(uid)
@@ -268,7 +274,7 @@ def grow_up():
         small = ["nets.generator.width=4", "nets.discriminator.width=4", "game.batch=4", "train.check_every=1"]
         api.train("digits", data="rows.npy", steps=1, device="cpu", out="run", set=small, say=api.silence)
         os.chdir("/")
-    assert len(os.listdir("/proc/self/task")) == 1, "a process of several threads cannot be forked soundly"
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process of several threads cannot be forked soundly"
 
 
 if __name__ == "__main__":

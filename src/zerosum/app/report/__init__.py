@@ -9,6 +9,7 @@ Nothing is loaded from anywhere: pictures are data, charts are SVG, and the page
 JavaScript, and in print, the slider is a strip of pictures.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,13 @@ def write(folder: RunFolder, out: Path | None = None, trusted: bool = False, say
 
     Raises:
         RunError: There is no run.
+        UsageError: There is a folder in the file's place.
         SystemFault: The file cannot be written.
         CheckpointError: There is no whole checkpoint to make samples from.
         Untrusted: The run was not made here, and its settings name code.
     """
+    if out is not None and os.path.isdir(out):  # noqa: PTH112  False, too, where the name is too long
+        raise UsageError(f"{named(out)} is a folder. Give a file for the page")
     with trust.permitted(folder, folder.read_config(), trusted):
         page = render(open_run(folder, say)).encode(errors="backslashreplace")
     if out is None:
