@@ -183,3 +183,10 @@ def test_verdicts_are_written_as_json(tmp_path):
     assert sick["evidence"][0] == {
         "name": "overfit", "value": 0.9, "threshold": 0.6, "healthy": "below", "source": diagnostics.verdict.ZOO,
     }  # fmt: skip
+
+
+def test_where_no_distance_is_known_nobody_says_that_it_gets_better():
+    unknown = [{**reading, "signs": {**reading["signs"], "distance": None}} for reading in history()]
+    verdict = diagnose(unknown, SETTINGS)[-1]
+    assert (verdict.name, verdict.sick) == ("progress", None)
+    assert "cannot be told" in headline(diagnose(unknown, SETTINGS))

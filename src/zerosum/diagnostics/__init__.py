@@ -116,9 +116,13 @@ PROGRESS = "progress", "Is it still getting better?"
 
 def on_progress(history: History) -> Verdict:
     """Whether samples still get nearer to held-out data."""
+    known = Known(history)
+    if known["distance"] is None:
+        says = "Cannot be told: how far the samples are from held-out data is not known."
+        return Verdict(PROGRESS[0], None, PROGRESS[1], says)
     gained = gains(history)
     evidence = tuple(Evidence(f"{name} gained", gain, GAINS[name], "above", NOISE) for name, gain in gained.items())
-    done, known = at_rest(history, gained), Known(history)
+    done = at_rest(history, gained)
     says = "No, it is finished: nothing was gained in the last third of the run" if done else "Yes"
     where = said("the distance to held-out data is {distance:.2g}, real data scores {distance_real:.2g}", known)
     advice = "" if done else "train on: --steps with a larger number, or --until finished"
@@ -168,6 +172,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
         return f"{sick[0].name}{rest}: {sick[0].answer}"
     if all(verdict.sick is None for verdict in verdicts):
         return verdicts[0].answer
+    if verdicts[-1].sick is None:
+        return "healthy: no fault found; whether it still gets better cannot be told"
     going = verdicts[-1].advice  # to train on
     return f"healthy: no fault found, and {'still getting better' if going else 'finished: nothing gained lately'}"
 
