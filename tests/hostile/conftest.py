@@ -418,3 +418,9 @@ def _warm(trained, tmp_path_factory):
         with pytest.raises(SystemExit):
             cli.main()
         zs.load(trained["points"]).report(place.made / "points.html")
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_users(monkeypatch):
+    """Where the user keeps data sets is a place that a command may read; here it may not."""
+    monkeypatch.delenv("ZEROSUM_DATA", raising=False)
