@@ -170,13 +170,14 @@ def a_fifo(path, _):
     os.mkfifo(path)
 
 
-def of_another_round(path, _):
-    shutil.copyfile(path.parent.parent / "000000" / path.name, path)
+def of_another_round(path, rng):
+    others = [one for one in path.parent.parent.glob(f"*/{path.name}") if one != path and one.is_file()]
+    path.write_bytes(pick(rng, others).read_bytes() if others else b"")
 
 
 def of_another_file(path, rng):
-    shutil.copyfile(path.with_name(pick(rng, NAMES)), path.with_name("other"))
-    path.with_name("other").replace(path)
+    others = [one for one in path.parent.iterdir() if one.is_file()]
+    path.write_bytes(pick(rng, others).read_bytes())
 
 
 WAYS = (flip, flip, flip, overwrite, cut, cut, more, take, a_folder, a_link, a_fifo, of_another_round, of_another_file)
@@ -252,7 +253,8 @@ def odd_tensors(tensors, rng):
             lambda: tensors.update({name: tensor[None]}),
             lambda: tensors.update({name: torch.zeros(tuple(rng.integers(0, 40, rng.integers(0, 4))))}),
             lambda: tensors.update({name: tensor.reshape(-1)}),
-            lambda: tensors.update({name: torch.full_like(tensor, pick(rng, (float("nan"), float("inf"), 7, -1e30)))}),
+            lambda: tensors.update({name: torch.full_like(tensor, pick(rng, (0, 1, 7)))}),
+            lambda: tensors.update({name: tensor * pick(rng, (float("nan"), float("inf"), -1e30, 0))}),
             lambda: tensors.update({name: tensors[pick(rng, sorted(tensors))]}),
             lambda: tensors.update({name: tensor + 1}),
         )
@@ -318,15 +320,15 @@ def play_sealed(numbers, copied, state, layout, originals, unchanged):
 
 
 def test_a_damaged_checkpoint_is_never_taken_for_a_whole_one(copied, state, layout, originals, unchanged):
-    ends = play_damaged(range(100), copied, state, layout, originals, unchanged)
-    assert ends[1] > 60
+    ends = play_damaged(range(70), copied, state, layout, originals, unchanged)
+    assert ends[1] > 40
     assert ends[2] < 15  # a link to the file itself, or a file written over by what it held
-    assert ends[None] + ends[0] > 5
+    assert ends[None] + ends[0] > 3
 
 
 def test_a_sealed_checkpoint_is_taken_for_what_it_can_be(copied, state, layout, originals, unchanged):
-    ends = play_sealed(range(100), copied, state, layout, originals, unchanged)
-    assert min(ends.values()) > 4  # both ends are met
+    ends = play_sealed(range(70), copied, state, layout, originals, unchanged)
+    assert min(ends.values()) > 3  # both ends are met
 
 
 @pytest.mark.slow
@@ -361,7 +363,7 @@ def play_on(numbers, copied, originals, change):
 
 
 def test_a_training_goes_on(copied, originals):
-    play_on(range(6), copied, originals, damage)
+    play_on(range(4), copied, originals, damage)
 
 
 @pytest.mark.slow

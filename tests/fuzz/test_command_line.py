@@ -6,8 +6,11 @@ classifiers, claims, other processes) is cut short. A case follows from its numb
 
 import json
 import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -108,7 +111,6 @@ NAMES += [
     "pixels",
     "classifier",
     "inception",
-    "os:getcwd",
 ]
 NAMES += [
     "payload:thing",
@@ -333,9 +335,9 @@ def names(folder):
 
 
 def test_lines_of_any_words_end_in_order(place, capsys, unchanged):
-    ends = play(range(120), place, capsys, unchanged)
-    assert ends["0"] > 10
-    assert ends["usage"] > 10
+    ends = play(range(60), place, capsys, unchanged)
+    assert ends["0"] > 5
+    assert ends["usage"] > 5
 
 
 @pytest.mark.slow
@@ -343,3 +345,11 @@ def test_lines_of_any_words_end_in_order(place, capsys, unchanged):
 def test_many_lines_of_any_words_end_in_order(place, capsys, unchanged, bounded, stretch):
     with bounded(700):
         play(range(10_000 + 300 * stretch, 10_300 + 300 * stretch), place, capsys, unchanged)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list", "losses"]], ids=" ".join)
+def test_an_answer_that_nobody_reads_is_no_failure(words):
+    with subprocess.Popen([sys.executable, "-m", "zerosum", *words], stdout=PIPE, stderr=PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
