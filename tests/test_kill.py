@@ -67,19 +67,19 @@ def test_killed_in_the_last_save_the_run_is_tidied_up_by_the_next_start(place):
         assert not KILLS["differing"](there.contents(), whole)
 
 
-def killed_at_any_time(there, rng):
-    """Let it resume, then kill it after a random while; what it said."""
+def killed_at_any_time(there, wait):
+    """Let it resume, then kill it after a while; what it said."""
     words = [sys.executable, "-m", "zerosum", *TRAIN]
     process = subprocess.Popen(words, cwd=there.path, stderr=subprocess.PIPE, text=True)
     said = process.stderr.readline()  # "resumed from round ..."
-    time.sleep(rng.uniform(0, 0.4))
+    time.sleep(wait)
     process.kill()
     return said + process.communicate()[1], process.returncode
 
 
-def killed_in_a_save(there, rng):
-    """Kill itself at a random flush to the disk: between or inside the files of a checkpoint."""
-    words = [sys.executable, "-c", IN_A_SAVE, *TRAIN, str(rng.randint(3, 60))]
+def killed_in_a_save(there, flush):
+    """Let it kill itself at its so-manieth flush to the disk: between or inside the files of a checkpoint."""
+    words = [sys.executable, "-c", IN_A_SAVE, *TRAIN, str(flush)]
     process = subprocess.run(words, cwd=there.path, stderr=subprocess.PIPE, text=True, check=False)
     return process.stderr, process.returncode
 
@@ -90,11 +90,11 @@ def test_processes_of_their_own_that_are_killed_end_in_the_same_bits(place):
     """Started and killed as a user's are, TensorBoard's thread and all; on the digits."""
     calm, there = (place(name, LONG, '"digits"', 16) for name in ("long calm", "long killed"))
     calm.train()
-    rng, rounds = random.Random(20140610), [0]
-    killed_in_a_save(there, rng)
+    rng, rounds = random.Random(20140610), []
+    assert killed_in_a_save(there, 60)[1] == -9  # the first start, with its first checkpoint behind it
     for number in range(20):
-        kill = killed_in_a_save if number % 2 else killed_at_any_time
-        said, code = kill(there, rng)
+        flush, wait = rng.randint(3, 60), rng.uniform(0, 0.4)
+        said, code = killed_in_a_save(there, flush) if number % 2 else killed_at_any_time(there, wait)
         assert code == -9
         rounds.append(int(re.search(r"resumed from round (\d+)", said).group(1)))
     there.train()
