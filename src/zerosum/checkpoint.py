@@ -19,7 +19,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,12 +37,9 @@ from zerosum.files import GIB, KIB, MIB
 from zerosum.memory import ran_out
 from zerosum.parallel import Team
 from zerosum.rules import Player, State
-from zerosum.run.folder import STEP, Say, remove_checkpoint, silent
+from zerosum.run.folder import MANIFEST, STATE, STEP, TENSORS, Say, remove_checkpoint, silent
 from zerosum.schema import LONG
 
-MANIFEST = "manifest.json"
-STATE = "state.json"
-TENSORS = ("players.safetensors", "average.safetensors", "optimizers.safetensors")
 CONTENTS = (*TENSORS, STATE)
 """What the manifest lists."""
 
@@ -66,6 +63,11 @@ class Likeness(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: torch.dtype
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "dict[str, Likeness]":
+        """What tensors are like, by name."""
+        return {name: cls(tuple(one.shape), one.dtype) for name, one in tensors.items()}
 
     @property
     def nbytes(self) -> int:
@@ -150,12 +152,12 @@ def refuse_non_finite(state: State) -> None:
     Raises:
         Diverged: With the name of the first such tensor.
     """
-    for name, tensor in tensors_of(state).items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            of_d = name.startswith(("discriminator.", "the memory of discriminator."))
-            player: Player = "discriminator" if of_d else "generator"
-            bad = tensor[~torch.isfinite(tensor)][0].item()
-            raise Diverged(state.step, player, f"tensor {name}", bad)
+    tensors = tensors_of(state)
+    if name := non_finite(tensors):
+        of_d = name.startswith(("discriminator.", "the memory of discriminator."))
+        player: Player = "discriminator" if of_d else "generator"
+        bad = tensors[name][~torch.isfinite(tensors[name])][0].item()
+        raise Diverged(state.step, player, f"tensor {name}", bad)
 
 
 def load(folder: Path, say: Say = silent, run: str | None = None, fits: Fits | None = None) -> Checkpoint | None:
@@ -221,7 +223,8 @@ def read(path: Path, run: str | None = None, fits: Fits | None = None) -> Checkp
         tensors[stem] = _parsed(path, name, _verified(path, name, table[name], most))
         if layout is not None:
             refuse_others(tensors[stem], layout[stem], f"checkpoint {path.name} does not fit: {name}", stem)
-            _refuse_no_numbers(tensors[stem], path, name)
+            if odd := non_finite(tensors[stem]):
+                raise _damaged(path, f"{name}: {odd} holds NaN or infinity, which is never saved")
     return Checkpoint(state["step"], path, tensors, state)
 
 
@@ -233,6 +236,7 @@ def refuse_others(found: dict[str, Tensor], wanted: dict[str, Likeness], where: 
     Raises:
         CheckpointError: One is missing, not wanted, or of another shape or type.
     """
+    likes = Likeness.of(found)
     for name in sorted(found.keys() | wanted.keys()):
         if name not in wanted:
             raise CheckpointError(f"{where}: it holds {ascii(name)[:80]}, which is no tensor of this run")
@@ -241,15 +245,14 @@ def refuse_others(found: dict[str, Tensor], wanted: dict[str, Likeness], where: 
             if stem == "optimizers" and not any(other.startswith(weight) for other in found):
                 continue
             raise CheckpointError(f"{where}: {name} is missing")
-        like = Likeness(tuple(found[name].shape), found[name].dtype)
-        if like != wanted[name]:
-            raise CheckpointError(f"{where}: {name} is {like}, expected {wanted[name]}")
+        if likes[name] != wanted[name]:
+            raise CheckpointError(f"{where}: {name} is {likes[name]}, expected {wanted[name]}")
 
 
-def _refuse_no_numbers(tensors: dict[str, Tensor], path: Path, name: str) -> None:
-    for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise _damaged(path, f"{name}: {key} holds NaN or infinity, which is never saved")
+def non_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The first tensor, by its name, that holds NaN or infinity; None where none does."""
+    floats = ((name, one) for name, one in tensors.items() if one.is_floating_point())
+    return next((name for name, one in floats if not torch.isfinite(one).all()), None)
 
 
 def layout_of(state: State) -> Layout:
@@ -258,17 +261,14 @@ def layout_of(state: State) -> Layout:
     Each optimiser makes one step without a gradient, to show what it remembers: whoever asks must `restore` afterwards.
     """
     players = {f"{player}.{name}": one for player in PLAYERS for name, one in likeness(getattr(state, player)).items()}
-    memory: dict[str, Tensor] = {}
-    for player, optimiser in state.optimisers.items():
+    for optimiser in state.optimisers.values():
         _move_nowhere(optimiser)
-        memory |= _memory(optimiser, f"{player}.")
-    remembered = {name: Likeness(tuple(one.shape), one.dtype) for name, one in memory.items()}
-    return {"players": players, "average": likeness(state.average), "optimizers": remembered}
+    return {"players": players, "average": likeness(state.average), "optimizers": Likeness.of(_memories(state))}
 
 
 def likeness(net: nn.Module) -> dict[str, Likeness]:
     """What the tensors of a network are like, by name."""
-    return {name: Likeness(tuple(one.shape), one.dtype) for name, one in net.state_dict().items()}
+    return Likeness.of(net.state_dict())
 
 
 def _move_nowhere(optimiser: Optimizer) -> None:
@@ -317,9 +317,7 @@ def tensors_of(state: State) -> dict[str, Tensor]:
     """Everything that has to be the same in every process, by name."""
     nets = {"generator": state.generator, "discriminator": state.discriminator, "average": state.average}
     named = {f"{net}.{name}": tensor for net in nets for name, tensor in nets[net].state_dict().items()}
-    for player, optimiser in state.optimisers.items():
-        named |= _memory(optimiser, f"the memory of {player}.")
-    return named
+    return named | {f"the memory of {name}": tensor for name, tensor in _memories(state).items()}
 
 
 def restore_average(checkpoint: Checkpoint, net: nn.Module) -> None:
@@ -358,14 +356,11 @@ def steps(folder: Path) -> list[Path]:
 def _contents(state: State, facts: dict[str, Any]) -> dict[str, bytes]:
     """File name -> bytes."""
     players = _named(state.generator, "generator.") | _named(state.discriminator, "discriminator.")
-    memory: dict[str, Tensor] = {}
-    for player, optimiser in state.optimisers.items():
-        memory |= _memory(optimiser, f"{player}.")
     numbers = {"step": state.step, "extra": state.extra, **facts}
     return {
         "players.safetensors": _file_of(players),
         "average.safetensors": _file_of(_named(state.average, "")),
-        "optimizers.safetensors": _file_of(memory),
+        "optimizers.safetensors": _file_of(_memories(state)),
         "state.json": json.dumps(numbers, indent=1).encode(),
     }
 
@@ -381,12 +376,12 @@ def _named(net: nn.Module, prefix: str) -> dict[str, Tensor]:
     return {prefix + name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
 
 
-def _memory(optimiser: Optimizer, prefix: str) -> dict[str, Tensor]:
-    """What an optimiser remembers, as "0.exp_avg" -> tensor; its settings come from the recipe."""
-    remembered = optimiser.state_dict()["state"]
+def _memories(state: State) -> dict[str, Tensor]:
+    """What the optimisers remember, as "generator.0.exp_avg" -> tensor; their settings come from the recipe."""
     return {
-        f"{prefix}{index}.{key}": value.detach().cpu().contiguous()
-        for index, memory in remembered.items()
+        f"{player}.{index}.{key}": value.detach().cpu().contiguous()
+        for player, optimiser in state.optimisers.items()
+        for index, memory in optimiser.state_dict()["state"].items()
         for key, value in memory.items()
         if isinstance(value, Tensor)
     }

@@ -110,7 +110,7 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
         path = [part.strip() for part in key.split(".")]
         if not separator or not all(path):
             raise ConfigError(f"'{text}' sets nothing: write section.key=value, for example train.steps=2000")
-        if text != text.encode(errors="replace").decode():
+        if not is_text(text):
             raise ConfigError(f"{text!r} holds bytes that are no UTF-8 text")
         _put(tree, path, _value(value.strip()), text)
     return tree

@@ -9,7 +9,7 @@ import math
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -26,6 +26,7 @@ from zerosum.diagnostics import Verdict
 from zerosum.errors import named
 from zerosum.parallel import Team
 from zerosum.run import RunFolder, trust
+from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, form_to
 
 Report = dict[str, Any]
@@ -47,7 +48,7 @@ class Diary:
     """What the last of them says."""
     named: set[str] = field(default_factory=set)
     """What the diagnosis has named so far."""
-    say: Callable[[str], None] = lambda _: None
+    say: Say = silent
     """Told in a sentence what a user should know."""
     identity: str = ""
     """What the run is known by: the same in all of its checkpoints."""

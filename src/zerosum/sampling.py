@@ -6,7 +6,6 @@ samples, the first ten of a hundred are the same as ten, and no batch size shows
 
 import math
 import os
-import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from zerosum.nets import LabelledGenerator
 from zerosum.parallel import ALONE, Team
 from zerosum.precision import dtype_of
 from zerosum.run import RunFolder, owned, trust
-from zerosum.run.folder import Say, refuse_name, silent
+from zerosum.run.folder import SHEET, Say, refuse_name, silent
 from zerosum.schema import Config
 
 LARGEST = 2**27
@@ -55,10 +54,12 @@ class Samples:
     Args:
         array: uint8 (n, h, w, c) for images, float32 (n, d) in data units for points.
         labels: (n,) classes, where the generator was asked for them.
+        step: The round of the generator that made them; None: it was not saved.
     """
 
     array: NDArray[Any]
     labels: NDArray[np.int64] | None = None
+    step: int | None = None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -129,13 +130,10 @@ class Samples:
     def _save_folder(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
         for earlier in path.iterdir():
-            if _OF_A_DRAW.fullmatch(earlier.name) and not files.is_folder(earlier):
+            if SHEET.fullmatch(earlier.name) and not files.is_folder(earlier):
                 earlier.unlink()
         for number, image in enumerate(self.array):
             write(path / f"{number:06d}.png", pictures.png(pictures.single(image)))
-
-
-_OF_A_DRAW = re.compile(r"[0-9]{6,}\.png")
 
 
 def _refuse_folder(path: Path, force: bool) -> None:
@@ -227,7 +225,7 @@ class Sampler:
         count = -(-n // BLOCK)
         samples = team.dealt_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
         told = [c.cpu().numpy() for block in range(count) if (c := self._labels(block, asked)) is not None]
-        return Samples(samples, np.concatenate(told)[:n] if told else None)
+        return Samples(samples, np.concatenate(told)[:n] if told else None, self.step)
 
     def _block(self, seed: int, block: int, c: Tensor | None) -> NDArray[Any]:
         """Samples that are made together."""
@@ -268,7 +266,7 @@ class Sampler:
             for t in range(steps)
         ]
         c = torch.full((len(path),), asked, device=z.device) if self.conditional else None
-        return Samples(self._made(torch.stack(path), c))
+        return Samples(self._made(torch.stack(path), c), step=self.step)
 
     @property
     def conditional(self) -> bool:

@@ -8,10 +8,9 @@ bar, a test or a web page can be the next consumer.
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from types import FrameType
@@ -29,6 +28,7 @@ from zerosum.game import play
 from zerosum.parallel import ALONE, Team, restarted
 from zerosum.rules import Batches, Game, Player, Readings, State
 from zerosum.run import RunFolder
+from zerosum.run.folder import Say, silent
 from zerosum.schema import Config
 
 WARM = 10
@@ -66,7 +66,7 @@ def fit(
     fresh: bool = False,
     force: bool = False,
     until_finished: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = silent,
     team: Team = ALONE,
 ) -> Iterator[Moment]:
     """Play a run in its folder, from its newest checkpoint if there is one.
@@ -100,8 +100,7 @@ def fit(
     if team.leads:
         run.refuse_strangers(folder, force)
     settings = config.with_train(settings, processes=team.size)
-    # whoever trains asks for what the settings name
-    with permission.granted(code=Path.cwd(), paths=True, downloads=True):
+    with permission.to_train():
         settings = agreed(settings if fresh else run.adopt(settings, folder), team)
         until_finished = team.from_leader(bytes([until_finished])) == b"\1"
         settle(settings)

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
@@ -27,6 +27,7 @@ from zerosum.metrics.classes import ClassTable
 from zerosum.metrics.density import mode_coverage
 from zerosum.parallel import Team
 from zerosum.run import RunFolder, trust
+from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, Samples
 from zerosum.schema import Config
 
@@ -59,7 +60,7 @@ class Run:
 
     folder: RunFolder
     trusted: bool = False
-    say: Callable[[str], None] = field(default=warn, repr=False, compare=False)
+    say: Say = field(default=warn, repr=False, compare=False)
 
     @property
     def path(self) -> Path:
@@ -166,7 +167,7 @@ class Run:
 
         return write(self.folder, None if out is None else Path(out), self.trusted, self.say)
 
-    def conclude(self, say: Callable[[str], None]) -> None:
+    def conclude(self, say: Say) -> None:
         """Write the report of a run that has just been played; whatever keeps it from being written is said.
 
         A training is not lost because its page could not be drawn.
@@ -250,7 +251,7 @@ def refuse_place(run_: Run, out: str, force: bool) -> Path:
 
 
 def settings_of(
-    recipe: str | None, overrides: Sequence[str], say: Callable[[str], None] = lambda _: None, code: bool = True
+    recipe: str | None, overrides: Sequence[str], say: Say = silent, code: bool = True
 ) -> tuple[Config, Data | None]:
     """Settings of a recipe; without one, of the recipe that suits the data, with the data if it was opened.
 
@@ -289,7 +290,7 @@ def train(
     until: str | None = None,
     report: bool = True,
     set: Sequence[str] = (),
-    say: Callable[[str], None] = told,
+    say: Say = told,
 ) -> Run:
     """Train a recipe, or take it up where it was left.
 
@@ -320,14 +321,14 @@ def train(
     """
     finished = asks_until_finished(until)
     overrides = overrides_of(data, steps, minutes, seed, device, precision, processes, accumulate) + list(set)
-    with permission.granted(code=Path.cwd(), paths=True, downloads=True):
+    with permission.to_train():
         settings, opened = settings_of(recipe, overrides, say)
     if settings.train.processes > 1 and not parallel.under_torchrun():
         flags = [*["--fresh"] * fresh, *["--force"] * force, *(["--until", until] if until else [])]
         return _launched(settings, run.choose_folder(settings, out), flags, say)
     with parallel.joined(settings.train.timeout, settings.train.device) as team:
         folder = folder_of(settings, out, team)
-        say = say if team.leads else silence
+        say = say if team.leads else silent
         moments = training.fit(
             settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, team=team
         )
@@ -338,7 +339,7 @@ def train(
     return run_
 
 
-def _launched(settings: Config, folder: RunFolder, flags: Sequence[str], say: Callable[[str], None]) -> Run:
+def _launched(settings: Config, folder: RunFolder, flags: Sequence[str], say: Say) -> Run:
     """Train in several processes: the command line does, with these settings whole."""
     with TemporaryDirectory() as place:
         recipe = Path(place) / "recipe.toml"
@@ -358,10 +359,6 @@ def folder_of(settings: Config, out: str | Path | None, team: Team) -> RunFolder
     """The folder in which these settings are to be played; the leader chooses."""
     path = run.choose_folder(config.with_train(settings, processes=team.size), out).path if team.leads else Path()
     return RunFolder(Path(team.from_leader(str(path).encode()).decode()))
-
-
-def silence(_: str) -> None:
-    """What a process says that does not lead."""
 
 
 def asks_until_finished(until: str | None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from zerosum import config, run
+from zerosum import config, memory, run
 from zerosum.errors import RunError, UsageError, unknown
 
 Row = dict[str, Any]
@@ -126,9 +126,8 @@ def matrix_speed(side: int = 1024, seconds: float = 0.3) -> float:
 
 
 def _memory() -> str:
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return "unknown"
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    there = memory.total()
+    return "unknown" if there is None else f"{there / 2**30:.1f} GiB"
 
 
 def _device(name: str) -> str:

@@ -66,6 +66,7 @@ def train(
     from zerosum import parallel, training
     from zerosum.app import api
     from zerosum.app.progress import with_bar, with_events
+    from zerosum.run.folder import silent
 
     look_under(data_root)
     finished = api.asks_until_finished(until)
@@ -79,7 +80,7 @@ def train(
         return
     if trust:
         raise UsageError("--trust belongs to --dry-run: a training imports what its recipe names")
-    with permission.granted(code=Path.cwd(), paths=True, downloads=True):
+    with permission.to_train():
         settings, opened = api.settings_of(recipe, overrides, tell)
     if settings.train.processes > 1 and not parallel.under_torchrun():
         from zerosum.app.launching import launch
@@ -87,7 +88,7 @@ def train(
         raise typer.Exit(launch(settings.train.processes, sys.argv[1:]))
     with parallel.joined(settings.train.timeout, settings.train.device) as team:
         folder = api.folder_of(settings, out, team)
-        say = console.once(tell) if team.leads else api.silence
+        say = console.once(tell) if team.leads else silent
         moments = training.fit(
             settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, team=team
         )
@@ -116,14 +117,13 @@ def sample(
 
     source = opened(run, trust)
     place = api.refuse_place(source, out, force)
-    sampler = source.sampler()
     film = place.suffix.lower() == ".gif"
     samples = source.walk(n, seed, label) if film else source.sample(n, seed, label)
     if follows():
         return
     path = samples.save(place, force=force)
     facts = {
-        "path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape), "step": sampler.step,
+        "path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape), "step": samples.step,
     }  # fmt: skip
     answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
 

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from zerosum import files
 from zerosum.errors import named
+from zerosum.run.folder import Say, silent
 from zerosum.training import Moment
 
 
@@ -39,9 +40,7 @@ def _told(report: dict[str, Any], speed: float | None) -> str:
     return f"{speed:.0f} rounds/s, {costs}" if speed else costs
 
 
-def with_events(
-    moments: Iterable[Moment], folder: Path, say: Callable[[str], None] = lambda _: None
-) -> Iterator[Moment]:
+def with_events(moments: Iterable[Moment], folder: Path, say: Say = silent) -> Iterator[Moment]:
     """The same moments, with every logged number in TensorBoard's event files, if that extra is installed."""
     if find_spec("tensorboard") is None:
         yield from moments
@@ -66,7 +65,7 @@ def _writes_events(thread: threading.Thread | None) -> bool:
 class Events:
     """TensorBoard's event files; where they cannot be written, that is said once and the training goes on."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, say: Say) -> None:
         self.folder, self.say = folder, say
         self.writer: Any = None
         self.ended = False

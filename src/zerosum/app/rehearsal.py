@@ -1,20 +1,19 @@
 """A dry run: two real rounds in memory, nothing written, and what the whole would take."""
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from zerosum import build, config, training
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.data.feed import RESIDENT
-from zerosum.run.folder import silent
+from zerosum.run.folder import Say, silent
 from zerosum.schema import Config
 
 ROUNDS = 2
 
 
-def rehearse(settings: Config, data: Data | None = None, say: Callable[[str], None] = silent) -> dict[str, Any]:
+def rehearse(settings: Config, data: Data | None = None, say: Say = silent) -> dict[str, Any]:
     """Build everything, play two rounds, and say what to expect.
 
     Args:

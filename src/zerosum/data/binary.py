@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from zerosum import files
 from zerosum.data.reasons import DAMAGED
+from zerosum.memory import total
 
 MAGIC = b"\x93NUMPY"
 LENGTHS = {1: 2, 2: 4, 3: 4}
@@ -219,10 +220,8 @@ def _refuse_too_much(unpacked: int, packed: int) -> None:
 
 def memory() -> int:
     """Bytes of the machine's memory, or of any, where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return sys.maxsize
+    there = total()
+    return sys.maxsize if there is None else there
 
 
 def _refuse_other_packing(name: str, member: ZipInfo) -> None:

@@ -28,9 +28,9 @@ except ImportError:  # Windows
 Say = Callable[[str], None]
 """Told in a sentence what a user should know."""
 
-CHECKPOINT_FILES = (
-    "players.safetensors", "average.safetensors", "optimizers.safetensors", "state.json", "manifest.json",
-)  # fmt: skip
+TENSORS = ("players.safetensors", "average.safetensors", "optimizers.safetensors")
+STATE, MANIFEST = "state.json", "manifest.json"
+CHECKPOINT_FILES = (*TENSORS, STATE, MANIFEST)
 """What a checkpoint's folder holds, and all that is removed with it."""
 
 OWN = (
@@ -276,7 +276,7 @@ def refuse_name(given: str | Path, option: str) -> Path:
     text = str(given)
     if not text:
         raise RunError(f"{option} is empty: name a file or folder, or leave it out")
-    if text != text.encode(errors="replace").decode() or "\0" in text:
+    if not settings.is_text(text) or "\0" in text:
         raise RunError(f"{option} {named(text)}: the name holds bytes that are no UTF-8 text; choose another")
     return Path(given)
 

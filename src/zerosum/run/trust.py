@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_state_path
@@ -21,17 +20,6 @@ from zerosum.errors import Untrusted, named
 from zerosum.files import MIB
 from zerosum.run.folder import RunFolder
 from zerosum.schema import Config
-
-
-@dataclass(frozen=True)
-class Trust:
-    """What is granted to a run.
-
-    Args:
-        code: The folder from which its own modules are imported.
-    """
-
-    code: Path
 
 
 @contextmanager
@@ -51,19 +39,19 @@ def permitted(folder: RunFolder, config: Config, asked: bool = False) -> Iterato
         refuse_code(folder, config)
         yield
         return
-    with permission.granted(code=found.code, paths=True):
+    with permission.granted(code=found, paths=True):
         yield
 
 
-def of(folder: RunFolder, asked: bool = False) -> Trust | None:
-    """What is granted to a run; None where it was not made here.
+def of(folder: RunFolder, asked: bool = False) -> Path | None:
+    """The folder from which a run that is trusted imports its own modules; None where it was not made here.
 
     Args:
         folder: The run.
         asked: Whether the user vouches for it; modules are then looked for in the working folder.
     """
     if asked:
-        return Trust(Path.cwd())
+        return Path.cwd()
     try:
         found = json.loads(files.read(_note(folder), MIB))
     except (OSError, ValueError, RecursionError):
@@ -71,7 +59,7 @@ def of(folder: RunFolder, asked: bool = False) -> Trust | None:
     known = _facts(folder)
     if known is None or not isinstance(found, dict) or any(found.get(key) != value for key, value in known.items()):
         return None
-    return Trust(Path(str(found.get("code", ""))))
+    return Path(str(found.get("code", "")))
 
 
 def remember(folder: RunFolder, code: Path) -> None:
