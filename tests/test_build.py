@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from zerosum import build, config, permission
+from zerosum import build, config, memory, permission
 from zerosum.data import from_array
 from zerosum.data.feed import feed
 from zerosum.errors import ConfigError, Untrusted
 from zerosum.losses import LOSSES
+from zerosum.parallel import Team
 from zerosum.schema import Choice, Latent
 
 
@@ -129,3 +130,43 @@ def test_the_uniform_law_fills_its_range():
     assert z.shape == (10_000, 3)
     assert -2 <= z.min() < -1.99
     assert 4.99 < z.max() < 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes"),
+    [
+        (["game.batch=1"], 1),
+        (["game.batch=1", "game.accumulate=3"], 1),
+        (["game.batch=3"], 2),
+    ],
+)
+def test_a_player_that_cannot_see_one_row_alone_is_refused_before_the_first_round(changes, processes):
+    settings = build.resolve(config.load("digits", ["nets.name=cs231n", "train.device=cpu", *changes]))
+    data = build.open_data(settings)
+    place = torch.device("cpu"), torch.float32
+    with pytest.raises(ConfigError, match=r"the generator would see one row at a time.*Make game\.batch larger"):
+        build.new_state(settings, data, *place, team=Team(size=processes))
+    larger = settings.model_copy(update={"game": settings.game.model_copy(update={"batch": 4})})
+    build.new_state(larger, data, *place, team=Team(size=processes))
+
+
+def test_players_that_can_see_one_row_alone_do():
+    settings = build.resolve(config.load("digits", ["game.batch=1", "train.device=cpu"]))
+    assert build.assemble(settings).game.batch == 1
+
+
+@pytest.mark.parametrize("player", build.PLAYERS)
+def test_networks_that_no_memory_holds_are_refused_before_they_fill_it(player, monkeypatch):
+    monkeypatch.setattr(memory, "total", lambda: 2 * 4 * 64 * 5_000)
+    sizes = [f"nets.{other}.width={5000 if other == player else 8}" for other in build.PLAYERS]
+    settings = build.filled(config.load("digits", sizes))
+    data = build.open_data(settings)
+    with pytest.raises(ConfigError, match=rf"nets\.{player} cannot be built: .* memory .* Make it narrower"):
+        build.new_state(settings, data, torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("numbers", [3, 100, 2**20 + 5])
+def test_the_recipe_for_ones_own_data_is_one_that_can_be_played(numbers):
+    data = from_array(np.broadcast_to(np.arange(20, dtype=np.float32)[:, None], (20, numbers)))
+    recipe, changes, _ = build.suited(data)
+    assert config.load(recipe, changes).latent.size == min(2**20, max(8, numbers))

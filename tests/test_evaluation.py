@@ -1,14 +1,16 @@
 """Numbers beside their floor and ceiling; bad input is answered, never measured."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from zerosum import evaluation, training
+from zerosum import config, evaluation, training
 from zerosum.data import DATASETS, from_array
+from zerosum.data.record import Form
 from zerosum.errors import DataError, UsageError
 from zerosum.evaluation import (
     Sides,
@@ -27,6 +29,7 @@ from zerosum.metrics.features import pixels
 from zerosum.metrics.manifold import manifold
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
+from zerosum.schema import Choice
 
 
 @pytest.fixture(autouse=True)
@@ -408,3 +411,11 @@ def test_odd_features_of_the_users_are_said(function, says, monkeypatch):
     monkeypatch.setattr(evaluation, "lookup", lambda *_: function)
     with pytest.raises(UsageError, match=says):
         measured_on(from_array(images(120), held_out=0.5), features="lab:features")
+
+
+@pytest.mark.parametrize(("size", "fits"), [(8, True), ([8, 8], True), ((8, 8), True), (4096, False), ([8, 9], False)])
+def test_pictures_are_not_read_in_another_size_than_that_of_the_samples(size, fits):
+    settings = config.load("digits").model_copy(update={"data": Choice(name="pictures", size=size)})
+    form = Form("images", (1, 8, 8), (0.0,), (1.0,), None)
+    with nullcontext() if fits else pytest.raises(DataError, match="the checkpoint's samples are 8 x 8"):
+        evaluation.refuse_other_size(settings, form)

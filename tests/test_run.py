@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -5,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import zerosum as zs
 from zerosum import config, files, run
 from zerosum.errors import RunError, SystemFault
-from zerosum.run import RunFolder
+from zerosum.run import RunFolder, journal
 
 
 @pytest.fixture(autouse=True)
@@ -349,3 +351,35 @@ def test_what_belongs_to_a_run_is_known(begun, path, belongs):
 def test_a_name_that_cannot_be_written_is_refused(name):
     with pytest.raises(RunError, match="--out"):
         run.choose_folder(config.load("digits"), name)
+
+
+def test_a_run_with_more_readings_than_are_read_goes_on(begun, monkeypatch):
+    folder = begun("run")
+    monkeypatch.setattr(journal, "MOST_LINES", 5)
+    for step in range(1, 10):
+        run.append(folder, {"step": step})
+    run.cut(folder, 7)
+    assert [json.loads(line)["step"] for line in folder.readings.read_text().splitlines()] == [*range(1, 8)]
+    said = []
+    assert run.read(folder, said.append) == []
+    assert said == ["readings.jsonl cannot be read (it has 7 lines, at most 5 are read); it is passed over"]
+
+
+def test_no_checkpoint_is_on_the_disk_without_the_readings_before_it(tmp_path, monkeypatch):
+    """A machine that loses its power keeps what was flushed, in any order else."""
+    flushed = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted(descriptor):
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def renamed(self, target):
+        flushed.append(f"checkpoint {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "rename", renamed)
+    zs.train("ring", steps=2, set=["train.log_every=1"], out=tmp_path / "run", report=False, say=lambda _: None)
+    last = flushed.index("checkpoint 000002")
+    assert "readings.jsonl" in flushed[flushed.index("checkpoint 000000") : last]

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import zerosum as zs
-from zerosum import permission
-from zerosum.errors import Untrusted
+from zerosum import files, permission
+from zerosum.errors import ConfigError, Untrusted
 from zerosum.run import RunFolder, trust
 
 MODULE = """
@@ -136,3 +138,42 @@ def test_leave_ends_with_its_block():
         assert permission.current().code == Path("here")
         raise ZeroDivisionError
     assert permission.current() == permission.NOTHING
+
+
+def test_its_module_is_the_one_of_its_own_folder_even_where_python_looks_into_the_working_folder_first(
+    own, lab, tmp_path, monkeypatch
+):
+    """As `python -m zerosum` and a notebook do."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{lab}.py").write_text(MODULE)
+    path = own.path.resolve()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    zs.load(path).report()
+    assert Path("imported").read_text() == str(tmp_path / f"{lab}.py")
+    assert sys.path[0] == ""
+
+
+def test_two_modules_of_one_name_are_not_taken_for_each_other(own, lab, tmp_path, monkeypatch):
+    path = own.path.resolve()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{lab}.py").write_text(MODULE)
+    monkeypatch.chdir(elsewhere)
+    other = zs.train("digits", steps=2, set=[*TINY, f'nets.name="{lab}:pair"'], report=False, say=lambda _: None)
+    assert Path("imported").read_text() == str(elsewhere / f"{lab}.py")
+    assert len(other.sample(2)) == 2
+    with pytest.raises(ConfigError, match=rf"the module '{lab}' .*another of that name is in use: {elsewhere}"):
+        zs.load(path).sample(2)
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
+def test_what_a_killed_process_left_beside_the_notes_is_removed_after_a_day(lab, hours, stays):
+    run = zs.train("digits", steps=2, set=TINY, report=False, say=lambda _: None)
+    left = trust._note(run.folder).parent / files.temporary_name()
+    left.touch()
+    os.utime(left, (time.time() - hours * 3600,) * 2)
+    zs.train("digits", steps=2, out="another", set=TINY, report=False, say=lambda _: None)
+    assert left.exists() == stays
+    left.unlink(missing_ok=True)

@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from zerosum import draws, permission
+from zerosum import draws, memory, permission
 from zerosum.config import code_names, is_code, is_file, is_path, with_train
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.feed import feed
 from zerosum.data.record import Form
 from zerosum.errors import ConfigError, Untrusted, named
+from zerosum.game import visit
 from zerosum.lookup import expect, keywords, lookup, options
 from zerosum.losses import LOSSES, Loss
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
@@ -31,7 +33,7 @@ from zerosum.parallel import ALONE, WHOLE, Gradients, Part, Team, masks_of, sync
 from zerosum.penalties import PENALTIES, asks
 from zerosum.precision import Rounded, dtype_of, is_fast
 from zerosum.rules import Batches, Game, Player, State, Term
-from zerosum.schema import Choice, Config, Latent, Nets, PenaltyChoice, Tree
+from zerosum.schema import LONGEST, Choice, Config, Latent, Nets, PenaltyChoice, Tree
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -182,7 +184,7 @@ def suited(data: Data) -> tuple[str, list[str], str]:
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
         wider = [f"nets.{player}.width=128" for player in PLAYERS]
         longer = ["train.steps=6000", "schedule.end=6000"]
-        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={max(8, data.shape[0])}"], why
+        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(LONGEST, max(8, data.shape[0]))}"], why
     size = f"images of {data.shape[1]} x {data.shape[2]}"
     if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
         return "digits", changes, f"{size} are small enough for perceptrons over all pixels"
@@ -234,7 +236,30 @@ def new_state(
 ) -> State:
     """Both players and the average before the first round."""
     players = new_generator(config, data.form, data), new_discriminator(config, data.form)
+    _refuse_lone_rows(config, data.form, *players, team)
     return state_of(config, *players, device, dtype, parts, team)
+
+
+def _refuse_lone_rows(config: Config, form: Form, generator: nn.Module, discriminator: nn.Module, team: Team) -> None:
+    """Make sure that players which are to see a single row at a time can: batch normalisation has no mean of one.
+
+    Raises:
+        ConfigError: One of them cannot.
+    """
+    together = team.size > 1 and config.train.statistics == "all"
+    if config.game.batch // team.size > 1 or together:
+        return
+    c = torch.zeros(1, dtype=torch.long) if class_count(config, form) else None
+    z, x = latent(config.latent)(1, 0).float(), torch.zeros(1, *form.shape)
+    for player, net, given in (("generator", generator, z), ("discriminator", discriminator, x)):
+        try:
+            with torch.no_grad(), _seeded(config.train.seed, "one row"):
+                visit(net, given, c)
+        except ValueError as error:
+            raise ConfigError(
+                f"game.batch = {config.game.batch}: the {player} would see one row at a time, and cannot: "
+                f"{str(error).splitlines()[0]}. Make game.batch larger"
+            ) from None
 
 
 def state_of(
@@ -402,9 +427,35 @@ def _refuse_contradictions(config: Config, loss: Loss) -> None:
 def _making(player: Player) -> Iterator[None]:
     """Say which player could not be built: sizes that fit into no memory, options its layers refuse."""
     try:
-        yield
+        with _within_memory(player):
+            yield
     except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise ConfigError(f"nets.{player} cannot be built: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _within_memory(player: Player) -> Iterator[None]:
+    """Stop the building of a network as soon as its weights, and as many gradients, take more memory than there is.
+
+    Raises:
+        ConfigError: They do.
+    """
+    there, held = memory.total(), 0
+
+    def count(_: nn.Module, __: str, weight: nn.Parameter | None) -> None:
+        nonlocal held
+        held += 0 if weight is None or weight.is_meta else 2 * weight.nbytes
+        if there is not None and held > there:
+            raise ConfigError(
+                f"nets.{player} cannot be built: its weights and their gradients take more than the "
+                f"{there / 1e9:,.1f} GB of memory that this machine has. Make it narrower, or give it fewer layers"
+            )
+
+    counting = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        counting.remove()
 
 
 @contextmanager

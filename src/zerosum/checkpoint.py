@@ -131,7 +131,7 @@ def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
         needed = sum(map(len, contents.values()))
         why = "there is not enough memory to copy the tensors. Make the networks smaller, or close other programs"
         if isinstance(error, OSError):
-            why = files.reason(OSError(error.errno, error.strerror or str(error), str(target)), needed)
+            why = files.reason(error, needed, target)
         raise CheckpointError(f"cannot save {named(target)}: {why}. Older checkpoints are intact") from None
     prune(folder, state.step, keep)
     return target

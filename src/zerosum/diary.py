@@ -154,6 +154,7 @@ class Diary:
     def _save(self) -> None:
         keep = self.setup.config.train.keep
         facts = {"run": self.identity, **self._facts}
+        run.flush(self.folder)
         checkpoint.save(self.folder.checkpoints, self.setup.state, facts, keep)
         diagnostics.record(self.folder, self.verdicts, self.setup.state.step)
 

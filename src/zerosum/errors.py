@@ -97,6 +97,31 @@ class Stopped(BaseException):
         self.exit_code = 128 + signal
 
 
+YOURS = "raised by "
+"""How a note begins that names the code of the user's own in which an error was raised."""
+
+
+class Yours:
+    """Marks what is raised in its block as raised by code of the user's own, which has this name.
+
+    >>> with Yours("my_lab:features"):
+    ...     {}["width"]
+    Traceback (most recent call last):
+    KeyError: 'width'
+    raised by my_lab:features
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            error.add_note(f"{YOURS}{self.name}")
+
+
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 """Marks that turn the direction of what follows, so that a name reads as another."""
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from zerosum import build, checkpoint, permission
 from zerosum.data import Data
 from zerosum.data.record import FEWEST as LEAST
+from zerosum.data.record import Form
 from zerosum.errors import DataError, UsageError
 from zerosum.lookup import lookup
 from zerosum.metrics import METRICS, Better, Metric
@@ -161,10 +162,26 @@ def evaluate(
     with trust.permitted(folder, config, trusted):
         saved = newest(folder, config, say)
         sampler = Sampler.of(config, saved)
+        refuse_other_size(config, sampler.form)
         with team.in_turn():
             opened = build.open_data(config) if data is None else named_data(config, data)
     checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
     return saved.step, measure(sampler, opened, n, features, seed, cache, team=team)
+
+
+def refuse_other_size(config: Config, form: Form) -> None:
+    """Stop where pictures would be read in another size than that of the samples: before they fill the memory.
+
+    Raises:
+        DataError: They would.
+    """
+    size = config.data.options.get("size")
+    wanted = [size, size] if isinstance(size, int) else size
+    if form.kind == "images" and isinstance(wanted, list | tuple) and list(wanted) != list(form.shape[1:]):
+        raise DataError(
+            f"the settings say data.size = {size}, the checkpoint's samples are {form.shape[1]} x {form.shape[2]}: "
+            "one of them was changed"
+        )
 
 
 def named_data(config: Config, name: str | Path) -> Data:

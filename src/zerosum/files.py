@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ TEMPORARY = re.compile(r"\.zerosum-[0-9a-f]{16}\.tmp")
 """The name of a file, or of a checkpoint's folder, that is not finished."""
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+BROKEN = (errno.ENOSPC, errno.EIO, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else []))
+"""What no other name of a file would help against."""
 
 _QUICK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -153,16 +157,44 @@ def append(path: Path, content: bytes) -> None:
         handle.write(content)
 
 
-def reason(error: OSError, needed: int | None = None) -> str:
+def flush(path: Path) -> None:
+    """See what was added to a regular file onto the disk.
+
+    Raises:
+        OSError: It is not there, or the disk refused.
+    """
+    regular(path)
+    descriptor = os.open(path, os.O_WRONLY | _QUICK | _NO_LINK)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left half-written in a folder of zerosum's own, a day ago or earlier."""
+    with suppress(OSError):
+        for path in [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name) and is_regular(path)]:
+            if path.lstat().st_mtime < time.time() - 24 * 3600:
+                path.unlink()
+
+
+def reason(error: OSError, needed: int | None = None, path: Path | None = None) -> str:
     """Why the system refused, in words; of a full disk, how much is free of how much that is needed.
+
+    Args:
+        error: What it said.
+        needed: Bytes that were to be written.
+        path: Where, if the error does not say.
 
     >>> reason(FileNotFoundError(2, "No such file or directory", "x"))
     'No such file or directory'
     """
     text = error.strerror or str(error) or type(error).__name__
-    if error.errno != errno.ENOSPC or needed is None or not error.filename:
+    where = error.filename or path
+    if error.errno != errno.ENOSPC or needed is None or not where:
         return text
     with suppress(OSError):
-        free = shutil.disk_usage(Path(error.filename).parent).free
+        free = shutil.disk_usage(Path(where).parent).free
         text = f"{text}: {needed / 1e6:.2f} MB are needed, {free / 1e6:.2f} MB are free"
     return text

@@ -8,8 +8,12 @@ checks itself.
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -20,6 +24,9 @@ from zerosum.errors import ConfigError, Untrusted, named, unknown
 from zerosum.schema import Tree
 
 T = TypeVar("T")
+
+_SEARCHED: set[Path] = set()
+"""Folders in which modules of the user's own were looked for so far."""
 
 
 def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
@@ -37,13 +44,45 @@ def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
     if folder is None:
         raise Untrusted(f"the {kind} '{named(name)}' is code, which was not imported. --trust says that it may be")
     module, _, attribute = name.partition(":")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))  # last: what stands there takes no other module's place
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return getattr(_imported(module, folder), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         where = f". Modules of your own are looked for in {folder}" if isinstance(error, ModuleNotFoundError) else ""
         raise ConfigError(f"the {kind} '{named(name)}' cannot be imported: {error}{where}") from None
+
+
+def _imported(name: str, folder: Path) -> ModuleType:
+    """A module that is installed, or lies in a folder: in that one alone, wherever the command was started.
+
+    What lies there takes no installed module's place.
+
+    Raises:
+        ConfigError: Another module of that name, which lies elsewhere, is in use already.
+    """
+    top = name.partition(".")[0]
+    with _searched_last(folder):
+        found, there = PathFinder.find_spec(top), getattr(sys.modules.get(top), "__spec__", None)
+        if found and there and found.origin != there.origin and folder in Path(found.origin or "").parents:
+            raise ConfigError(
+                f"the module '{top}' in {named(folder)} cannot be imported, since another of that name is in use: "
+                f"{named(there.origin)}. Use them in two processes"
+            )
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _searched_last(folder: Path) -> Iterator[None]:
+    """Look for modules where they are installed and then in this folder; in the working folder only if it is that one.
+
+    Afterwards the folder is searched last, for what its modules import later.
+    """
+    before, others = sys.path[:], {Path.cwd(), *_SEARCHED, folder}
+    _SEARCHED.add(folder)
+    sys.path[:] = [entry for entry in before if Path(entry).absolute() not in others] + [str(folder)]
+    try:
+        yield
+    finally:
+        sys.path[:] = before if str(folder) in before else [*before, str(folder)]
 
 
 def options(

@@ -17,6 +17,9 @@ LARGEST_BLOCK = 32 * 2**20
 
 MOST_KEPT = 2**31 - 1
 
+SHORT = "there is not enough memory. Ask for fewer samples or rows, or make game.batch or the networks smaller"
+"""What a user can do where it ran out."""
+
 
 def keep_freed() -> bool:
     """Let the process keep what it frees; whether its allocator could be told."""

@@ -6,7 +6,7 @@ samples, the first ten of a hundred are the same as ten, and no batch size shows
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +25,11 @@ from zerosum import build, checkpoint, files, memory, pictures
 from zerosum.checkpoint import Checkpoint, Layout
 from zerosum.config import is_code
 from zerosum.data.record import Form
-from zerosum.errors import CheckpointError, ConfigError, UsageError, named, unknown
+from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, unknown
 from zerosum.files import write
 from zerosum.game import ask
-from zerosum.nets import LabelledGenerator
+from zerosum.lookup import lookup
+from zerosum.nets import NETS, LabelledGenerator
 from zerosum.parallel import ALONE, Team
 from zerosum.precision import dtype_of
 from zerosum.run import RunFolder, owned, trust
@@ -82,58 +83,62 @@ class Samples:
         if owned(path):
             raise UsageError(f"{named(path)} belongs to a run, whose files are not overwritten; choose another place")
         images = self.array.ndim == 4
-        writers: dict[tuple[str, bool], Callable[[Path], None]] = {
-            (".png", True): self._save_sheet,
-            (".png", False): self._save_plot,
-            (".gif", True): self._save_film,
-            (".npz", True): self._save_npz,
-            (".npz", False): self._save_npz,
-            (".csv", False): self._save_csv,
-            ("", True): self._save_folder,
+        writers: dict[tuple[str, bool], Callable[[Path], Iterator[tuple[Path, bytes]]]] = {
+            (".png", True): self._sheet,
+            (".png", False): self._plot,
+            (".gif", True): self._film,
+            (".npz", True): self._npz,
+            (".npz", False): self._npz,
+            (".csv", False): self._csv,
+            ("", True): self._folder,
         }
         writer = writers.get((path.suffix.lower(), images))
         if writer is None:
             possible = ".png, .gif, .npz or a folder" if images else ".png, .npz or .csv"
             raise UsageError(f"cannot write {'images' if images else 'points'} to {named(path)}: give {possible}")
-        if writer == self._save_folder:
+        if writer == self._folder:
             _refuse_folder(path, force)
         elif os.path.lexists(path) and not (path.is_symlink() or files.is_regular(path)):
             raise UsageError(f"cannot write {named(path)}: what is there is no regular file")
+        needed = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            writer(path)
+            for place, content in writer(path):
+                needed = len(content)
+                write(place, content)
         except OSError as error:
-            raise UsageError(f"cannot write {named(path)}: {files.reason(error, self.array.nbytes)}") from None
+            kind = SystemFault if error.errno in files.BROKEN else UsageError
+            raise kind(f"cannot write {named(path)}: {files.reason(error, needed, path)}") from None
         return path
 
-    def _save_sheet(self, path: Path) -> None:
-        write(path, pictures.png(pictures.sheet(self.array)))
+    def _sheet(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+        yield path, pictures.png(pictures.sheet(self.array))
 
-    def _save_plot(self, path: Path) -> None:
-        write(path, pictures.png(pictures.plot(self.array)))
+    def _plot(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+        yield path, pictures.png(pictures.plot(self.array))
 
-    def _save_film(self, path: Path) -> None:
-        write(path, pictures.gif([pictures.sheet(image[None], side=256) for image in self.array]))
+    def _film(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+        yield path, pictures.gif([pictures.sheet(image[None], side=256) for image in self.array])
 
-    def _save_npz(self, path: Path) -> None:
+    def _npz(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         labels = {} if self.labels is None else {"labels": self.labels}
         buffer = BytesIO()  # numpy itself would add a second ending to .NPZ, and write in pieces
         np.savez_compressed(buffer, samples=self.array, **labels)  # type: ignore[arg-type]
-        write(path, buffer.getvalue())
+        yield path, buffer.getvalue()
 
-    def _save_csv(self, path: Path) -> None:
+    def _csv(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         names = ",".join(f"x{number}" for number in range(1, self.array.shape[1] + 1))
         buffer = BytesIO()
         np.savetxt(buffer, self.array, delimiter=",", header=names, comments="", fmt="%.9g")
-        write(path, buffer.getvalue())
+        yield path, buffer.getvalue()
 
-    def _save_folder(self, path: Path) -> None:
+    def _folder(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         path.mkdir(exist_ok=True)
         for earlier in path.iterdir():
             if SHEET.fullmatch(earlier.name) and not files.is_folder(earlier):
                 earlier.unlink()
         for number, image in enumerate(self.array):
-            write(path / f"{number:06d}.png", pictures.png(pictures.single(image)))
+            yield path / f"{number:06d}.png", pictures.png(pictures.single(image))
 
 
 def _refuse_folder(path: Path, force: bool) -> None:
@@ -334,6 +339,7 @@ def average_of(config: Config, state: dict[str, Any]) -> Layout:
         CheckpointError: state.json and the settings do not describe a generator.
     """
     own_code = is_code(config.nets.name)  # whose maker may not know of devices
+    lookup(NETS, config.nets.name, "pair of networks")  # what cannot be imported is no damage to a checkpoint
     try:
         with ExitStack() as thrifty:
             if not own_code:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -387,3 +388,36 @@ def test_a_mistake_ends_in_a_sentence_and_begins_no_run(zerosum, place, trained,
     assert err.strip()
     assert "Traceback" not in err
     assert sorted(place.rglob("config.toml")) == begun
+
+
+@pytest.mark.parametrize(
+    "line", ["evaluate TRAINED -n 60 --features pixels", "report TRAINED", "sample TRAINED --out x.png"]
+)
+def test_an_interrupted_command_says_so(zerosum, place, trained, monkeypatch, line):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zerosum.sampling.Sampler.draw", interrupted)
+    words = [str(trained) if word == "TRAINED" else word for word in line.split(" ")]
+    code, out, err = zerosum(*words, "--trust", "--json")
+    assert (code, err) == (130, "stopped\n")
+    assert json.loads(out) == {"error": "stopped", "kind": "Stopped", "exit_code": 130}
+
+
+@pytest.mark.parametrize(
+    ("features", "says"),
+    [
+        ("os:system", r"code of your own failed: TypeError: .* \(os:system\)"),
+        ("json:dumps", r"code of your own failed: TypeError: .* is not JSON serializable \(json:dumps\)"),
+        ("os:getcwd", r"code of your own failed: TypeError: .* takes no arguments .* \(os:getcwd\)"),
+        ("mine:fails", r"code of your own failed: KeyError: 'width' \(.*mine\.py, line 2\)"),
+        ("sys:exit", r"code of your own ended the program"),
+    ],
+)
+def test_what_fails_in_code_of_the_users_is_not_told_as_a_fault_of_zerosum(zerosum, place, trained, features, says):
+    Path("mine.py").write_text("def fails(samples):\n    return {}['width']\n")
+    code, out, err = zerosum("evaluate", str(trained), "--trust", "--features", features, "--json")
+    assert code == 2
+    assert re.search(says, err), err
+    assert json.loads(out)["kind"] == "ConfigError"
+    sys.modules.pop("mine", None)

@@ -82,3 +82,22 @@ def test_a_report_that_cannot_be_written_costs_no_training(tmp_path, monkeypatch
     run = zs.train("ring", steps=2, out=tmp_path, say=heard.append)
     assert len(run.sample(3)) == 3
     assert any("no report: cannot write report.html" in sentence and "zerosum report" in sentence for sentence in heard)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "no report: there is not enough memory. Ask for fewer"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "no report: there is not enough memory"),
+        (OSError(28, "No space left on device", "/tmp/x"), "no report: No space left on device. `zerosum report"),
+    ],
+)
+def test_whatever_keeps_a_report_from_being_written_is_said_in_words(tmp_path, monkeypatch, error, says):
+    heard = []
+
+    def fails(self):
+        raise error
+
+    monkeypatch.setattr(zs.Run, "report", fails)
+    zs.train("ring", steps=2, out=tmp_path, say=heard.append)
+    assert any(says in sentence for sentence in heard), heard

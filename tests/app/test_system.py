@@ -139,7 +139,7 @@ def test_on_a_full_disk_numbers_are_told_though_they_are_not_kept(calm, disk):
     ending = there.zygote.run("report", "run", "--json", cwd=there.path)
     refused(ending, 3, r"cannot write run/report.html: No space left on device: 0\.\d\d MB are needed, 0\.00 MB are")
     ending = there.zygote.run("sample", "run", "--out", "x.png", "--json", cwd=there.path)
-    refused(ending, 2, r"cannot write x.png: No space left on device")
+    refused(ending, 3, r"cannot write x.png: No space left on device: 0\.\d\d MB are needed, 0\.00 MB are free")
     assert not list(there.path.rglob("*.tmp"))
 
 
@@ -206,6 +206,25 @@ def test_a_run_that_can_only_be_read_is_evaluated_and_its_numbers_are_told(calm,
     refused(ask("report", "run"), 3, "cannot write run/report.html: Permission denied")
     refused(ask("sample", "run", "--out", "x.png"), 2, "cannot write x.png: Permission denied")
     assert there.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [("runs", "cannot look into runs: Permission denied"), ("runs/run", "it cannot be looked into")],
+)
+def test_a_closed_folder_of_runs_is_told(calm, new, what, says):
+    there = new()
+    shutil.copytree(calm[0].run, there.path / "runs" / "run")
+    shutil.copytree(calm[0].run, there.path / "runs" / "open")
+    ending = there.zygote.run("list", "runs", "--json", cwd=closed(there, what, 0).path, **OTHER)
+    (there.path / what).chmod(0o755)
+    if what == "runs":
+        refused(ending, 3, says)
+        return
+    about = {row["name"]: row["about"] for row in done(ending)}
+    assert about.keys() == {"run", "open"}
+    assert says in about["run"]
+    assert about["open"] == "12 of 12 rounds"
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------

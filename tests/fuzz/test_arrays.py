@@ -203,7 +203,7 @@ def play(folder, numbers, unchanged):
 @pytest.mark.parametrize("stretch", range(2))
 def test_a_file_of_numbers_is_read_or_refused(tmp_path, unchanged, bounded, stretch):
     with bounded(200):
-        read = play(tmp_path, range(126 * stretch, 126 * stretch + 126), unchanged)
+        read = play(tmp_path, range(152 * stretch, 152 * stretch + 152), unchanged)
     assert 5 <= read <= 60  # both ends are met
 
 

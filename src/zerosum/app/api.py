@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from zerosum import build, config, diagnostics, evaluation, parallel, permission, run, training
+from zerosum import build, config, diagnostics, evaluation, files, memory, parallel, permission, run, training
 from zerosum.data import DATASETS, Data
 from zerosum.diagnostics import Verdict
 from zerosum.errors import SystemFault, UsageError, ZerosumError, named, printable
@@ -174,8 +174,12 @@ class Run:
         """
         try:
             self.report()
-        except (ZerosumError, OSError, MemoryError) as error:
-            say(f"no report: {error}. `zerosum report {named(self.path)}` tries again")
+        except (ZerosumError, OSError, MemoryError, RuntimeError) as error:
+            short = memory.ran_out(error)
+            if isinstance(error, RuntimeError) and not short:
+                raise
+            why = memory.SHORT if short else files.reason(error) if isinstance(error, OSError) else error
+            say(f"no report: {why}. `zerosum report {named(self.path)}` tries again")
 
     def picture(self) -> Path | None:
         """The newest picture of samples."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from zerosum import config, memory, run
-from zerosum.errors import RunError, UsageError, unknown
+from zerosum import config, files, memory, run
+from zerosum.errors import RunError, SystemFault, UsageError, unknown
 
 Row = dict[str, Any]
 
@@ -65,18 +65,36 @@ def claims() -> list[Row]:
 
 
 def runs() -> list[Row]:
-    """The runs under runs/."""
+    """The runs under runs/.
+
+    Raises:
+        SystemFault: That folder is closed.
+    """
     found = []
-    for path in sorted(Path("runs").glob("*/config.toml")):
-        folder = run.RunFolder(path.parent)
+    for folder in map(run.RunFolder, _below(Path("runs"))):
+        try:
+            folder.config.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # a closed folder may be a run's: its row says so
         last = (run.read(folder) or [{"step": 0}])[-1]["step"]
-        row: Row = {"name": path.parent.name, "step": last}
+        row: Row = {"name": folder.path.name, "step": last}
         try:
             steps = folder.read_config().train.steps
             found.append(row | {"about": f"{last:,} of {steps:,} rounds", "steps": steps})
         except RunError as error:  # one broken run hides no other
             found.append(row | {"about": str(error), "steps": None})
     return found
+
+
+def _below(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SystemFault(f"cannot look into {folder}: {files.reason(error)}") from None
 
 
 def _functions(module: str, table: str) -> list[Row]:

@@ -6,13 +6,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from zerosum import permission
 from zerosum.app import console
 from zerosum.app.console import answer, follows, tell
 from zerosum.errors import Lost, UsageError, named
 
+
+class Commands(TyperGroup):
+    """The commands, of which none is interrupted without a word."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: D102
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise console.Interrupted from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Train generative adversarial networks on your own data, and know whether it worked.",
     no_args_is_help=True,
     add_completion=False,

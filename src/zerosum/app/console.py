@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from zerosum import files, memory, world
-from zerosum.errors import ConfigError, Lost, Stopped, SystemFault, UsageError, ZerosumError, named, printable
+from zerosum.errors import YOURS, ConfigError, Lost, Stopped, SystemFault, UsageError, ZerosumError, named, printable
 
 TRACEBACK = "ZEROSUM_TRACEBACK"
 """The environment variable that asks for the traceback of a fault of zerosum itself."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C came. Typer would turn a KeyboardInterrupt into an exit code without a word (see `cli.Commands`)."""
 
 
 def open_streams() -> None:
@@ -106,7 +110,7 @@ def run(command: Callable[[], Any], argv: list[str]) -> int:  # noqa: PLR0911  a
         world.size()
         code = _unless_unread(command)
         return code if isinstance(code, int) else 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         return _end("stopped", 128 + 2, "Stopped", argv)
     except Stopped as error:
         return _end(f"{error}\ngo on with: {again(argv)}", error.exit_code, "Stopped", argv, of_all=True)
@@ -122,12 +126,16 @@ def run(command: Callable[[], Any], argv: list[str]) -> int:  # noqa: PLR0911  a
 
 
 def _unless_unread(command: Callable[[], Any]) -> Any:
-    """What a command returns; 0 where nobody reads its help any more (`--help | head -1`): click calls that 1."""
+    """What a command returns; 0 where nobody reads its help any more (`--help | head -1`): click calls that 1.
+
+    Raises:
+        ConfigError: Code of the user's own ended the program.
+    """
     try:
         return command()
     except SystemExit as ended:
         if not isinstance(ended.__context__, BrokenPipeError):
-            raise
+            raise ConfigError("code of your own ended the program (SystemExit)") from ended
         _forget(sys.stdout)
         return 0
 
@@ -145,26 +153,27 @@ def _unforeseen(error: Exception, argv: list[str]) -> int:
     if type(error).__name__ == "Abort":
         return _end("stopped", 128 + 2, "Stopped", argv)
     if memory.ran_out(error):
-        says = "there is not enough memory. Ask for fewer samples or rows, or make game.batch or the networks smaller"
-        return _end(f"error: {says}", SystemFault.exit_code, "SystemFault", argv)
+        return _end(f"error: {memory.SHORT}", SystemFault.exit_code, "SystemFault", argv)
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {str(error)[:500]}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    yours = _own_frame(error)
+    yours = _in_own_code(error)
     if yours:
-        where = f"{named(yours.filename)}, line {yours.lineno}"
-        return _end(f"error: code of your own failed: {what} ({where})", ConfigError.exit_code, "ConfigError", argv)
+        return _end(f"error: code of your own failed: {what} ({yours})", ConfigError.exit_code, "ConfigError", argv)
     where = f"{Path(frame.filename).name}, line {frame.lineno}"
     says = f"error: {what} ({where}). This is a fault of zerosum, not yours; {TRACEBACK}=1 shows where it comes from"
     return _end(says, ZerosumError.exit_code, "Fault", argv)
 
 
-def _own_frame(error: Exception) -> traceback.FrameSummary | None:
-    """Where in the user's own code it happened; None where none of that was running."""
+def _in_own_code(error: Exception) -> str:
+    """Where in the user's own code it happened; empty where none of that was running."""
+    marked = [note for note in getattr(error, "__notes__", ()) if note.startswith(YOURS)]
     ours = (str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), "<")  # noqa: PTH120
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
-    return frames[-1] if frames and Path(frames[-1].filename).name != "zerosum" else None
+    if frames and Path(frames[-1].filename).name != "zerosum":
+        return f"{named(frames[-1].filename)}, line {frames[-1].lineno}"
+    return named(marked[0].removeprefix(YOURS)) if marked else ""
 
 
 def _misused(error: Any, argv: list[str]) -> int:

@@ -87,10 +87,11 @@ def content(folder: Path, name: str) -> bytes:
     packed, data = download(name, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        files.sweep(folder)
         files.write(folder / f"{name}.gz", packed)
     except OSError as error:
         raise SystemFault(
-            f"{named(folder / name)}.gz cannot be written: {files.reason(error, len(packed))}. "
+            f"{named(folder / name)}.gz cannot be written: {files.reason(error, len(packed), folder / name)}. "
             f"Name another folder with --data-root or ${VARIABLE}"
         ) from None
     return data

@@ -17,16 +17,17 @@ from pydantic import Field
 
 from zerosum.data.record import Data, Mixture, Rows
 from zerosum.errors import DataError
+from zerosum.schema import Rate, Real
 
 TRAIN, TEST = 100_000, 10_000
 
 MODES = 1_000
 """The most: each then has about a hundred training points."""
 
-Positive = Annotated[float, Field(gt=0)]
+Many = Field(max_length=MODES)
 
 
-def ring(*, modes: Annotated[int, Field(gt=0, le=MODES)] = 8, radius: Positive = 1.0, sigma: Positive = 0.01) -> Data:
+def ring(*, modes: Annotated[int, Field(gt=0, le=MODES)] = 8, radius: Rate = 1.0, sigma: Rate = 0.01) -> Data:
     """Gaussians evenly spread on a circle.
 
     Args:
@@ -38,9 +39,7 @@ def ring(*, modes: Annotated[int, Field(gt=0, le=MODES)] = 8, radius: Positive =
     return _drawn("ring", radius * np.stack([np.cos(angle), np.sin(angle)], 1), sigma)
 
 
-def grid(
-    *, side: Annotated[int, Field(gt=0, le=isqrt(MODES))] = 5, spacing: Positive = 2.0, sigma: Positive = 0.05
-) -> Data:
+def grid(*, side: Annotated[int, Field(gt=0, le=isqrt(MODES))] = 5, spacing: Rate = 2.0, sigma: Rate = 0.05) -> Data:
     """Gaussians on a square grid around the origin.
 
     Args:
@@ -54,9 +53,9 @@ def grid(
 
 def mixture_1d(
     *,
-    means: Sequence[float] = (-2.0, 2.0),
-    sigmas: Sequence[Positive] = (0.5, 0.5),
-    weights: Sequence[Positive] | None = None,
+    means: Annotated[Sequence[Real], Many] = (-2.0, 2.0),
+    sigmas: Annotated[Sequence[Rate], Many] = (0.5, 0.5),
+    weights: Annotated[Sequence[Rate], Many] | None = None,
 ) -> Data:
     """Gaussians on a line.
 

@@ -30,7 +30,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.optim import Adam
 
 from zerosum import draws, files
-from zerosum.errors import DataError, UsageError
+from zerosum.errors import DataError, UsageError, Yours
 from zerosum.metrics.manifold import Features
 
 Array = NDArray[Any]
@@ -171,6 +171,7 @@ def _keep(net: Classifier, cache: Path | None, name: str) -> None:
     content = save(net.state_dict())
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
+        files.sweep(cache)
         files.write(cache / _name(name, content), content)
 
 
@@ -277,7 +278,9 @@ def own(name: str, function: Any) -> Extractor:
         raise UsageError(f"{name} is {type(function).__name__}; a function from samples to (n, d) is expected")
 
     def features(samples: Array) -> Features:
-        return rows_of(name, function(samples), len(samples))
+        with Yours(name):
+            given = function(samples)
+        return rows_of(name, given, len(samples))
 
     return Extractor(name, hashlib.sha256(name.encode()).hexdigest()[:12], "the user's own", features, by_row=False)
 

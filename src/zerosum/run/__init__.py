@@ -28,9 +28,9 @@ from zerosum.run.folder import (
     refuse_strangers,
     sweep,
 )
-from zerosum.run.journal import append, cut, read, read_metrics, record_metrics
+from zerosum.run.journal import append, cut, flush, read, read_metrics, record_metrics
 
 __all__ = [
-    "RunFolder", "adopt", "append", "choose_folder", "cut", "erase", "lock", "make", "new_identity", "open_folder",
-    "owned", "read", "read_metrics", "record_metrics", "refuse_changes", "refuse_strangers", "sweep",
+    "RunFolder", "adopt", "append", "choose_folder", "cut", "erase", "flush", "lock", "make", "new_identity",
+    "open_folder", "owned", "read", "read_metrics", "record_metrics", "refuse_changes", "refuse_strangers", "sweep",
 ]  # fmt: skip

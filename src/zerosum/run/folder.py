@@ -207,7 +207,7 @@ class RunFolder:
         except OSError as error:
             if not os.path.isdir(self.path):  # noqa: PTH112
                 raise SystemFault(f"cannot write {named(path)}: the run folder is no longer there") from None
-            why = files.reason(OSError(error.errno, error.strerror, str(path)), needed)
+            why = files.reason(error, needed, path)
             raise SystemFault(f"cannot write {named(path)}: {why}. What was saved before is intact") from None
 
     def _refuse_links(self, path: Path) -> None:

@@ -5,8 +5,10 @@ changed by somebody or something else: it is named, passed over, and kept where 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from sys import maxsize
 from typing import Any, NamedTuple
 
 from zerosum import files
@@ -48,6 +50,16 @@ def append(folder: RunFolder, reading: Reading) -> None:
         files.append(folder.readings, line)
 
 
+def flush(folder: RunFolder) -> None:
+    """See the readings onto the disk: no checkpoint is to be there without those before it.
+
+    Raises:
+        SystemFault: The disk refused.
+    """
+    with folder.writing(folder.readings), suppress(FileNotFoundError):
+        files.flush(folder.readings)
+
+
 def read(folder: RunFolder, say: Say = silent) -> list[Reading]:
     """Every reading, oldest first; a last line that a crash cut short is left out.
 
@@ -66,9 +78,9 @@ def cut(folder: RunFolder, step: int) -> None:
         SystemFault: The disk refused, or the file cannot be read: nothing is dropped then.
     """
     with folder.writing(folder.readings):
-        lines = _split(_content(folder, folder.readings, MOST_READINGS), reading_fault)
-    kept = [line.raw for line in lines if line.value is None or line.value["step"] <= step]
-    folder.write(folder.readings, b"".join(raw + b"\n" for raw in kept))
+        lines = _split(_content(folder, folder.readings, MOST_READINGS, maxsize), reading_fault)
+        kept = b"".join(line.raw + b"\n" for line in lines if line.value is None or line.value["step"] <= step)
+    folder.write(folder.readings, kept)
 
 
 def read_metrics(folder: RunFolder, say: Say = silent) -> list[dict[str, Any]]:
@@ -84,14 +96,14 @@ def record_metrics(folder: RunFolder, evaluation: dict[str, Any]) -> None:
         SystemFault: The disk refused; the numbers before it are untouched.
     """
     with folder.writing(folder.metrics):
-        lines = _split(_content(folder, folder.metrics, MOST_METRICS), metrics_fault)
+        lines = [*_split(_content(folder, folder.metrics, MOST_METRICS, MOST_LINES), metrics_fault)]
     new = json.dumps(evaluation).encode()
     folder.write(folder.metrics, b"".join(raw + b"\n" for raw in [*(line.raw for line in lines), new]))
 
 
 def _lines(folder: RunFolder, path: Path, most: int, fault: Callable[[Any], str], say: Say) -> list[Line]:
     try:
-        lines = _split(_content(folder, path, most), fault)
+        lines = [*_split(_content(folder, path, most, MOST_LINES), fault)]
     except OSError as error:
         say(f"{path.name} cannot be read ({files.reason(error)}); it is passed over")
         return []
@@ -102,23 +114,27 @@ def _lines(folder: RunFolder, path: Path, most: int, fault: Callable[[Any], str]
     return lines
 
 
-def _content(folder: RunFolder, path: Path, most: int) -> bytes:
+def _content(folder: RunFolder, path: Path, most: int, most_lines: int) -> bytes:
     try:
         content = folder.read(path, most)
     except FileNotFoundError:
         return b""
     lines = content.count(b"\n")
-    if lines > MOST_LINES:
-        raise files.Refused(path, f"it has {lines:,} lines, at most {MOST_LINES:,} are read")
+    if lines > most_lines:
+        raise files.Refused(path, f"it has {lines:,} lines, at most {most_lines:,} are read")
     return content
 
 
-def _split(content: bytes, fault: Callable[[Any], str]) -> list[Line]:
-    """The lines of a file, less empty ones and a last one that was cut short."""
-    *whole, last = content.split(b"\n")
-    lines = [_understood(raw, fault) for raw in whole if raw.strip()]
-    end = _understood(last, fault)
-    return [*lines, end] if end.value is not None else lines
+def _split(content: bytes, fault: Callable[[Any], str]) -> Iterator[Line]:
+    """The lines of a file, less empty ones and a last one that was cut short; one at a time, for memory's sake."""
+    begin = 0
+    while (end := content.find(b"\n", begin)) >= 0:
+        raw, begin = content[begin:end], end + 1
+        if raw.strip():
+            yield _understood(raw, fault)
+    last = _understood(content[begin:], fault)
+    if last.value is not None:
+        yield last
 
 
 def _understood(raw: bytes, fault: Callable[[Any], str]) -> Line:

@@ -77,6 +77,7 @@ def remember(folder: RunFolder, code: Path) -> None:
         return
     note = _note(folder)
     note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.sweep(note.parent)
     files.write(note, json.dumps({**known, "code": str(code.resolve())}).encode())
 
 

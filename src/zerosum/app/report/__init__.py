@@ -86,7 +86,7 @@ def write(folder: RunFolder, out: Path | None = None, trusted: bool = False, say
     try:
         files.write(out, page)
     except OSError as error:
-        raise SystemFault(f"cannot write {named(out)}: {files.reason(error, len(page))}") from None
+        raise SystemFault(f"cannot write {named(out)}: {files.reason(error, len(page), out)}") from None
     return out
 
 
