@@ -48,9 +48,9 @@ bench: .venv/core
 	@$(BIN)/python benchmarks/round.py && $(BIN)/python benchmarks/peers --install
 
 zoo: .venv/core
-	@$(BIN)/python docs/zoo.py && $(BIN)/python docs/zoo.py --table
+	@$(BIN)/python experiments/zoo.py && $(BIN)/python experiments/zoo.py --table
 
 docs: .venv/core
-	@$(BIN)/python docs/tables.py
+	@$(BIN)/python experiments/tables.py
 
 .PHONY: help setup demo test slow check bench zoo docs

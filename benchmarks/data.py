@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from zerosum.data import DATASETS, checked, from_file
-from zerosum.data.feed import RESIDENT, feed
+from zerosum.data.loader import RESIDENT, feed
 
 BATCH, BATCHES, REPEATS = 128, 500, 9
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zerosum import build, config, memory
 from zerosum.data import from_array
-from zerosum.game import play
+from zerosum.game.game import play
 
 PAIRS = {
     "CS231n, 28 x 28": ("cs231n-vanilla", (28, 28, 1), []),

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from scipy import linalg
 
-from zerosum.metrics.copies import copying
+from zerosum.metrics.data_copying import copying
 from zerosum.metrics.distances import frechet_distance, kernel_distance
-from zerosum.metrics.manifold import manifold
+from zerosum.metrics.prdc import manifold
 
 ROWS, WIDTH = 10_000, 128
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from zerosum import memory
-from zerosum.nets.operators import Conv2d, ConvTranspose2d, Linear
+from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, Linear
 
 BATCH = 128
 

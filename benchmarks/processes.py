@@ -24,8 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from zerosum import build, config, memory
 from zerosum.data import checked, from_array
-from zerosum.game import play
-from zerosum.parallel import ALONE, Gradients, Part, Team, joined
+from zerosum.engine import ALONE, Gradients, Part, Team, joined
+from zerosum.game.game import play
 
 SIDE64 = ["nets.name=dcgan", "nets.generator.width=64", "nets.discriminator.width=64", "game.batch=64"]
 CASES = {
@@ -181,7 +181,7 @@ def in_team(asked):
 def count_bytes():
     print("| recipe | D, MB | G, MB | k | a round, MB | each of 2 sends | each of 8 sends |")
     print("|---|---|---|---|---|---|---|")
-    for recipe in config.recipes():
+    for recipe in config.shipped():
         settings = build.resolve(config.load(recipe))
         shape = {"digits": (8, 8, 1), "mnist": (28, 28, 1)}.get(settings.data.name)
         data = images(shape) if shape else build.open_data(settings)

@@ -18,8 +18,8 @@ from time import perf_counter
 import torch
 from torch.nn.functional import softplus
 
-from zerosum import build, config, draws
-from zerosum.game import follow, play
+from zerosum import build, config, rng
+from zerosum.game.game import follow, play
 
 
 def hand_written(state, game, batches):
@@ -57,7 +57,7 @@ def judge_cost(game, D, real, fake):
 
 def critic_cost(state, game, D, real, fake):
     """D(G(z)) - D(x), with the penalty between them."""
-    share = draws.uniform((len(real), 1, 1, 1), game.seed, state.step, 0, "wgan-gp").to(real)
+    share = rng.uniform((len(real), 1, 1, 1), game.seed, state.step, 0, "wgan-gp").to(real)
     between = (share * fake + (1 - share) * real).requires_grad_()
     (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
     penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()

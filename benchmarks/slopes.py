@@ -15,8 +15,8 @@ import torch
 from round import milliseconds as timed
 
 from zerosum import build, config, memory
-from zerosum.game import imagine, meet, noise, play, total
-from zerosum.parallel import WHOLE
+from zerosum.engine import WHOLE
+from zerosum.game.game import imagine, meet, noise, play, total
 
 CORES = torch.get_num_threads()
 R1_R2 = 'penalties=[{name="r1+r2"}]'

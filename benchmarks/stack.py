@@ -11,9 +11,9 @@ from torch import nn
 
 from zerosum import build, config
 from zerosum.metrics.density import mode_coverage
-from zerosum.metrics.manifold import coverage, nearest
+from zerosum.metrics.prdc import coverage, nearest
 from zerosum.sampling import Sampler
-from zerosum.training import rounds
+from zerosum.training.loop import rounds
 
 SEEDS, ROUNDS = range(3), {"digits": 1500, "grid": 4000}
 ACTIVATIONS = {"relu": nn.ReLU(), "leaky relu 0.2": nn.LeakyReLU(0.2)}

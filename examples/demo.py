@@ -11,7 +11,7 @@ import torch
 from sklearn.svm import SVC
 
 import zerosum as zs
-from zerosum.metrics.manifold import coverage, nearest
+from zerosum.metrics.prdc import coverage, nearest
 
 SAMPLES, SEEDS = 2000, (0, 1, 2)
 GOALS = {

@@ -34,7 +34,7 @@ VARIANTS = {
     "processes": ["train.precision=float32", "train.processes=2"],
 }
 
-PLAYED = '''
+PLAYED = """
 import hashlib, inspect, json, sys
 from pathlib import Path
 import zerosum as zs
@@ -68,7 +68,7 @@ bits["samples"] = digest(run.sample(64).array)
 if measured == "measured":
     bits["metrics"] = [[row.name, row.value, row.error, row.real, row.noise] for row in run.evaluate(60, "pixels")]
 print(json.dumps(bits))
-'''
+"""
 
 
 def cases(only: list[str]) -> Iterator[tuple[str, str, list[str]]]:
@@ -97,7 +97,12 @@ def played(checkout: Path, name: str, recipe: str, settings: list[str]) -> dict[
         words = [str(checkout), str(own) if own.exists() else recipe, f"{place}/run", measured, *settings]
         script = PLAYED.replace("ROUNDS", str(ROUNDS))
         ending = subprocess.run(
-            [sys.executable, "-c", script, *words], capture_output=True, text=True, env=environment, cwd=place, check=False
+            [sys.executable, "-c", script, *words],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=place,
+            check=False,
         )
     if ending.returncode:
         return {"failed": ending.stderr.strip().splitlines()[-1][:200]}

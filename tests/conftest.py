@@ -1,4 +1,5 @@
 import os
+import sys
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same tests on every machine; those marked gpu say so
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from zerosum import build, config
+from zerosum.cli import main
 
 torch.set_num_threads(1)  # the tests themselves run side by side
 
@@ -39,3 +41,19 @@ def settings():
         return build.resolve(config.load(recipe, [*small, *overrides]))
 
     return make
+
+
+@pytest.fixture
+def zerosum(monkeypatch, capsys):
+    """(*words) -> exit code, standard output, standard error of a command."""
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["zerosum", *words])
+        try:
+            main.main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return command

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from zerosum import build, config, memory, permission
+from zerosum.config.settings import Choice, Latent
 from zerosum.data import from_array
-from zerosum.data.feed import feed
+from zerosum.data.loader import feed
+from zerosum.engine import Team
 from zerosum.errors import ConfigError, Untrusted
-from zerosum.losses import LOSSES
-from zerosum.parallel import Team
-from zerosum.schema import Choice, Latent
+from zerosum.game.losses import LOSSES
 
 
 def test_options_of_a_loss_reach_the_player_they_belong_to():
@@ -95,7 +95,7 @@ def test_players_start_from_their_own_seeds():
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_the_encoded_rows_whatever_the_type_and_wherever_they_lie(settings, monkeypatch, dtype, resident):
     if not resident:
-        monkeypatch.setattr("zerosum.data.feed.RESIDENT", 0)
+        monkeypatch.setattr("zerosum.data.loader.RESIDENT", 0)
     x = (np.random.default_rng(0).random((40, 3, 2)) * 2).astype(dtype)
     span = None if dtype in (np.uint8, np.uint16, bool) else (0.0, 2.0)
     data = from_array(x, range=span, held_out=0.25)

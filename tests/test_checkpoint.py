@@ -10,7 +10,7 @@ from safetensors.torch import save as save_tensors
 
 from zerosum import build, checkpoint, files
 from zerosum.errors import CheckpointError, Diverged
-from zerosum.game import play
+from zerosum.game.game import play
 from zerosum.run import RunFolder, sweep
 
 FACTS = {"fingerprint": "x", "data": {}, "run": "0" * 32}

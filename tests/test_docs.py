@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from zerosum import config
-from zerosum.claims import CLAIMS
-from zerosum.schema import Config
+from zerosum.config.settings import Config
+from zerosum.lab.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,7 +17,7 @@ THEORY = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
 
 def test_the_generated_tables_are_up_to_date():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "experiments" / "tables.py")
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
     for page in tables.PAGES:
@@ -50,7 +50,7 @@ def test_the_first_python_of_the_readme_runs(tmp_path, monkeypatch):
 def test_every_command_of_the_readme_is_one(capsys):
     from typer.main import get_command
 
-    from zerosum.app.cli import app
+    from zerosum.cli.main import app
 
     commands = get_command(app).commands
     said = set(re.findall(r"^zerosum (\w+)", README, flags=re.MULTILINE))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from zerosum import config, evaluation, training
+from zerosum import config, evaluation
+from zerosum.config.settings import Choice
 from zerosum.data import DATASETS, from_array
-from zerosum.data.record import Form
+from zerosum.data.dataset import Form
 from zerosum.errors import DataError, UsageError
 from zerosum.evaluation import (
     Sides,
@@ -26,10 +27,10 @@ from zerosum.evaluation import (
 from zerosum.metrics import features
 from zerosum.metrics.distances import frechet_distance
 from zerosum.metrics.features import pixels
-from zerosum.metrics.manifold import manifold
+from zerosum.metrics.prdc import manifold
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
-from zerosum.schema import Choice
+from zerosum.training import loop
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +138,7 @@ def run(tmp_path_factory):
 
     settings = build.resolve(config.load("digits", ["train.steps=3", 'train.device="cpu"', "train.threads=1"]))
     folder = RunFolder(tmp_path_factory.mktemp("evaluated") / "run")
-    for _ in training.fit(settings, folder):
+    for _ in loop.fit(settings, folder):
         pass
     return folder
 
@@ -196,7 +197,7 @@ def test_with_few_held_out_rows_the_floor_has_as_many(digits):
 
 
 def test_a_run_is_not_measured_against_data_that_it_did_not_begin_with(run, cache, monkeypatch):
-    monkeypatch.setattr("zerosum.data.record.Data.fingerprint", lambda _: "another")
+    monkeypatch.setattr("zerosum.data.dataset.Data.fingerprint", lambda _: "another")
     with pytest.raises(DataError, match="not what this run began with"):
         evaluate(run, n=60, features="pixels", cache=cache)
 

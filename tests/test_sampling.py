@@ -8,9 +8,9 @@ from PIL import Image
 from torch import nn
 
 import zerosum as zs
-from zerosum import build, checkpoint, config, draws
+from zerosum import build, checkpoint, config, rng
 from zerosum.data import from_file
-from zerosum.data.record import Form
+from zerosum.data.dataset import Form
 from zerosum.errors import CheckpointError, RunError, UsageError
 from zerosum.nets import NETS
 from zerosum.run import RunFolder, make
@@ -23,7 +23,7 @@ SMALL = ["nets.generator.width=8", "nets.discriminator.width=8", "game.batch=8",
 
 @pytest.fixture
 def sampler():
-    return Sampler(nn.Linear(3, 2), POINTS, lambda n, seed, *key: draws.normal((n, 3), seed, *key))
+    return Sampler(nn.Linear(3, 2), POINTS, lambda n, seed, *key: rng.normal((n, 3), seed, *key))
 
 
 def images(n=5, channels=3):
@@ -55,7 +55,7 @@ def test_a_seed_gives_its_own_samples_each_time(sampler):
 
 
 def test_samples_are_in_the_units_of_the_data(sampler):
-    z = draws.normal((BLOCK, 3), 0, 0, "sample")
+    z = rng.normal((BLOCK, 3), 0, 0, "sample")
     with torch.no_grad():
         expected = sampler.generator(z)[:7].double() * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -1.0])
     drawn = sampler.draw(7).array
@@ -67,7 +67,7 @@ def test_images_are_whole_grey_values_with_channels_last():
     generator = nn.Sequential(nn.Linear(3, 60), nn.Unflatten(1, (3, 4, 5)))
     with torch.no_grad():
         generator[0].weight.mul_(50)
-    drawn = Sampler(generator, IMAGES, lambda n, seed, *key: draws.normal((n, 3), seed, *key)).draw(9).array
+    drawn = Sampler(generator, IMAGES, lambda n, seed, *key: rng.normal((n, 3), seed, *key)).draw(9).array
     assert (drawn.dtype, drawn.shape) == (np.uint8, (9, 4, 5, 3))
     assert (drawn.min(), drawn.max()) == (0, 255)  # beyond the ends it is clipped, never wrapped
 

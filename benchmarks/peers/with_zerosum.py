@@ -11,9 +11,9 @@ import torch
 from gate import Gate
 
 from zerosum import build, config, memory
-from zerosum import game as rules
-from zerosum.game import play
-from zerosum.nets import operators
+from zerosum.game import game as rules
+from zerosum.game.game import play
+from zerosum.kernels import fast_layers
 
 arguments = sys.argv[2:]
 without = arguments.pop() if "--without" in arguments else ""
@@ -22,7 +22,7 @@ torch.set_num_threads(settings.train.threads)
 if without != "kept memory":
     memory.keep_freed()
 if without == "quick layers":
-    operators._kind = lambda x, layer: None
+    fast_layers._kind = lambda x, layer: None
 if without == "D left out of G's step":
     rules.as_it_is = nullcontext
 if without == "channels last":

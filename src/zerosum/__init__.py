@@ -9,25 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zerosum.app.api import Run, load, train
-    from zerosum.app.gan import GAN
     from zerosum.data import DATASETS, Data, Mixture
     from zerosum.errors import ZerosumError
-    from zerosum.losses import LOSSES, Loss
+    from zerosum.game.losses import LOSSES, Loss
+    from zerosum.game.penalties import PENALTIES, Round
+    from zerosum.gan import GAN
     from zerosum.nets import NETS
-    from zerosum.penalties import PENALTIES, Round
     from zerosum.sampling import Samples
+    from zerosum.session import Run, load, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "zerosum.app.api": ("Run", "load", "train"),
-    "zerosum.app.gan": ("GAN",),
+    "zerosum.session": ("Run", "load", "train"),
+    "zerosum.gan": ("GAN",),
     "zerosum.data": ("DATASETS", "Data", "Mixture"),
     "zerosum.errors": ("ZerosumError",),
-    "zerosum.losses": ("LOSSES", "Loss"),
+    "zerosum.game.losses": ("LOSSES", "Loss"),
     "zerosum.nets": ("NETS",),
-    "zerosum.penalties": ("PENALTIES", "Round"),
+    "zerosum.game.penalties": ("PENALTIES", "Round"),
     "zerosum.sampling": ("Samples",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

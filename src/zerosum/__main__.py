@@ -1,5 +1,5 @@
 """`python -m zerosum` is the command `zerosum`."""
 
-from zerosum.app.cli import main
+from zerosum.cli.main import main
 
 main()

@@ -18,22 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from zerosum import draws, memory, permission
-from zerosum.config import code_names, is_code, is_file, is_path, with_train
+from zerosum import memory, permission, rng
+from zerosum.config.recipes import code_names, is_code, is_file, is_path, with_train
+from zerosum.config.registry import expect, keywords, lookup, options
+from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, PenaltyChoice, Tree
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
-from zerosum.data.feed import feed
-from zerosum.data.record import Form
+from zerosum.data.dataset import Form
+from zerosum.data.loader import feed
+from zerosum.engine import ALONE, WHOLE, Gradients, Part, Team, masks_of, synchronised, with_shared_masks
+from zerosum.engine.precision import Rounded, dtype_of, is_fast
 from zerosum.errors import ConfigError, Untrusted, named
-from zerosum.game import visit
-from zerosum.lookup import expect, keywords, lookup, options
-from zerosum.losses import LOSSES, Loss
+from zerosum.game.game import visit
+from zerosum.game.losses import LOSSES, Loss
+from zerosum.game.optimizers import OPTIMISERS, factor
+from zerosum.game.penalties import PENALTIES, asks
+from zerosum.game.state import Batches, Game, Player, State, Term
 from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
-from zerosum.optimisers import OPTIMISERS, factor
-from zerosum.parallel import ALONE, WHOLE, Gradients, Part, Team, masks_of, synchronised, with_shared_masks
-from zerosum.penalties import PENALTIES, asks
-from zerosum.precision import Rounded, dtype_of, is_fast
-from zerosum.rules import Batches, Game, Player, State, Term
-from zerosum.schema import LONGEST, Choice, Config, Latent, Nets, PenaltyChoice, Tree
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -355,8 +355,8 @@ def _unsmoothed(choice: Choice) -> Choice:
 def latent(law: Latent) -> Callable[..., Tensor]:
     """(n, seed, *key) -> noise z (n, size)."""
     if law.law == "normal":
-        return lambda n, seed, *key: draws.normal((n, law.size), seed, *key)
-    return lambda n, seed, *key: law.low + (law.high - law.low) * draws.uniform((n, law.size), seed, *key)
+        return lambda n, seed, *key: rng.normal((n, law.size), seed, *key)
+    return lambda n, seed, *key: law.low + (law.high - law.low) * rng.uniform((n, law.size), seed, *key)
 
 
 def best_device() -> str:
@@ -462,5 +462,5 @@ def _within_memory(player: Player) -> Iterator[None]:
 def _seeded(seed: int, purpose: str) -> Iterator[None]:
     """Set torch's random state for the making of a player, and put it back afterwards."""
     with torch.random.fork_rng(devices=[]):
-        draws.set_global(seed, purpose)
+        rng.set_global(seed, purpose)
         yield

@@ -32,13 +32,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zerosum import files
+from zerosum.config.settings import LONG
+from zerosum.engine import Team
 from zerosum.errors import CheckpointError, DataError, Diverged, named
 from zerosum.files import GIB, KIB, MIB
+from zerosum.game.state import Player, State
 from zerosum.memory import ran_out
-from zerosum.parallel import Team
-from zerosum.rules import Player, State
 from zerosum.run.folder import MANIFEST, STATE, STEP, TENSORS, Say, remove_checkpoint, silent
-from zerosum.schema import LONG
 
 CONTENTS = (*TENSORS, STATE)
 """What the manifest lists."""

@@ -26,23 +26,23 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from zerosum import build, checkpoint, permission
+from zerosum.config.registry import lookup
+from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
-from zerosum.data.record import FEWEST as LEAST
-from zerosum.data.record import Form
+from zerosum.data.dataset import FEWEST as LEAST
+from zerosum.data.dataset import Form
+from zerosum.engine import ALONE, Team
 from zerosum.errors import DataError, UsageError
-from zerosum.lookup import lookup
 from zerosum.metrics import METRICS, Better, Metric
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
-from zerosum.metrics.copies import FEWEST as OF_EACH
-from zerosum.metrics.copies import copying
+from zerosum.metrics.data_copying import FEWEST as OF_EACH
+from zerosum.metrics.data_copying import copying
 from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
 from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
-from zerosum.parallel import ALONE, Team
 from zerosum.run import RunFolder, record_metrics, trust
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, newest
-from zerosum.schema import Choice, Config
 
 MOST = 10_000
 FEWEST = 50
@@ -437,6 +437,11 @@ def record(folder: RunFolder, rows: list[Row], step: int) -> None:
 def facts(row: Row) -> dict[str, Any]:
     """A row as JSON can hold it: numbers that it does not know are null where unknown, else strings."""
     return {key: _plain(value) for key, value in row._asdict().items()}
+
+
+def number(value: float) -> str:
+    """Four digits; nothing where it is not known."""
+    return "" if isnan(value) else f"{value:.4g}"
 
 
 def _plain(value: Any) -> Any:

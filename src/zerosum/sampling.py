@@ -21,20 +21,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zerosum import build, checkpoint, files, memory, pictures
+from zerosum import build, checkpoint, files, memory, plots
 from zerosum.checkpoint import Checkpoint, Layout
-from zerosum.config import is_code
-from zerosum.data.record import Form
+from zerosum.config.recipes import is_code
+from zerosum.config.registry import lookup
+from zerosum.config.settings import Config
+from zerosum.data.dataset import Form
+from zerosum.engine import ALONE, Team
+from zerosum.engine.precision import dtype_of
 from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, unknown
 from zerosum.files import write
-from zerosum.game import ask
-from zerosum.lookup import lookup
+from zerosum.game.game import ask
 from zerosum.nets import NETS, LabelledGenerator
-from zerosum.parallel import ALONE, Team
-from zerosum.precision import dtype_of
 from zerosum.run import RunFolder, owned, trust
 from zerosum.run.folder import SHEET, Say, refuse_name, silent
-from zerosum.schema import Config
 
 LARGEST = 2**27
 """Numbers in one sample: an image of 11,000 x 11,000."""
@@ -112,13 +112,13 @@ class Samples:
         return path
 
     def _sheet(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        yield path, pictures.png(pictures.sheet(self.array))
+        yield path, plots.png(plots.sheet(self.array))
 
     def _plot(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        yield path, pictures.png(pictures.plot(self.array))
+        yield path, plots.png(plots.plot(self.array))
 
     def _film(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        yield path, pictures.gif([pictures.sheet(image[None], side=256) for image in self.array])
+        yield path, plots.gif([plots.sheet(image[None], side=256) for image in self.array])
 
     def _npz(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         labels = {} if self.labels is None else {"labels": self.labels}
@@ -138,7 +138,7 @@ class Samples:
             if SHEET.fullmatch(earlier.name) and not files.is_folder(earlier):
                 earlier.unlink()
         for number, image in enumerate(self.array):
-            yield path / f"{number:06d}.png", pictures.png(pictures.single(image))
+            yield path / f"{number:06d}.png", plots.png(plots.single(image))
 
 
 def _refuse_folder(path: Path, force: bool) -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from zerosum import build, checkpoint, config
+from zerosum.config.settings import Config
 from zerosum.data.mnist import data_root
-from zerosum.game import play
+from zerosum.game.game import play
 from zerosum.sampling import Sampler, form_to
-from zerosum.schema import Config
 
 
 def setup_of(name):
@@ -17,7 +17,7 @@ def setup_of(name):
     return build.assemble(build.resolve(settings))
 
 
-@pytest.mark.parametrize("name", config.recipes())
+@pytest.mark.parametrize("name", config.shipped())
 def test_a_recipe_says_what_it_is_where_it_comes_from_and_what_it_got(name):
     settings = config.load(name)
     assert settings.name == name
@@ -26,7 +26,7 @@ def test_a_recipe_says_what_it_is_where_it_comes_from_and_what_it_got(name):
     assert settings.result
 
 
-@pytest.mark.parametrize("name", config.recipes())
+@pytest.mark.parametrize("name", config.shipped())
 def test_a_recipe_states_only_what_differs_from_the_defaults(name):
     stated = config.flat(config.parse(config.recipe_text(name)))
     default = config.flat(Config().model_dump())
@@ -34,7 +34,7 @@ def test_a_recipe_states_only_what_differs_from_the_defaults(name):
     assert needless == []
 
 
-@pytest.mark.parametrize("name", config.recipes())
+@pytest.mark.parametrize("name", config.shipped())
 def test_a_recipe_is_played_saved_and_resumed(name, tmp_path):
     whole, first, second = setup_of(name), setup_of(name), setup_of(name)
     for setup, rounds in ((whole, 2), (first, 1)):

@@ -6,10 +6,10 @@ import torch
 from scipy.stats import kstest, multivariate_normal, norm
 
 from zerosum import build
+from zerosum.config.settings import Choice, Config
 from zerosum.data import Mixture
 from zerosum.data.toy import MODES, grid, mixture_1d, ring
 from zerosum.errors import ConfigError, DataError
-from zerosum.schema import Choice, Config
 
 UNEVEN = Mixture(np.array([[-1.0], [0.5], [4.0]]), np.array([0.3, 1.0, 2.0]), np.array([0.2, 0.5, 0.3]))
 

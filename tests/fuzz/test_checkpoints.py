@@ -21,7 +21,7 @@ from zerosum import build, checkpoint, config
 from zerosum.errors import CheckpointError, printable
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler
-from zerosum.training import fit
+from zerosum.training.loop import fit
 
 SMALL = ["nets.generator.width=8", "nets.discriminator.width=8", "latent.size=4", "game.batch=8", "train.threads=1"]
 OFTEN = ["train.device=cpu", "train.steps=2", "train.save_every=1", "train.check_every=9", "train.sample_every=9"]

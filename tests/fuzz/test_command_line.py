@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 import zerosum as zs
-from zerosum import evaluation, training
-from zerosum.app import catalogue, cli, launching, theory
+from zerosum import evaluation
+from zerosum.cli import launch, listing, main, theory_text
 from zerosum.errors import YOURS, Stopped, ZerosumError, printable
 from zerosum.metrics.features import pixels
+from zerosum.training import loop
 
 WORDS = [
     "",
@@ -259,13 +260,13 @@ def one(tmp_path_factory):
 @pytest.fixture
 def place(one, tmp_path, monkeypatch):
     """(number) -> that folder, whole again; nothing that runs in it takes long."""
-    rounds = training.rounds
-    monkeypatch.setattr(training, "rounds", lambda *given: islice(rounds(*given), 1))
+    rounds = loop.rounds
+    monkeypatch.setattr(loop, "rounds", lambda *given: islice(rounds(*given), 1))
     monkeypatch.setattr(evaluation, "classifier", lambda *_: pixels())
-    monkeypatch.setattr(launching, "launch", lambda *_: 0)
-    monkeypatch.setattr(theory, "measure", lambda *_: [])
-    monkeypatch.setattr(catalogue, "matrix_speed", lambda: 1.0)
-    monkeypatch.setattr("zerosum.app.figures.FIGURES", {})
+    monkeypatch.setattr(launch, "launch", lambda *_: 0)
+    monkeypatch.setattr(theory_text, "measure", lambda *_: [])
+    monkeypatch.setattr(listing, "matrix_speed", lambda: 1.0)
+    monkeypatch.setattr("zerosum.lab.figures.FIGURES", {})
     monkeypatch.setenv("ZEROSUM_DATA", str(tmp_path / "data"))  # what --data-root sets is put back
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -284,7 +285,7 @@ def place(one, tmp_path, monkeypatch):
 def end(words):
     """How a line ended: 0, or the class of its error."""
     try:
-        code = cli.app(words, standalone_mode=False)
+        code = main.app(words, standalone_mode=False)
     except (ZerosumError, Stopped) as error:
         said = str(error)
         assert printable(said).encode()

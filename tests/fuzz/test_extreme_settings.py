@@ -15,17 +15,18 @@ import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from zerosum import build, config, schema
+from zerosum import build, config
+from zerosum.config import settings
+from zerosum.config.registry import keywords
+from zerosum.config.settings import Choice, Config, Schedule
 from zerosum.data import from_array
 from zerosum.errors import ConfigError, DataError, Diverged, UsageError
-from zerosum.lookup import keywords
-from zerosum.losses import LOSSES
+from zerosum.game.losses import LOSSES
+from zerosum.game.optimizers import OPTIMISERS, factor
+from zerosum.game.penalties import PENALTIES
 from zerosum.nets import NETS
-from zerosum.optimisers import OPTIMISERS, factor
-from zerosum.penalties import PENALTIES
 from zerosum.run import RunFolder
-from zerosum.schema import Choice, Config, Schedule
-from zerosum.training import fit
+from zerosum.training.loop import fit
 
 LOST = (ConfigError, Diverged, DataError, UsageError)
 """How a game may end that is not played to its end."""
@@ -95,7 +96,7 @@ ROWS = {
 """Where a table is used -> its rows -> the numbers among their options."""
 
 SETTINGS = dict(settings_of(Config))
-PENALTY = dict(settings_of(schema.PenaltyChoice))
+PENALTY = dict(settings_of(settings.PenaltyChoice))
 EVERY = {
     **SETTINGS,
     **{f"penalties.0.{name}": kind for name, kind in PENALTY.items()},

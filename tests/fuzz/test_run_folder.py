@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import tomli_w
 
-from zerosum import build, config, diagnostics
-from zerosum.app import catalogue, report
-from zerosum.app.report import curves, images
-from zerosum.app.report.facts import facts, repeat
-from zerosum.app.report.measured import measure
-from zerosum.app.report.verdicts import verdicts
+from zerosum import build, config, health, report
+from zerosum.cli import listing
 from zerosum.errors import CheckpointError, ConfigError, DataError, RunError, SystemFault, Untrusted, printable
+from zerosum.report import curves, images
+from zerosum.report.facts import facts, repeat
+from zerosum.report.measured import measure
+from zerosum.report.verdicts import verdicts
 from zerosum.run import RunFolder, read, read_metrics, trust
 from zerosum.run.journal import reading_fault
 from zerosum.sampling import Sampler
-from zerosum.training import fit
+from zerosum.training.loop import fit
 
 SMALL = ["nets.generator.width=8", "nets.discriminator.width=8", "latent.size=4", "game.batch=8", "train.threads=1"]
 OFTEN = ["train.device=cpu", "train.steps=12", "train.log_every=1", "train.check_every=12", "train.sample_every=6"]
@@ -94,7 +94,7 @@ def whole(tmp_path_factory):
     row = {"name": "density", "value": 0.5, "error": 0.1, "real": 1.0, "noise": 0.0, "n": 60, "features": "pixels-0"}
     rows = [row | {"better": "nearest 1", "note": ""}, row | {"name": "frechet", "better": "lower", "value": None}]
     folder.metrics.write_text(json.dumps({"step": 12, "metrics": rows}) + "\n")
-    diagnostics.diagnose_run(folder)
+    health.diagnose_run(folder)
     return folder
 
 
@@ -218,8 +218,8 @@ def looked_at(folder, said):
     assert len(sampler.draw(2)) == 2
     readings = read(folder, said.append)
     assert all(not reading_fault(line) for line in readings)
-    assert diagnostics.diagnose(readings, settings)
-    assert diagnostics.finished(readings) in (True, False)
+    assert health.diagnose(readings, settings)
+    assert health.finished(readings) in (True, False)
     for chart in curves.charts(readings, settings):
         assert chart.lines
     curves.note(settings)
@@ -254,7 +254,7 @@ def read_by_everyone(numbers, place, unchanged, whole, reports):
                 assert name in ("config.toml", "environment.json"), number
                 sentence(str(error))
                 ends["refused"] += 1
-            rows = catalogue.runs()
+            rows = listing.runs()
         assert [row["name"] for row in rows] == ["run"], number
         ends["named"] += bool(said)
         [sentence(text) for text in said]
@@ -271,7 +271,7 @@ def read_by_everyone(numbers, place, unchanged, whole, reports):
 
 def by_whole_commands(place, number):
     """A diagnosis and a report, written; the names of their files."""
-    for command in (diagnostics.diagnose_run, report.write):
+    for command in (health.diagnose_run, report.write):
         try:
             command(place)
         except (*REFUSED, DataError, SystemFault) as error:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from zerosum import build, config
-from zerosum.app import cli
+from zerosum.cli import main
+from zerosum.config.settings import Config
 from zerosum.errors import ConfigError, Untrusted, printable
-from zerosum.schema import Config
 
 DEFAULTS = config.flat(config.load("digits").model_dump())
 NAMES = list(DEFAULTS)
@@ -206,7 +206,7 @@ def override(rng):
 
 def recipe(rng):
     """The text of a recipe of ours, changed."""
-    text = config.recipe_text(pick(rng, sorted(config.recipes())))
+    text = config.recipe_text(pick(rng, sorted(config.shipped())))
     for _ in range(rng.integers(1, 5)):
         lines = text.split("\n")
         at = int(rng.integers(len(lines)))
@@ -306,7 +306,7 @@ def show(monkeypatch, capsys, *words):
     """What `show` prints; None where it refused in a sentence."""
     monkeypatch.setattr(sys, "argv", ["zerosum", "show", *words])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     out, err = capsys.readouterr()
     assert end.value.code in (0, 2, 3), err
     assert "fault of zerosum" not in err

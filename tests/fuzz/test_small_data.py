@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from zerosum import build, checkup, config, diary, evaluation
-from zerosum.app.report import images as pages
-from zerosum.checkup import FEWEST, prepare
+from zerosum import build, config, evaluation
 from zerosum.data import checked, from_array
 from zerosum.errors import DataError, UsageError
-from zerosum.losses import LOSSES
-from zerosum.metrics import copies, features
+from zerosum.game.losses import LOSSES
+from zerosum.health import probes
+from zerosum.health.probes import FEWEST, prepare
+from zerosum.metrics import data_copying, features
+from zerosum.report import images as pages
 from zerosum.sampling import Sampler, Samples
-from zerosum.training import rounds
+from zerosum.training import recorder
+from zerosum.training.loop import rounds
 
 SHARES = ("missing", "covered", "near", "told", "nearer", "auc", "auc_seen", "overfit", "unreached")
 IN_UNITS = ("distance", "spread", "missing", "covered", "near", "told", "slope", "steer", "cells", "cells_real")
@@ -149,7 +151,7 @@ def look_at_signs(setup):
     for name in SHARES:
         assert signs.get(name) is None or 0 <= signs[name] <= 1, (name, signs[name])
     assert signs["spread"] is None or signs["spread"] >= 0
-    assert signs["held_out"] is (len(setup.data.test) >= checkup.FEWEST)
+    assert signs["held_out"] is (len(setup.data.test) >= probes.FEWEST)
     for name in ("cells", "cells_real"):
         assert signs[name] is None or sum(signs[name]) == pytest.approx(1, abs=1e-3)
     width, length = real_width(setup)
@@ -186,15 +188,15 @@ def look_at_pictures(setup, sampler):
     assert found is None or math.isnan(found.ratio) or found.ratio >= 0
     assert found is None or bool(found.meaning) == (found.ratio < 1e6)
     pages.walks(sampler, data)
-    diary.picture(setup)
+    recorder.picture(setup)
     if data.kind == "images":
-        diary.real_sheet(data)
+        recorder.real_sheet(data)
 
 
 def play(seed, measures, draws, monkeypatch):
     """Ask everything of the data of a seed."""
     case = case_of(seed)
-    monkeypatch.setattr(checkup, "FEWEST", case.held_out_enough)
+    monkeypatch.setattr(probes, "FEWEST", case.held_out_enough)
     try:
         setup = setup_of(case)
     except DataError as error:
@@ -212,7 +214,7 @@ def play(seed, measures, draws, monkeypatch):
 def _few(monkeypatch, tmp_path):
     """As many rows as there are will do, for an evaluation and for a cell; the classifier learns a little."""
     monkeypatch.setattr(evaluation, "FEWEST", 1)
-    monkeypatch.setattr(copies, "FEWEST", 3)
+    monkeypatch.setattr(data_copying, "FEWEST", 3)
     monkeypatch.setattr(evaluation, "user_cache_path", lambda _: tmp_path)
     monkeypatch.setattr(features, "SEEN", 20)
 

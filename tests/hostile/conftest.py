@@ -26,7 +26,7 @@ import tomli_w
 from safetensors.torch import load, save
 
 import zerosum as zs
-from zerosum.app import cli
+from zerosum.cli import main
 from zerosum.run.folder import CHECKPOINT_FILES, OWN
 
 READS = {"open", "os.listdir", "os.scandir"}
@@ -321,7 +321,7 @@ def command(monkeypatch, capsys):
         with with_little_memory():
             WATCH.on = True
             try:
-                cli.main()
+                main.main()
             except SystemExit as end:
                 code = end.code
             finally:
@@ -420,7 +420,7 @@ def _warm(trained, tmp_path_factory):
         run.evaluate(50, "pixels")
         patch.setattr(sys, "argv", ["zerosum", "train", str(place.run / "config.toml"), "--steps=1", "--out=made/run"])
         with pytest.raises(SystemExit):
-            cli.main()
+            main.main()
         zs.load(trained["points"]).report(place.made / "points.html")
 
 

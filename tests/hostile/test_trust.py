@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import zerosum as zs
-from zerosum import diary
 from zerosum.errors import Untrusted
 from zerosum.run import RunFolder, trust
+from zerosum.training import recorder
 
 LAB = """
 from pathlib import Path
@@ -48,7 +48,7 @@ def zerosum(folder, *commands):
     """The console command: unlike `python -m`, it has no working folder on its path (-P)."""
     script = """
 import json, sys
-from zerosum.app.cli import main
+from zerosum.cli.main import main
 for words in json.loads(sys.argv[1]):
     sys.argv = ["zerosum", *words]
     try:
@@ -201,7 +201,7 @@ def test_trust_is_for_one_command(command, place, word):
 
 
 def test_a_training_of_a_strangers_recipe_elsewhere_does_not_trust_the_strangers_run(command, place, monkeypatch):
-    monkeypatch.setattr(diary, "_commit", lambda: None)  # else git is asked for zerosum's own
+    monkeypatch.setattr(recorder, "_commit", lambda: None)  # else git is asked for zerosum's own
     (place.made / "x.toml").write_bytes((place.run / "config.toml").read_bytes())
     ended = command(place, "train", "made/x.toml", "--steps=2", "--out", "made/run", "--json")
     assert ended.code == 0

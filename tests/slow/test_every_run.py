@@ -17,7 +17,7 @@ def answer(*words):
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-@pytest.mark.parametrize("name", config.recipes())
+@pytest.mark.parametrize("name", config.shipped())
 def test_a_recipes_run_is_diagnosed_evaluated_and_reported(name, tmp_path):
     mnist = data_root() / "mnist" / "train-images-idx3-ubyte.gz"
     if config.load(name).data.name == "mnist" and not mnist.is_file():

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_mistake_is_caught_by_a_claim(tmp_path):
     page = tmp_path / "mutations.md"
     done = subprocess.run(
-        [sys.executable, "docs/mutations.py", str(page)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "experiments/mutations.py", str(page)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     print(done.stdout)
     assert done.returncode == 0, done.stderr

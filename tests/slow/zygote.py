@@ -163,14 +163,15 @@ def be_born(words, log, cwd="/", env=None, die=None, at=None, uid=None, limits=N
         report: Whether a training writes its report.
         ignore: Signals that it is to ignore.
     """
-    from zerosum.app import api, progress
+    from zerosum import session
+    from zerosum.cli import progress
 
     os.chdir(cwd)
     os.environ.update(env or {})
     sys.argv = ["zerosum", *words]
     progress.find_spec = lambda _: None  # TensorBoard's files carry the time and the process in their names
     if not report:
-        api.Run.conclude = lambda self, say: None
+        session.Run.conclude = lambda self, say: None
     for name in ignore:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     Disk(log, die, at).watch()
@@ -186,12 +187,12 @@ def be_born(words, log, cwd="/", env=None, die=None, at=None, uid=None, limits=N
 
 def live(request, log):
     """The child's whole life."""
-    from zerosum.app import cli
+    from zerosum.cli import main
 
     code = 70
     try:
         be_born(log=log, **request)
-        cli.main()
+        main.main()
         code = 0
     except SystemExit as ended:
         code = ended.code or 0
@@ -265,7 +266,7 @@ def grow_up():
     import numpy as np
     import torch
 
-    from zerosum.app import api
+    from zerosum import session
     from zerosum.run.folder import silent
 
     torch.set_num_threads(1)
@@ -273,7 +274,7 @@ def grow_up():
         os.chdir(place)
         np.save("rows.npy", np.arange(60 * 16, dtype=np.uint8).reshape(60, 4, 4))
         small = ["nets.generator.width=4", "nets.discriminator.width=4", "game.batch=4", "train.check_every=1"]
-        api.train("digits", data="rows.npy", steps=1, device="cpu", out="run", set=small, say=silent)
+        session.train("digits", data="rows.npy", steps=1, device="cpu", out="run", set=small, say=silent)
         os.chdir("/")
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process of several threads cannot be forked soundly"
 

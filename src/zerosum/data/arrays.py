@@ -23,8 +23,8 @@ from pydantic import Field
 
 from zerosum import files
 from zerosum.data import binary
+from zerosum.data.dataset import Data, Rows
 from zerosum.data.reasons import DAMAGED, why
-from zerosum.data.record import Data, Rows
 from zerosum.errors import DataError, named
 
 Layout = Literal["nhwc", "nchw"]

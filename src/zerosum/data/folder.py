@@ -22,9 +22,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from zerosum import files
-from zerosum.config import is_text
+from zerosum.config.recipes import is_text
+from zerosum.data.dataset import Data, Rows
 from zerosum.data.reasons import DAMAGED, EXHAUSTED, why
-from zerosum.data.record import Data, Rows
 from zerosum.errors import DataError, SystemFault, named
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")

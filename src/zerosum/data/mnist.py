@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from zerosum import files, permission
+from zerosum.data.dataset import Data, Rows
 from zerosum.data.downloads import fetch
 from zerosum.data.reasons import DAMAGED, why
-from zerosum.data.record import Data, Rows
 from zerosum.errors import DataError, SystemFault, named
 
 VARIABLE = "ZEROSUM_DATA"

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zerosum.data.record import Data, Mixture, Rows
+from zerosum.config.settings import Rate, Real
+from zerosum.data.dataset import Data, Mixture, Rows
 from zerosum.errors import DataError
-from zerosum.schema import Rate, Real
 
 TRAIN, TEST = 100_000, 10_000
 

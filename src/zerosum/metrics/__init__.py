@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zerosum.metrics.distances import Estimate, frechet_distance, kernel_distance
-from zerosum.metrics.manifold import Features, Others, manifold_rows
+from zerosum.metrics.prdc import Features, Others, manifold_rows
 
 Better = Literal["lower", "higher", "nearest 1", "nearest 0"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zerosum.metrics.density import Modes, spread_over
 from zerosum.metrics.distances import GROUPS, Estimate
-from zerosum.metrics.manifold import Features
+from zerosum.metrics.prdc import Features
 
 Probabilities = Float[Tensor, "n classes"]
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.manifold import BLOCK
+from zerosum.metrics.prdc import BLOCK
 
 
 class Modes(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.manifold import BLOCK, Features, Others
+from zerosum.metrics.prdc import BLOCK, Features, Others
 
 GROUPS, FEW_GROUPS, WIDE = 10, 4, 1024
 """Parts of which one at a time is left out to estimate an error; fewer for features of more than so many numbers."""

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from torch.optim import Adam
 
-from zerosum import draws, files
+from zerosum import files, rng
 from zerosum.errors import DataError, UsageError, Yours
-from zerosum.metrics.manifold import Features
+from zerosum.metrics.prdc import Features
 
 Array = NDArray[Any]
 """Samples in their form: uint8 (n, h, w, c), or points (n, d)."""
@@ -189,7 +189,7 @@ def _content(images: Array, labels: Array, classes: int) -> str:
 
 def _teach(net: Classifier, images: Array, labels: Array) -> None:
     """Adam at 1e-3, falling to 0 along a line; batches of 100 in a seeded order."""
-    draws.set_global(0, "classifier")
+    rng.set_global(0, "classifier")
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
@@ -200,7 +200,7 @@ def _teach(net: Classifier, images: Array, labels: Array) -> None:
     net.train()
     for step in range(steps):
         if len(rows) < batch:
-            rows = torch.randperm(len(x), generator=draws.generator(0, "classifier", step))
+            rows = torch.randperm(len(x), generator=rng.generator(0, "classifier", step))
         now, rows = rows[:batch], rows[batch:]
         move.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
         cost = cross_entropy(net(_as_input(x[now.numpy()])), y[now])

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torch import nn
 
 from zerosum.nets import conv, mlp, residual
-from zerosum.nets.judge import Judge, LabelledGenerator, LabelledJudge, SteepJudge, judges_alone
+from zerosum.nets.conditional import Judge, LabelledGenerator, LabelledJudge, SteepJudge, judges_alone
 
 
 class Pair(NamedTuple):

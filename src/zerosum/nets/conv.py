@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from zerosum.config.settings import Size
 from zerosum.errors import ConfigError
-from zerosum.nets.judge import Judge, SteepJudge, spectrally_normed
-from zerosum.nets.operators import Conv2d, ConvTranspose2d, Linear
-from zerosum.schema import Size
+from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, Linear
+from zerosum.nets.conditional import Judge, SteepJudge, spectrally_normed
 
 Images = Float[Tensor, "n c h w"]
 Resized = Float[Tensor, "n c h2 w2"]

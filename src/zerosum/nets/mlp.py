@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from zerosum.nets.judge import Judge, Logits, Rows, spectrally_normed
-from zerosum.nets.perceptron import steep_perceptron
-from zerosum.nets.steep import Samples
-from zerosum.schema import Layers, Size
+from zerosum.config.settings import Layers, Size
+from zerosum.kernels.input_grad import Samples
+from zerosum.kernels.input_grad_mlp import steep_perceptron
+from zerosum.nets.conditional import Judge, Logits, Rows, spectrally_normed
 
 
 class Residual(nn.Linear):

@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
+from zerosum.config.settings import Layers, Size
+from zerosum.nets.conditional import Judge, SteepJudge, spectrally_normed
 from zerosum.nets.conv import Images, Resized, halvings, image_shape
-from zerosum.nets.judge import Judge, SteepJudge, spectrally_normed
-from zerosum.schema import Layers, Size
 
 SLOPE = 0.2
 START = 0.1

@@ -15,9 +15,9 @@ from typing import Any
 
 from zerosum import config as settings
 from zerosum import files
+from zerosum.config.settings import Config
 from zerosum.errors import ConfigError, RunError, SystemFault, named
 from zerosum.files import MIB, TEMPORARY
-from zerosum.schema import Config
 
 try:
     import fcntl

@@ -16,10 +16,10 @@ from platformdirs import user_state_path
 
 from zerosum import config as settings
 from zerosum import files, permission
+from zerosum.config.settings import Config
 from zerosum.errors import Untrusted, named
 from zerosum.files import MIB
 from zerosum.run.folder import RunFolder
-from zerosum.schema import Config
 
 
 @contextmanager

@@ -1,0 +1,170 @@
+"""What there is: the rows of every table, the runs of this folder, and the machine."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from inspect import getdoc
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from zerosum import config, files, memory, run
+from zerosum.errors import RunError, SystemFault, UsageError, unknown
+
+Row = dict[str, Any]
+
+
+def catalogue(what: str) -> list[Row]:
+    """Name and one sentence of every row of a table.
+
+    Raises:
+        UsageError: There is no such table.
+    """
+    tables: dict[str, Callable[[], list[Row]]] = {
+        "recipes": recipes,
+        "losses": losses,
+        "penalties": lambda: _functions("zerosum.game.penalties", "PENALTIES"),
+        "nets": nets,
+        "datasets": lambda: _functions("zerosum.data", "DATASETS"),
+        "optimisers": lambda: _functions("zerosum.game.optimizers", "OPTIMISERS"),
+        "claims": claims,
+        "runs": runs,
+    }
+    if what not in tables:
+        raise UsageError(unknown("list of", what, tables))
+    return tables[what]()
+
+
+def recipes() -> list[Row]:
+    """The recipes that come with zerosum."""
+    loaded = [config.load(name) for name in config.shipped()]
+    return [{"name": one.name, "about": one.about, "source": one.source, "result": one.result} for one in loaded]
+
+
+def losses() -> list[Row]:
+    """The games."""
+    from zerosum.game.losses import LOSSES
+
+    return [{"name": name, "about": _sentence(loss.generator)} for name, loss in LOSSES.items()]
+
+
+def nets() -> list[Row]:
+    """The pairs of networks."""
+    from zerosum.nets import NETS
+
+    return [{"name": name, "about": f"for {pair.suits}"} for name, pair in NETS.items()]
+
+
+def claims() -> list[Row]:
+    """What `zerosum theory` checks."""
+    from zerosum.lab.claims import CLAIMS
+
+    return [{"name": name, "about": claim.says} for name, claim in CLAIMS.items()]
+
+
+def runs() -> list[Row]:
+    """The runs under runs/.
+
+    Raises:
+        SystemFault: That folder is closed.
+    """
+    found = []
+    for folder in map(run.RunFolder, _below(Path("runs"))):
+        try:
+            folder.config.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # a closed folder may be a run's: its row says so
+        last = (run.read(folder) or [{"step": 0}])[-1]["step"]
+        row: Row = {"name": folder.path.name, "step": last}
+        try:
+            steps = folder.read_config().train.steps
+            found.append(row | {"about": f"{last:,} of {steps:,} rounds", "steps": steps})
+        except RunError as error:  # one broken run hides no other
+            found.append(row | {"about": str(error), "steps": None})
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SystemFault(f"cannot look into {folder}: {files.reason(error)}") from None
+
+
+def _functions(module: str, table: str) -> list[Row]:
+    from importlib import import_module
+
+    rows = getattr(import_module(module), table)
+    return [{"name": name, "about": _sentence(row)} for name, row in rows.items()]
+
+
+def _sentence(row: Any) -> str:
+    return (getdoc(row) or "").partition("\n")[0]
+
+
+def examine() -> Row:
+    """What this machine is and can do."""
+    import torch
+
+    from zerosum import __version__, build
+
+    return {
+        "zerosum": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "processor": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "matrix_speed": f"{matrix_speed():.0f} GFLOP/s in float32",
+        "memory": _memory(),
+        "disk_free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB here",
+        "device": _device(build.best_device()),
+        "processes": _processes(),
+        "extra_tensorboard": _installed("tensorboard"),
+    }
+
+
+def matrix_speed(side: int = 1024, seconds: float = 0.3) -> float:
+    """GFLOP/s of a product of square matrices: the best of as many as fit into the time."""
+    import torch
+
+    a = torch.rand(side, side)
+    best, until = float("inf"), perf_counter() + seconds
+    while perf_counter() < until:
+        began = perf_counter()
+        a @ a
+        best = min(best, perf_counter() - began)
+    return 2 * side**3 / best / 1e9
+
+
+def _memory() -> str:
+    there = memory.total()
+    return "unknown" if there is None else f"{there / 2**30:.1f} GiB"
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return f"{name} ({torch.cuda.get_device_name()})" if name == "cuda" else name
+
+
+def _processes() -> str:
+    """How processes could talk to each other here."""
+    import torch
+    from torch import distributed
+
+    between = ["gloo"] * distributed.is_gloo_available() + ["nccl"] * distributed.is_nccl_available()
+    return f"several, over {', '.join(between)}; {torch.cuda.device_count()} GPU(s)"
+
+
+def _installed(package: str) -> str:
+    try:
+        return f"installed ({version(package)})"
+    except PackageNotFoundError:
+        return f"not installed: pip install {package}"

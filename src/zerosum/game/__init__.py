@@ -1,0 +1,1 @@
+"""What is played: losses, penalties, the state and the rules of a game, and Algorithm 1."""

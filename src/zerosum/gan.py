@@ -1,0 +1,155 @@
+"""The Python interface to a game with networks of your own.
+
+gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, steps=1000)
+gan.sample(64)
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zerosum import build, config, permission
+from zerosum.config.registry import lookup
+from zerosum.data import Data, checked, from_array
+from zerosum.data.loader import feed
+from zerosum.engine import ALONE
+from zerosum.errors import UsageError
+from zerosum.game.game import ask
+from zerosum.game.losses import LOSSES, Loss
+from zerosum.game.penalties import PENALTIES, Penalty, asks
+from zerosum.game.state import Term
+from zerosum.nets import judges_alone
+from zerosum.sampling import Sampler, Samples
+from zerosum.training import loop
+
+
+class GAN:
+    """A game between two networks of your own, on an array of your own, in memory and in this process.
+
+    For several processes, name a pair of networks "my_module:pair" in a recipe, and see docs/scale.md.
+
+    Args:
+        generator: z (n, latent) -> samples shaped like the data: images in [-1, 1] as (n, c, h, w), points (n, d).
+        discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end. Of a `zerosum.nets.Judge` without
+            batch normalisation it is taken that it judges each sample by itself; penalties on a `SteepJudge` are quick.
+        loss: A name (`zerosum list losses`) or a `Loss`.
+        penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `Round`.
+        latent: Numbers in one z.
+        set: Further settings as on the command line: "game.k=5", "optimisers.generator.rate=1e-4"; networks with
+            large matrices may be faster with "train.precision=bfloat16".
+
+    Raises:
+        ConfigError: A name or a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: str | Loss = "non-saturating",
+        *,
+        penalties: Iterable[str | tuple[str, float] | Penalty | Term] = (),
+        latent: int = 64,
+        set: Sequence[str] = (),
+    ) -> None:
+        name = loss if isinstance(loss, str) else next(iter(LOSSES))
+        overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
+        with permission.granted(code=Path.cwd()):
+            self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
+            rules, rows = build.rules(self.config), self.config.game
+            self.game = replace(
+                rules,
+                parts=ALONE.parts(rules.batch, rows.accumulate),
+                loss=rules.loss if isinstance(loss, str) else loss,
+                value=rules.value if isinstance(loss, str) else loss.discriminator,
+                penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
+                one_pass=judges_alone(discriminator),  # else your D may look at a batch as a whole
+            )
+            self.state = build.state_of(
+                self.config, generator, discriminator, *build.place(self.config), self.game.parts
+            )
+        self.readings: list[dict[str, Any]] = []
+        """A line every `train.log_every` rounds."""
+        self._data: Data | None = None
+
+    def fit(
+        self,
+        x: Any,
+        labels: Any = None,
+        *,
+        steps: int = 2000,
+        range: tuple[float, float] | None = None,
+        standardise: bool = True,
+    ) -> "GAN":
+        """Play `steps` rounds; a second call plays on.
+
+        Args:
+            x: Points (n,) or (n, d), or images (n, h, w), (n, h, w, c), (n, c, h, w): array or tensor.
+            labels: (n,) classes, kept with the data.
+            steps: Rounds to play now.
+            range: (black, white) of floating-point images.
+            standardise: Points: the networks see mean 0 and deviation 1.
+
+        Returns:
+            This object.
+
+        Raises:
+            DataError: The data cannot be trained on.
+            UsageError: The networks do not fit the data or each other.
+            Diverged: A cost or gradient is not finite.
+        """
+        data = checked(from_array(x, labels, range=range, held_out=0.0, standardise=standardise))
+        self._data = data
+        like = next(self.state.generator.parameters())
+        batches = feed(data, self.game.batch, self.game.seed, like.device, like.dtype)
+        self._try_on(batches(0)[0])
+        watch, log_every = loop.Watch(), self.config.train.log_every
+        last = self.state.step + steps
+        for moment in loop.rounds(self.state, self.game, batches, last):
+            watch.note(moment)
+            if moment.step % log_every == 0 or moment.step == last:
+                watch.look()
+                self.readings.append(loop.describe(moment, self.game))
+        return self
+
+    def sample(self, n: int, seed: int = 0) -> Samples:
+        """Make n samples with the averaged generator.
+
+        Raises:
+            UsageError: Nothing was trained yet.
+        """
+        if self._data is None:
+            raise UsageError("this GAN has seen no data yet: call fit first")
+        return Sampler(self.state.average, self._data.form, self.game.latent).draw(n, seed)
+
+    @torch.no_grad()
+    def _try_on(self, x: torch.Tensor) -> None:
+        """See that both networks fit the data before the first round."""
+        n = len(x)
+        z = self.game.latent(n, 0, "try").to(x)
+        try:
+            fake = ask(build.copy_of(self.state.generator), z)
+            logits = ask(build.copy_of(self.state.discriminator), x)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"a network does not fit z {tuple(z.shape)} or x {tuple(x.shape)} (encoded data): {error}"
+            ) from None
+        if fake.shape != x.shape:
+            raise UsageError(
+                f"the generator made {tuple(fake.shape)} from z {tuple(z.shape)}, expected {tuple(x.shape)}"
+            )
+        if logits.ndim == 0 or len(logits) != n:
+            raise UsageError(f"the discriminator gave {tuple(logits.shape)} for {n} samples, expected ({n},) logits")
+
+
+def _term(given: str | tuple[str, float] | Penalty | Term) -> Term:
+    if isinstance(given, Term):
+        return given
+    named, weight = given if isinstance(given, tuple) else (given, 1.0)
+    penalty = lookup(PENALTIES, named, "penalty") if isinstance(named, str) else named
+    name = named if isinstance(named, str) else getattr(named, "__name__", "penalty")
+    return Term(name, penalty, weight, asks=asks(penalty))

@@ -1,0 +1,57 @@
+"""Every claim about the game that this library stands for, as a table one can run.
+
+A claim is one function, which measures both sides and says in its docstring what holds and when, and one row, which
+gives the closed form, the source and the tolerance. Whether it holds follows from the error.
+"""
+
+from collections.abc import Iterable
+
+from zerosum.errors import UsageError, unknown
+from zerosum.lab.claims import costs, density, divergence, games, lines, optimum, trained
+from zerosum.lab.claims.claim import Claim, Measured, Verdict, at_least, at_most, equal
+
+GROUPS = {
+    1: "The best discriminator",
+    2: "The value of the game",
+    3: "Divergences",
+    4: "Maximum likelihood",
+    5: "One Gaussian for two modes",
+    6: "What the generator pays",
+    7: "The non-saturating cost",
+    8: "The likelihood cost",
+    9: "Least squares",
+    10: "Divergences as games",
+    11: "Algorithm 1 converges",
+    12: "The xy game and equilibria",
+    13: "The Dirac-GAN",
+    14: "Mode hopping",
+    15: "Explicit and implicit density",
+}
+
+ROOMS = (optimum, divergence, costs, games, lines, density, trained)
+
+CLAIMS: dict[str, Claim] = {
+    claim.name: claim for group in GROUPS for room in ROOMS for claim in room.CLAIMS if claim.group == group
+}
+
+
+def choose(names: Iterable[str] = (), with_trained: bool = False) -> list[Claim]:
+    """The claims of these names or group numbers, in the order of the table; without any, all that need no training.
+
+    Raises:
+        UsageError: There is no such claim or group.
+    """
+    asked = set(names)
+    known = {*CLAIMS, *map(str, GROUPS)}
+    for name in asked - known:
+        raise UsageError(unknown("claim", name, known, where="`zerosum list claims`"))
+    if not asked:
+        return [claim for claim in CLAIMS.values() if with_trained or not claim.trained]
+    return [
+        claim
+        for claim in CLAIMS.values()
+        if claim.name in asked or (str(claim.group) in asked and (with_trained or not claim.trained))
+    ]
+
+
+__all__ = ["CLAIMS", "GROUPS", "Claim", "Measured", "Verdict", "at_least", "at_most", "choose", "equal"]

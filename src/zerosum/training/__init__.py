@@ -1,0 +1,1 @@
+"""Training: the loop, what it writes down, and the rehearsal of both."""

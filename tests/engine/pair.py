@@ -1,0 +1,170 @@
+"""What two processes play against what one plays; started by the tests, prints one line of JSON.
+
+python -m torch.distributed.run --standalone --nproc-per-node=2 pair.py equal gradients statistics [--every] [--cuda]
+"""
+
+import json
+import sys
+from itertools import product
+
+import torch
+
+from zerosum import build, config
+from zerosum.engine import ALONE, joined
+from zerosum.game.game import play
+from zerosum.game.losses import LOSSES
+from zerosum.game.penalties import PENALTIES
+from zerosum.training.loop import Moment, describe
+
+ROUNDS = 50
+OPEN = {}
+DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
+ORDERS = ("discriminator-first", "generator-first", "simultaneous")
+SMALL = [  # Adam would blow up the rounding of a gradient that is zero by 1 / epsilon: that of D's last bias, say
+    *(f'optimisers.{player}={{name="sgd", rate=0.05, momentum=0.5}}' for player in ("generator", "discriminator")),
+    "nets.generator.width=8", "nets.discriminator.width=8", "nets.generator.depth=2", "nets.discriminator.depth=2",
+    "latent.size=4",
+]  # fmt: skip
+
+
+def setup_of(team, recipe, overrides, batch=12, accumulate=1):
+    asked = [
+        *overrides,
+        "train.threads=1",
+        f"train.device={DEVICE}",
+        f"game.batch={batch}",
+        f"game.accumulate={accumulate}",
+    ]
+    settings = build.resolve(config.load(recipe, asked))
+    if settings.data.name not in OPEN:
+        OPEN[settings.data.name] = build.open_data(settings)
+    return build.assemble(settings, OPEN[settings.data.name], team)
+
+
+def penalty(name, every):
+    return [f'penalties=[{{name="{name}", weight=0.3, every={every}}}]'] if name else ["penalties=[]"]
+
+
+def played(setup, rounds=ROUNDS):
+    for _ in range(rounds):
+        readings = play(setup.state, setup.game, setup.batches)
+    return readings
+
+
+def apart(mine, theirs):
+    """The largest difference between two states: players and average."""
+    nets = ("generator", "discriminator", "average")
+    pairs = [
+        (value, getattr(theirs, net).state_dict()[name])
+        for net in nets
+        for name, value in getattr(mine, net).state_dict().items()
+    ]
+    return max((one.double() - other.double()).abs().max().item() for one, other in pairs)
+
+
+def every_case(thorough):
+    """(name, recipe, overrides, accumulate): all combinations, or some with every loss, penalty and order."""
+    passes, intervals = (1, 2, 3), (1, 4)
+    adam = ['optimisers.generator="adam"', 'optimisers.discriminator="adam"']
+    combinations = product(LOSSES, [None, *PENALTIES], ORDERS)
+    for number, (loss, name, order) in enumerate(combinations):
+        chosen = list(product(intervals if name else (1,), passes))
+        for every, accumulate in chosen if thorough else [chosen[number % len(chosen)]]:
+            if thorough or number % 17 == 0:
+                rules = [*SMALL, f"loss={loss}", f"game.order={order}", *penalty(name, every)]
+                if loss == "wasserstein":  # unbounded, its weights are 1e54 after fifty rounds of SGD
+                    rules.append("game.clip=0.1")
+                yield f"{loss}, {name} every {every}, {order}, {accumulate} passes", "digits", rules, accumulate
+    special = {
+        "several steps of D": ["game.k=3", 'loss="relativistic"', *penalty("r1+r2", 2)],
+        "several steps of D, G first": ["game.k=2", 'game.order="generator-first"'],
+        "flips and smoothing": ["game.flip=0.2", "loss.smoothing=0.1"],
+        "clipping": ["game.clip=0.05", 'loss="wasserstein"'],
+        "halved": ['game.terms="halved"'],
+        "Adam": adam,
+        "told classes": ['nets.conditions="labels"', *penalty("wgan-gp", 1)],
+        "spectral normalisation": ["nets.discriminator.spectral=true"],
+        "shares of different sizes": ["train.seed=5", *penalty("r1+r2", 1)],
+    }
+    for number, (name, rules) in enumerate(special.items()):
+        for accumulate in (1, 2) if thorough else (1 + number % 2,):
+            yield f"{name}, {accumulate} passes", "digits", [*SMALL, *rules], accumulate
+    dropout = ['data="digits"', "nets.generator.width=8", "nets.discriminator.width=6", "latent.size=4"]
+    for order in ORDERS:
+        yield f"dropout, {order}", "goodfellow2014-mnist", [*dropout, f"game.order={order}"], 2
+
+
+def equal(team, thorough):
+    """After 50 rounds, how far the weights of two processes are from those of one."""
+    found = {}
+    for number, (name, recipe, overrides, accumulate) in enumerate(every_case(thorough)):
+        team.one_machine = number % 2 == 0  # through shared memory and through connections, in turn
+        rows = 7 if "different" in name else 6
+        exact = [*overrides, "train.precision=float64"]
+        two = setup_of(team, recipe, exact, rows, accumulate)
+        one = setup_of(ALONE, recipe, exact, rows * accumulate)
+        told, alone = played(two), played(one)
+        found[name] = apart(two.state, one.state)
+        mine = describe(Moment(ROUNDS, told, two.state, 0.0), two.game, team)
+        theirs = describe(Moment(ROUNDS, alone, one.state, 0.0), one.game)
+        assert mine.keys() == theirs.keys()
+        for key, value in theirs.items():
+            if isinstance(value, float):
+                found[f"{name}: {key}"] = abs(mine[key] - value) / max(1.0, abs(value))
+    return found
+
+
+def gradient_of(setup):
+    played(setup, 1)
+    nets = (setup.state.discriminator, setup.state.generator)
+    return [
+        torch.cat([weight.grad.flatten() for weight in net.parameters() if weight.grad is not None]) for net in nets
+    ]
+
+
+def gradients(team, _):
+    """From the same weights, in float32 and in bfloat16: the difference of the gradients over the gradient."""
+    still = [f"optimisers.{player}.rate=1e-30" for player in ("generator", "discriminator")]
+    pairs = {
+        "mlp": ("digits", []),
+        "goodfellow2014": ("goodfellow2014-mnist", ['data="digits"']),
+        "residual": ("residual-mnist", ['data="digits"']),
+        "residual, spectral": ("residual-mnist", ['data="digits"', "nets.discriminator.spectral=true"]),
+        "conditional": ("conditional-mnist", ['data="digits"']),
+    }
+    found = {}
+    for (name, (recipe, rules)), precision in product(pairs.items(), ("float32", "bfloat16")):
+        asked = [*rules, *still, f"train.precision={precision}"]
+        ours, whole = (
+            gradient_of(setup_of(*given)) for given in ((team, recipe, asked, 16, 2), (ALONE, recipe, asked, 32))
+        )
+        for player, mine, other in zip(("discriminator", "generator"), ours, whole, strict=True):
+            found[f"{name}, {precision}, {player}"] = ((mine - other).norm() / other.norm()).item()
+    return found
+
+
+def statistics(team, _):
+    """Batch statistics over all rows: how far the weights are, penalties included; and how far with each one's own."""
+    found = {}
+    small = ['data="digits"', "nets.generator.width=4", "nets.discriminator.width=4", "latent.size=4"]
+    games = {"plain": [], "wgan-gp": ['loss="wasserstein"', *penalty("wgan-gp", 1)], "r1+r2": penalty("r1+r2", 2)}
+    for (name, rules), shared in product(games.items(), ("all", "process")):
+        asked = [*small, *rules, "train.precision=float64", f"train.statistics={shared}"]
+        two, one = setup_of(team, "dcgan-mnist", asked, 7), setup_of(ALONE, "dcgan-mnist", asked, 7)
+        played(two, 8), played(one, 8)
+        team.refuse_differences(two.state.generator.state_dict() | two.state.discriminator.state_dict())
+        found[f"{name}, {shared}"] = apart(two.state, one.state)
+    return found
+
+
+def main():
+    torch.set_num_threads(1)
+    with joined(60, DEVICE) as team:
+        proofs = [globals()[name] for name in sys.argv[1:] if not name.startswith("-")]
+        found = {proof.__name__: proof(team, "--every" in sys.argv) for proof in proofs}
+        if team.leads:
+            sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Many processes through every door: the command line, Python, scripts under torchrun, two machines."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zerosum as zs
+from zerosum import build, checkpoint, config
+from zerosum.engine import Team
+from zerosum.errors import ZerosumError
+from zerosum.sampling import Sampler
+from zerosum.training import recorder
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+SMALL = ["nets.generator.width=16", "nets.discriminator.width=16", "game.batch=16", "train.threads=1"]
+SHARING = """
+import hashlib, json, os, sys
+import zerosum as zs
+run = zs.load(sys.argv[1])
+samples = run.sample(700, seed=3)
+rows = run.evaluate(200, features=sys.argv[2])
+told = {row.name: [row.value, row.error, row.real, row.noise] for row in rows}
+facts = {"samples": hashlib.sha256(samples.array.tobytes()).hexdigest(), "rows": told}
+open(sys.argv[3] + os.environ.get("RANK", ""), "w").write(json.dumps(facts))
+"""
+
+
+def sets(*more):
+    return [word for text in [*SMALL, *more] for word in ("--set", text)]
+
+
+def weights(folder):
+    return checkpoint.load(folder / "checkpoints").tensors["players"]
+
+
+def run(command, **how):
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **how)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    return zs.train("digits", steps=30, out=folder, set=SMALL, report=False, say=lambda _: None)
+
+
+@pytest.mark.parametrize("features", ["pixels", pytest.param("classifier", marks=pytest.mark.slow)])
+def test_processes_share_samples_and_an_evaluation(trained, tmp_path, monkeypatch, features):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    script = tmp_path / "sharing.py"
+    script.write_text(SHARING)
+    alone = run([sys.executable, script, trained.path, features, tmp_path / "alone"])
+    assert alone.returncode == 0, alone.stderr
+    before = (trained.path / "metrics.jsonl").read_text().splitlines()
+    both = run([*TORCHRUN, "--standalone", "--nproc-per-node=2", script, trained.path, features, tmp_path / "rank"])
+    assert both.returncode == 0, both.stderr
+    one, *two = (json.loads((tmp_path / name).read_text()) for name in ("alone", "rank0", "rank1"))
+    for other in two:
+        assert other["samples"] == one["samples"]
+        assert other["rows"].keys() == one["rows"].keys()
+        for name, values in one["rows"].items():
+            np.testing.assert_allclose(other["rows"][name], values, rtol=1e-6, err_msg=name)
+    assert len((trained.path / "metrics.jsonl").read_text().splitlines()) == len(before) + 1, "the leader wrote it down"
+
+
+def test_samples_dealt_out_are_in_order(trained):
+    """Of every seed, whoever makes them: a team whose other member is played by hand."""
+    sampler = Sampler.load(trained.path)
+    whole = sampler.draw(700, seed=1).array
+    blocks = [sampler.draw(256 * (block + 1), seed=1).array[256 * block :] for block in range(3)]
+    assert np.array_equal(np.concatenate(blocks)[:700], whole)
+
+
+def test_python_starts_processes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    heard = []
+    trained = zs.train("digits", steps=20, processes=2, set=SMALL, say=heard.append)
+    assert trained.path == Path("runs/digits")
+    assert "2 processes play, each 8 of the 16 samples of a batch at a time" in heard
+    assert trained.config.train.processes == 2
+    assert trained.report().exists()
+    assert trained.sample(3).array.shape == (3, 8, 8, 1)
+    with pytest.raises(ZerosumError, match="2 processes ended with exit code 3"):
+        monkeypatch.setattr("subprocess.Popen.__init__", broken_data(tmp_path))
+        zs.train("digits", steps=30, processes=2, set=SMALL, say=heard.append)
+
+
+def broken_data(folder):
+    """Damage every checkpoint before the processes start."""
+    begin = subprocess.Popen.__init__
+
+    def start(self, *given, **how):
+        for file in folder.rglob("manifest.json"):
+            file.write_text("damaged")
+        begin(self, *given, **how)
+
+    return start
+
+
+def test_a_mistake_is_said_once_before_anything_is_started(tmp_path):
+    done = run(
+        [sys.executable, "-m", "zerosum", "train", "digits", "--processes", "2", "--set", "game.k=0"], cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("game.k") == 1
+
+
+def said_by_a_pair(program, tmp_path):
+    """What two processes of a program of its own said, which ended with an error."""
+    file = tmp_path / "other.py"
+    file.write_text(program)
+    done = run([*TORCHRUN, "--standalone", "--nproc-per-node=2", file, tmp_path / "run"])
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_processes_that_were_given_other_settings_are_named(tmp_path):
+    said = said_by_a_pair(
+        "import os, sys\nfrom zerosum.cli.main import main\n"
+        "k = 1 + int(os.environ['RANK'])\n"
+        "sys.argv[1:] = ['train', 'digits', '--out', sys.argv[1], '--set', f'game.k={k}']\nmain()",
+        tmp_path,
+    )
+    assert "process 1 was given other settings than process 0 (there -> here):\n  game.k: 1 -> 2" in said
+
+
+@pytest.mark.slow
+def test_processes_that_see_other_data_are_named(tmp_path):
+    said = said_by_a_pair(
+        "import os, sys\nimport numpy as np\nfrom zerosum import build\nfrom zerosum.cli.main import main\n"
+        "from zerosum.data import from_array\n"
+        "rows = np.random.default_rng(int(os.environ['RANK'])).normal(size=(99, 2))\n"
+        "build.open_data = lambda config: from_array(rows)\n"
+        "sys.argv[1:] = ['train', 'ring', '--out', sys.argv[1], '--set', 'game.batch=9']\nmain()",
+        tmp_path,
+    )
+    assert "the data of process 1 is not that of process 0" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("process", "each process's own rows"), ("all", "the rows of all processes")]
+)
+def test_whose_rows_a_batch_is_normalised_over_is_said(kind, said):
+    asked = ['data="digits"', "train.threads=1", "train.device=cpu", f"train.statistics={kind}"]
+    setup = build.assemble(build.resolve(config.load("dcgan-mnist", asked)))
+    assert list(recorder.company(setup)) == []
+    together = replace(setup, team=Team(0, 2), game=replace(setup.game, parts=Team(0, 2).parts(64, 1)))
+    assert list(recorder.company(together)) == [
+        "2 processes play, each 32 of the 64 samples of a batch at a time",
+        f"batch normalisation is over {said} (train.statistics = '{kind}')",
+    ]
+
+
+def can_make_hosts():
+    return os.name == "posix" and os.geteuid() == 0 and shutil.which("ip") is not None
+
+
+@pytest.fixture
+def hosts():
+    """Two network namespaces, joined by a cable: (name, address) of each."""
+    if not can_make_hosts():
+        pytest.skip("network namespaces need root and iproute2")
+    names, tag = ("zs-a", "zs-b"), os.getpid() % 1000
+    names = tuple(f"{name}-{tag}" for name in names)
+    ip = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True)  # noqa: E731
+    try:
+        for name in names:
+            ip("netns", "add", name)
+    except subprocess.CalledProcessError:
+        pytest.skip("this machine lets nobody make network namespaces")
+    try:
+        ip("link", "add", "cable", "netns", names[0], "type", "veth", "peer", "name", "cable", "netns", names[1])
+        for number, name in enumerate(names, 1):
+            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "cable")
+            for device in ("cable", "lo"):
+                ip("-n", name, "link", "set", device, "up")
+        yield [(name, f"10.77.0.{number}") for number, name in enumerate(names, 1)]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def test_two_hosts_without_a_common_disk_play_one_game(hosts, tmp_path):
+    """The second writes nothing; together they end in the weights of one process."""
+    train = [
+        "-m",
+        "zerosum",
+        "train",
+        "digits",
+        "--out",
+        "run",
+        "--steps",
+        "30",
+        "--json",
+        *sets("train.precision=float64"),
+    ]
+    processes = []
+    for number, (name, _) in enumerate(hosts):
+        (tmp_path / name).mkdir()
+        launcher = [*TORCHRUN, "--nnodes=2", f"--node-rank={number}", "--nproc-per-node=1"]
+        meeting = [f"--master-addr={hosts[0][1]}", "--master-port=29517"]
+        processes.append(
+            subprocess.Popen(
+                ["ip", "netns", "exec", name, *launcher, *meeting, *train],
+                cwd=tmp_path / name,
+                env={**os.environ, "GLOO_SOCKET_IFNAME": "cable", "OMP_NUM_THREADS": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    told = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert json.loads(told[0][0])["steps"] == 30
+    assert told[1][0] == ""
+    assert list((tmp_path / hosts[1][0]).iterdir()) == []
+    one = zs.train("digits", steps=30, out=tmp_path / "one", set=[*SMALL, "train.precision=float64"], report=False)
+    for name, value in weights(tmp_path / hosts[0][0] / "run").items():
+        assert (value - weights(one.path)[name]).abs().max() < 1e-9, name
