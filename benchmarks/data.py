@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from zerosum.data import DATASETS, checked, from_file
-from zerosum.data.loader import RESIDENT, feed
+from zerosum.data.loader import RESIDENT, batch_loader
 
 BATCH, BATCHES, REPEATS = 128, 500, 9
 
@@ -68,7 +68,7 @@ def mapped(rows, folder):
     began = perf_counter()
     data = checked(from_file(path))
     opened = perf_counter() - began
-    batches = feed(data, BATCH, 0, torch.device("cpu"), torch.float32)
+    batches = batch_loader(data, BATCH, 0, torch.device("cpu"), torch.float32)
     batches(0)
     before = own_memory()
     times(batches, repeats=1)
@@ -77,7 +77,7 @@ def mapped(rows, folder):
     held = "file" if data.train.nbytes > RESIDENT else "memory"
     del data, batches  # the pages of a mapped file cannot be dropped
     forget(path)
-    cold = times(feed(from_file(path), BATCH, 0, torch.device("cpu"), torch.float32), first=10_000, count=50, repeats=1)
+    cold = times(batch_loader(from_file(path), BATCH, 0, torch.device("cpu"), torch.float32), first=10_000, count=50, repeats=1)
     print(f"| {rows:,} | {held} | {shown(warm)} | {cold[0]:.2f} | {opened:.1f} s | {grown:.1f} MiB |", flush=True)
     path.unlink()
 
@@ -90,7 +90,7 @@ def main():
     torch.set_num_threads(1)
     if asked.rows is None:
         data = DATASETS["mnist"]()
-        batches = feed(data, BATCH, 0, torch.device("cpu"), torch.float32)
+        batches = batch_loader(data, BATCH, 0, torch.device("cpu"), torch.float32)
         print(f"MNIST: {shown(times(batches))} ms a batch of {BATCH} ({REPEATS} x {BATCHES})")
         print(f"held in memory: {(data.train.nbytes + data.test.nbytes) / 1e6:.0f} MB")
         return

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from zerosum import build, config, memory
 from zerosum.data import checked, from_array
-from zerosum.engine import ALONE, Gradients, Part, Team, joined
+from zerosum.engine import SINGLE, Gradients, Shard, World, join_world
 from zerosum.game.game import play
 
 SIDE64 = ["nets.name=dcgan", "nets.generator.width=64", "nets.discriminator.width=64", "game.batch=64"]
@@ -45,10 +45,10 @@ def images(shape, n=2048):
     return checked(from_array(np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8), held_out=0.1))
 
 
-def setup_of(case, team, *overrides):
+def setup_of(case, world, *overrides):
     recipe, shape, changes = CASES[case]
     asked = [*changes, "train.device=cpu", "train.precision=float32", *overrides]
-    return build.assemble(build.resolve(config.load(recipe, asked)), images(shape), team)
+    return build.assemble(build.resolve(config.load(recipe, asked)), images(shape), world)
 
 
 def ours(setup):
@@ -58,16 +58,16 @@ def ours(setup):
 class ByHand:
     """One round as tutorials write it: each player in DistributedDataParallel, Adam, no average, no penalty."""
 
-    def __init__(self, setup, team):
-        self.setup, self.team = setup, team
-        self.G = DistributedDataParallel(setup.state.generator, process_group=team.gradients)
-        self.D = DistributedDataParallel(setup.state.discriminator, process_group=team.gradients)
+    def __init__(self, setup, world):
+        self.setup, self.world = setup, world
+        self.G = DistributedDataParallel(setup.state.generator, process_group=world.gradients)
+        self.D = DistributedDataParallel(setup.state.discriminator, process_group=world.gradients)
         rate = {"lr": 1e-3, "betas": (0.5, 0.999)}
         self.move_G, self.move_D = (torch.optim.Adam(net.parameters(), **rate) for net in (self.G, self.D))
 
     def __call__(self, _):  # noqa: D102
         G, D, game, step = self.G, self.D, self.setup.game, self.setup.state.step
-        mine = lambda n, i: game.latent(n * self.team.size, 0, step, i)[self.team.rank * n :][:n]  # noqa: E731
+        mine = lambda n, i: game.latent(n * self.world.size, 0, step, i)[self.world.rank * n :][:n]  # noqa: E731
         x, _ = self.setup.batches(step)
         with torch.no_grad():
             fake = G(mine(len(x), 0))
@@ -82,9 +82,9 @@ class ByHand:
         self.setup.state.step += 1
 
 
-def check_same_work(case, team):
+def check_same_work(case, world):
     exact = ["train.precision=float64", "train.statistics=all", "game.batch=8"]
-    two, one = setup_of(case, team, *exact), setup_of(case, ALONE, *exact)
+    two, one = setup_of(case, world, *exact), setup_of(case, SINGLE, *exact)
     for _ in range(3):
         ours(two), ours(one)
     for mine, other in zip(two.state.generator.parameters(), one.state.generator.parameters(), strict=True):
@@ -98,23 +98,23 @@ def seconds(loop, setup, rounds):
     return (perf_counter() - began) / rounds
 
 
-def timed(case, asked, team):
-    check_same_work(case, team)
-    part = batch_of(case) // team.size
+def timed(case, asked, world):
+    check_same_work(case, world)
+    part = batch_of(case) // world.size
     alone, little, shared, by_hand = (
         setup_of(case, who, *more)
-        for who, more in ((ALONE, ()), (ALONE, (f"game.batch={part}",)), (team, ()), (team, ()))
+        for who, more in ((SINGLE, ()), (SINGLE, (f"game.batch={part}",)), (world, ()), (world, ()))
     )
     by_hand.state.gradients.clear()
     loops = [(ours, alone, False), (ours, little, False), (ours, shared, True)]
     if not alone.game.penalties:
-        loops.append((ByHand(by_hand, team), by_hand, True))
+        loops.append((ByHand(by_hand, world), by_hand, True))
     rows = []
     for turn in range(asked.turns + 1):
         row = []
         for loop, setup, together in loops:
-            team.meet()
-            row.append(seconds(loop, setup, asked.rounds) if together or team.leads else 0.0)
+            world.barrier()
+            row.append(seconds(loop, setup, asked.rounds) if together or world.is_main else 0.0)
         if turn:  # in the first, caches settle
             rows.append(row)
     return rows, sent(shared)
@@ -148,15 +148,15 @@ def sent(setup):
     return setup.game.k * table["discriminator"] + table["generator"]
 
 
-def rate_of(team, megabytes, times=9):
+def rate_of(world, megabytes, times=9):
     """Bytes per second of a sum over connections; none where memory is shared."""
-    if team.one_machine:
+    if world.one_machine:
         return None
     x, rates = torch.zeros(megabytes * 2**18), []
     for _ in range(times):
-        team.meet()
+        world.barrier()
         began = perf_counter()
-        team.add(x, team.gradients).wait()
+        world.all_reduce(x, world.gradients).wait()
         rates.append(x.nbytes / (perf_counter() - began))
     return median(rates)
 
@@ -164,17 +164,17 @@ def rate_of(team, megabytes, times=9):
 def in_team(asked):
     torch.set_num_threads(asked.threads)
     memory.keep_freed()
-    with joined(300, "cpu") as team:
-        team.one_machine = not asked.connections
-        rate = rate_of(team, 25)
-        if team.leads:
+    with join_world(300, "cpu") as world:
+        world.one_machine = not asked.connections
+        rate = rate_of(world, 25)
+        if world.is_main:
             how = f"sums travel, alone at {rate / 1e6:.0f} MB/s" if rate else "sums lie in shared memory"
-            print(f"{team.size} processes, a thread each; {how}\n")
+            print(f"{world.size} processes, a thread each; {how}\n")
             print("| pair | one, ms a round | all | faster by | one, its part alone | MB | expected | DDP by hand |")
             print("|---|---|---|---|---|---|---|---|")
         for case in [asked.only] if asked.only else CASES:
-            rows, size = timed(case, asked, team)
-            if team.leads:
+            rows, size = timed(case, asked, world)
+            if world.is_main:
                 show(case, rows, size, rate)
 
 
@@ -187,8 +187,8 @@ def count_bytes():
         data = images(shape) if shape else build.open_data(settings)
         form = data.form if settings.nets.conditions == "none" else labelled(data.form)
         nets = build.new_discriminator(settings, form), build.new_generator(settings, form)
-        parts = (Part(slice(0, 1), 0.5),)
-        D, G = (sum(b.memory.nbytes for b in Gradients(net, None, parts, Team(0, 2)).buckets) / 1e6 for net in nets)
+        parts = (Shard(slice(0, 1), 0.5),)
+        D, G = (sum(b.memory.nbytes for b in Gradients(net, None, parts, World(0, 2)).buckets) / 1e6 for net in nets)
         k = settings.game.k
         total = k * D + G
         print(f"| `{recipe}` | {D:.2f} | {G:.2f} | {k} | {total:.2f} | {total:.2f} | {total * 2 * 7 / 8:.2f} |")

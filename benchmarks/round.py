@@ -25,20 +25,20 @@ from zerosum.game.game import follow, play
 def hand_written(state, game, batches):
     """One round of Algorithm 1 as tutorials write it: D twice, plain Adam."""
     G, D, wasserstein = state.generator, state.discriminator, any(term.name == "wgan-gp" for term in game.penalties)
-    for optimiser in state.optimisers.values():
-        for group in optimiser.param_groups:
-            group["lr"] = optimiser.defaults["lr"] * game.schedule(state.step)
+    for optimizer in state.optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * game.schedule(state.step)
     real, _ = batches(state.step)
     fake = G(game.latent(game.batch, game.seed, state.step, 0, "latent").to(real)).detach()
     cost = critic_cost(state, game, D, real, fake) if wasserstein else judge_cost(game, D, real, fake)
-    state.optimisers["discriminator"].zero_grad()
+    state.optimizers["discriminator"].zero_grad()
     cost.backward()
-    state.optimisers["discriminator"].step()
+    state.optimizers["discriminator"].step()
     logits = D(G(game.latent(game.batch, game.seed, state.step, 1, "latent").to(real)))
     cost = -logits.mean() if wasserstein else softplus(-logits).mean()
-    state.optimisers["generator"].zero_grad()
+    state.optimizers["generator"].zero_grad()
     cost.backward()
-    state.optimisers["generator"].step()
+    state.optimizers["generator"].step()
     state.step += 1
     follow(state, game)
 
@@ -68,8 +68,8 @@ def by_hand(setup):
     """A setup for the other loop: the same weights, plain Adam."""
     other = deepcopy(setup)
     for player, net in (("generator", other.state.generator), ("discriminator", other.state.discriminator)):
-        choice = setup.config.optimisers.generator.options
-        other.state.optimisers[player] = torch.optim.Adam(net.parameters(), choice["rate"], tuple(choice["betas"]))
+        choice = setup.config.optimizers.generator.options
+        other.state.optimizers[player] = torch.optim.Adam(net.parameters(), choice["rate"], tuple(choice["betas"]))
     return other
 
 

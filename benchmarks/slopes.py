@@ -15,7 +15,7 @@ import torch
 from round import milliseconds as timed
 
 from zerosum import build, config, memory
-from zerosum.engine import WHOLE
+from zerosum.engine import FULL_BATCH
 from zerosum.game.game import imagine, meet, noise, play, total
 
 CORES = torch.get_num_threads()
@@ -39,7 +39,7 @@ def assembled(recipe, precision, overrides=()):
 def gradients(setup, game):
     x, c = setup.batches(0)
     fake = imagine(setup.state, game, noise(setup.state, game, x, 0), c, 0)
-    _, terms = meet(setup.state, game, WHOLE, x, fake, c, 0)
+    _, terms = meet(setup.state, game, FULL_BATCH, x, fake, c, 0)
     return torch.autograd.grad(total(terms), list(setup.state.discriminator.parameters()))
 
 

@@ -45,7 +45,7 @@ def shifted(*, of: str, scale: float, shift: float) -> Data:
     """Points in units of their own, which the networks see as they are."""
     data = DATASETS[of]()
     train, test = (Rows((scale * rows.x + shift).astype(np.float32), rows.labels) for rows in (data.train, data.test))
-    return replace(data, name=f"{of}-shifted", train=train, test=test, standardise=False, mixture=None)
+    return replace(data, name=f"{of}-shifted", train=train, test=test, standardize=False, mixture=None)
 
 
 class Times(nn.Module):

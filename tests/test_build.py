@@ -7,8 +7,8 @@ import torch
 from zerosum import build, config, memory, permission
 from zerosum.config.settings import Choice, Latent
 from zerosum.data import from_array
-from zerosum.data.loader import feed
-from zerosum.engine import Team
+from zerosum.data.loader import batch_loader
+from zerosum.engine import World
 from zerosum.errors import ConfigError, Untrusted
 from zerosum.game.losses import LOSSES
 
@@ -73,7 +73,7 @@ def test_without_leave_no_path_is_opened(tmp_path):
 
 def test_resolving_fills_in_every_option_and_is_stable():
     settings = build.resolve(config.load("digits"))
-    assert settings.optimisers.generator.options["betas"] == (0.0, 0.99)
+    assert settings.optimizers.generator.options["betas"] == (0.0, 0.99)
     assert settings.nets.generator == {"width": 128, "depth": 3}
     assert settings.train.device
     again = build.resolve(config.check(config.parse(config.dumps(settings))))
@@ -99,7 +99,7 @@ def test_batches_are_the_encoded_rows_whatever_the_type_and_wherever_they_lie(se
     x = (np.random.default_rng(0).random((40, 3, 2)) * 2).astype(dtype)
     span = None if dtype in (np.uint8, np.uint16, bool) else (0.0, 2.0)
     data = from_array(x, range=span, held_out=0.25)
-    batch, c = feed(data, 8, 0, torch.device("cpu"), torch.float32)(0)
+    batch, c = batch_loader(data, 8, 0, torch.device("cpu"), torch.float32)(0)
     assert c is None
     assert batch.shape == (8, 1, 3, 2)
     assert batch.dtype == torch.float32
@@ -110,8 +110,8 @@ def test_batches_are_the_encoded_rows_whatever_the_type_and_wherever_they_lie(se
 
 def test_test_rows_never_reach_training(settings):
     x = np.arange(100.0)
-    data = from_array(x, held_out=0.3, standardise=False)
-    batches = feed(data, 8, 0, torch.device("cpu"), torch.float32)
+    data = from_array(x, held_out=0.3, standardize=False)
+    batches = batch_loader(data, 8, 0, torch.device("cpu"), torch.float32)
     met = {value for number in range(40) for value in batches(number)[0].flatten().tolist()}
     held = set(data.samples(data.test).flatten().tolist())
     assert len(met) == 70
@@ -122,7 +122,7 @@ def test_test_rows_never_reach_training(settings):
 def test_more_batch_than_rows_is_refused_with_advice(settings):
     data = from_array(np.arange(20.0), held_out=0.0)
     with pytest.raises(ConfigError, match=r"game.batch = 50 is more than the 20 training rows"):
-        feed(data, 50, 0, torch.device("cpu"), torch.float32)
+        batch_loader(data, 50, 0, torch.device("cpu"), torch.float32)
 
 
 def test_the_uniform_law_fills_its_range():
@@ -145,9 +145,9 @@ def test_a_player_that_cannot_see_one_row_alone_is_refused_before_the_first_roun
     data = build.open_data(settings)
     place = torch.device("cpu"), torch.float32
     with pytest.raises(ConfigError, match=r"the generator would see one row at a time.*Make game\.batch larger"):
-        build.new_state(settings, data, *place, team=Team(size=processes))
+        build.new_state(settings, data, *place, world=World(size=processes))
     larger = settings.model_copy(update={"game": settings.game.model_copy(update={"batch": 4})})
-    build.new_state(larger, data, *place, team=Team(size=processes))
+    build.new_state(larger, data, *place, world=World(size=processes))
 
 
 def test_players_that_can_see_one_row_alone_do():

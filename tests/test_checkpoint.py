@@ -29,7 +29,7 @@ def advance(setup, rounds):
 def tensors(state):
     nets = {"G": state.generator, "D": state.discriminator, "A": state.average}
     found = {f"{key}.{name}": value for key, net in nets.items() for name, value in net.state_dict().items()}
-    for player, move in state.optimisers.items():
+    for player, move in state.optimizers.items():
         for index, memory in move.state_dict()["state"].items():
             found |= {f"{player}.{index}.{name}": value for name, value in memory.items()}
     return found
@@ -43,10 +43,10 @@ def assert_equal(one, other):
 
 @pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float32", "float64"])
-def test_a_restored_run_goes_on_bit_by_bit(settings, tmp_path, optimiser, precision):
+def test_a_restored_run_goes_on_bit_by_bit(settings, tmp_path, optimizer, precision):
     overrides = [f"train.precision={precision}", "game.k=2", "penalties.0.every=2"]
-    overrides += [f'optimisers.{player}={{name="{optimiser}"}}' for player in ("generator", "discriminator")]
-    overrides += ["optimisers.generator.momentum=0.5"] if optimiser == "sgd" else []
+    overrides += [f'optimisers.{player}={{name="{optimizer}"}}' for player in ("generator", "discriminator")]
+    overrides += ["optimisers.generator.momentum=0.5"] if optimizer == "sgd" else []
     undisturbed, first, second = (build.assemble(settings(*overrides)) for _ in range(3))
     advance(undisturbed, 7)
     advance(first, 4)
@@ -218,7 +218,7 @@ def test_what_an_optimiser_remembers_before_its_first_step_fits(setup, other, tm
     found = checkpoint.load(tmp_path, fits=lambda _: checkpoint.layout_of(other))
     checkpoint.restore(found, other)
     assert_equal(tensors(other), tensors(setup.state))
-    assert not any(move.state for move in other.optimisers.values())
+    assert not any(move.state for move in other.optimizers.values())
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(setup, two):
@@ -281,7 +281,7 @@ def test_numbers_that_are_not_finite_are_never_saved(setup, part, bad):
     advance(setup, 1)
     state = setup.state
     checkpoint.refuse_non_finite(state)
-    memory = state.optimisers["discriminator"].state.values()
+    memory = state.optimizers["discriminator"].state.values()
     tensor = next(iter(memory))["exp_avg"] if part == "memory" else next(getattr(state, part).parameters())
     tensor.detach().view(-1)[-1] = bad
     with pytest.raises(Diverged) as caught:

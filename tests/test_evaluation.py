@@ -11,7 +11,7 @@ import torch
 from zerosum import config, evaluation
 from zerosum.config.settings import Choice
 from zerosum.data import DATASETS, from_array
-from zerosum.data.dataset import Form
+from zerosum.data.dataset import SampleSpec
 from zerosum.errors import DataError, UsageError
 from zerosum.evaluation import (
     Sides,
@@ -247,7 +247,7 @@ class Drawn(Sampler):
     def __init__(self, samples, labels=None):
         self.samples, self.labels = samples, labels
 
-    def draw(self, n, seed=0, label=None, team=None):
+    def draw(self, n, seed=0, label=None, world=None):
         places = np.arange(n) % len(self.samples)
         return Samples(self.samples[places], None if self.labels is None else self.labels[places])
 
@@ -417,6 +417,6 @@ def test_odd_features_of_the_users_are_said(function, says, monkeypatch):
 @pytest.mark.parametrize(("size", "fits"), [(8, True), ([8, 8], True), ((8, 8), True), (4096, False), ([8, 9], False)])
 def test_pictures_are_not_read_in_another_size_than_that_of_the_samples(size, fits):
     settings = config.load("digits").model_copy(update={"data": Choice(name="pictures", size=size)})
-    form = Form("images", (1, 8, 8), (0.0,), (1.0,), None)
+    form = SampleSpec("images", (1, 8, 8), (0.0,), (1.0,), None)
     with nullcontext() if fits else pytest.raises(DataError, match="the checkpoint's samples are 8 x 8"):
         evaluation.refuse_other_size(settings, form)

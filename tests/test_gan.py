@@ -5,7 +5,7 @@ from torch import nn
 
 import zerosum as zs
 from zerosum.errors import ConfigError, DataError, Diverged, UsageError
-from zerosum.nets import Judge, SteepJudge
+from zerosum.nets import Discriminator, FastGradientDiscriminator
 
 
 def networks(d=2, latent=4):
@@ -58,20 +58,20 @@ def test_a_loss_and_a_penalty_of_your_own_are_objects():
     assert "discriminator_flatness" in gan.readings[-1]
 
 
-class Asked(SteepJudge):
+class Asked(FastGradientDiscriminator):
     """A D of one's own that notes how often it tells its slopes."""
 
     told = 0
 
-    def with_slope(self, x, head=None):
+    def value_and_input_grad(self, x, head=None):
         self.told += 1
-        return super().with_slope(x, head)
+        return super().value_and_input_grad(x, head)
 
 
 @pytest.mark.parametrize("penalty", ["r1", "wgan-gp"])
 def test_a_steep_judge_of_your_own_tells_its_slopes_and_learns_the_same(penalty):
     learnt, met = [], []
-    for judge in (Asked, Judge):
+    for judge in (Asked, Discriminator):
         torch.manual_seed(0)
         met.append(judge(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2)), 16))
         gan = zs.GAN(networks()[0], met[-1], penalties=[penalty], latent=4, set=["train.precision=float64"])

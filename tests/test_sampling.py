@@ -10,14 +10,14 @@ from torch import nn
 import zerosum as zs
 from zerosum import build, checkpoint, config, rng
 from zerosum.data import from_file
-from zerosum.data.dataset import Form
+from zerosum.data.dataset import SampleSpec
 from zerosum.errors import CheckpointError, RunError, UsageError
 from zerosum.nets import NETS
 from zerosum.run import RunFolder, make
-from zerosum.sampling import BLOCK, Sampler, Samples, average_of, form_from, form_to
+from zerosum.sampling import BLOCK, Sampler, Samples, average_of, spec_from_json, spec_to_json
 
-POINTS = Form("points", (2,), (10.0, -1.0), (2.0, 0.5))
-IMAGES = Form("images", (3, 4, 5), (127.5,), (127.5,))
+POINTS = SampleSpec("points", (2,), (10.0, -1.0), (2.0, 0.5))
+IMAGES = SampleSpec("images", (3, 4, 5), (127.5,), (127.5,))
 SMALL = ["nets.generator.width=8", "nets.discriminator.width=8", "game.batch=8", "train.threads=1", "train.device=cpu"]
 
 
@@ -83,9 +83,9 @@ def test_a_negative_seed_is_refused(sampler):
         sampler.draw(1, seed=-1)
 
 
-@pytest.mark.parametrize("form", [POINTS, IMAGES, Form("points", (1,), (0.0,), (1.0,), ("a", "b"))])
+@pytest.mark.parametrize("form", [POINTS, IMAGES, SampleSpec("points", (1,), (0.0,), (1.0,), ("a", "b"))])
 def test_a_form_survives_the_way_through_json(form):
-    assert form_from(json.loads(json.dumps(form_to(form)))) == form
+    assert spec_from_json(json.loads(json.dumps(spec_to_json(form)))) == form
 
 
 @pytest.mark.parametrize("samples", [images(), images(channels=1), images(1), points(), points(d=1), points(d=3)])
@@ -223,9 +223,9 @@ ODD_FORMS = [
 @pytest.mark.parametrize("odd", ODD_FORMS, ids=map(str, ODD_FORMS))
 def test_a_form_that_describes_no_sample_is_refused(odd):
     facts = {"kind": "images", "shape": [1, 8, 8], "shift": [127.5], "scale": [127.5], "classes": None}
-    assert form_from(facts).shape == (1, 8, 8)
+    assert spec_from_json(facts).shape == (1, 8, 8)
     with pytest.raises(CheckpointError, match=r"in state\.json is not what a data set looks like"):
-        form_from(facts | odd if odd else {})
+        spec_from_json(facts | odd if odd else {})
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -233,7 +233,7 @@ def test_a_form_that_describes_no_sample_is_refused(odd):
 def test_what_a_generator_is_like_is_told_without_its_memory(name, conditions):
     settings = config.load("digits", [f'nets={{name="{name}", conditions="{conditions}"}}', "train.precision=float64"])
     shape = (1, 28, 28)
-    form = Form("images", shape, (0.0,), (1.0,), tuple("0123456789"))
-    told = average_of(settings, {"data": form_to(form), "step": 1})["average"]
+    form = SampleSpec("images", shape, (0.0,), (1.0,), tuple("0123456789"))
+    told = average_of(settings, {"data": spec_to_json(form), "step": 1})["average"]
     net = build.new_generator(settings, form).double()
     assert told == checkpoint.likeness(net)

@@ -33,7 +33,7 @@ if without == "one pass of D":
     game = replace(game, one_pass=False)
 if without == "fused Adam":
     for player, net in (("generator", state.generator), ("discriminator", state.discriminator)):
-        state.optimisers[player] = torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999))
+        state.optimizers[player] = torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999))
 gate = Gate([sum(p.numel() for p in net.parameters()) for net in (state.generator, state.discriminator)])
 while True:
     gate.begin()

@@ -23,17 +23,17 @@ from zerosum.config.recipes import code_names, is_code, is_file, is_path, with_t
 from zerosum.config.registry import expect, keywords, lookup, options
 from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, PenaltyChoice, Tree
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
-from zerosum.data.dataset import Form
-from zerosum.data.loader import feed
-from zerosum.engine import ALONE, WHOLE, Gradients, Part, Team, masks_of, synchronised, with_shared_masks
-from zerosum.engine.precision import Rounded, dtype_of, is_fast
+from zerosum.data.dataset import SampleSpec
+from zerosum.data.loader import batch_loader
+from zerosum.engine import SINGLE, FULL_BATCH, Gradients, Shard, World, masks_of, synchronized, with_shared_masks
+from zerosum.engine.precision import ComputeCopy, dtype_of, is_fast
 from zerosum.errors import ConfigError, Untrusted, named
 from zerosum.game.game import visit
 from zerosum.game.losses import LOSSES, Loss
-from zerosum.game.optimizers import OPTIMISERS, factor
+from zerosum.game.optimizers import OPTIMIZERS, factor
 from zerosum.game.penalties import PENALTIES, asks
 from zerosum.game.state import Batches, Game, Player, State, Term
-from zerosum.nets import NETS, Judge, LabelledGenerator, LabelledJudge, Pair, judges_alone
+from zerosum.nets import NETS, Discriminator, ConditionalGenerator, ProjectionDiscriminator, Pair, is_per_sample
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -47,10 +47,10 @@ class Setup:
     state: State
     game: Game
     batches: Batches
-    team: Team = ALONE
+    world: World = SINGLE
 
 
-def assemble(config: Config, data: Data | None = None, team: Team = ALONE) -> Setup:
+def assemble(config: Config, data: Data | None = None, world: World = SINGLE) -> Setup:
     """Build players, rules and data from resolved settings.
 
     Args:
@@ -64,13 +64,13 @@ def assemble(config: Config, data: Data | None = None, team: Team = ALONE) -> Se
     """
     data = data or open_data(config)
     device, dtype = place(config)
-    if team.size > 1 and device.type == "cuda":
+    if world.size > 1 and device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
-    parts = team.parts(config.game.batch * config.game.accumulate, config.game.accumulate)
-    state = new_state(config, data, device, dtype, parts, team)
-    game = replace(rules(config), one_pass=judges_alone(state.discriminator), parts=parts)
-    batches = feed(data, game.batch, game.seed, device, dtype, labelled=game.conditional, mine=game.rows)
-    return Setup(config, data, state, game, batches, team)
+    parts = world.shards(config.game.batch * config.game.accumulate, config.game.accumulate)
+    state = new_state(config, data, device, dtype, parts, world)
+    game = replace(rules(config), one_pass=is_per_sample(state.discriminator), parts=parts)
+    batches = batch_loader(data, game.batch, game.seed, device, dtype, labelled=game.conditional, mine=game.rows)
+    return Setup(config, data, state, game, batches, world)
 
 
 def place(config: Config) -> tuple[torch.device, torch.dtype]:
@@ -110,10 +110,10 @@ def filled(config: Config, code: bool = True) -> Config:
         parts["loss"] = _filled_loss(config)
     moves: Tree = {}
     for player in PLAYERS:
-        choice, where = getattr(config.optimisers, player), f"optimisers.{player}"
+        choice, where = getattr(config.optimizers, player), f"optimisers.{player}"
         if where not in left:
-            moves[player] = _filled(choice, where, lookup(OPTIMISERS, choice.name, "optimiser"), takes=("parameters",))
-    parts["optimisers"] = config.optimisers.model_copy(update=moves)
+            moves[player] = _filled(choice, where, lookup(OPTIMIZERS, choice.name, "optimiser"), takes=("parameters",))
+    parts["optimisers"] = config.optimizers.model_copy(update=moves)
     for number, penalty in enumerate(config.penalties):
         if f"penalties.{number}" not in left:
             _term(penalty)
@@ -191,7 +191,7 @@ def suited(data: Data) -> tuple[str, list[str], str]:
     return "dcgan-mnist", changes, f"{size} have neighbourhoods, which convolutions use"
 
 
-def new_generator(config: Config, form: Form, data: Data | None = None) -> nn.Module:
+def new_generator(config: Config, form: SampleSpec, data: Data | None = None) -> nn.Module:
     """G as it is before the first round; without the data, what depends on its statistics starts at zero."""
     classes, size = class_count(config, form), config.latent.size
     make = _pair(config).generator
@@ -199,21 +199,21 @@ def new_generator(config: Config, form: Form, data: Data | None = None) -> nn.Mo
     with _seeded(config.train.seed, "generator"), _making("generator"):
         told = config.nets.label_size if classes else 0
         net = make(form.shape, size + told, **statistics, **config.nets.generator)
-        net = LabelledGenerator(net, classes, told) if classes else net
+        net = ConditionalGenerator(net, classes, told) if classes else net
     return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
-def new_discriminator(config: Config, form: Form) -> nn.Module:
+def new_discriminator(config: Config, form: SampleSpec) -> nn.Module:
     """D as it is before the first round."""
     classes = class_count(config, form)
     with _seeded(config.train.seed, "discriminator"), _making("discriminator"):
         net = _pair(config).discriminator(form.shape, **config.nets.discriminator)
         if classes:
-            net = LabelledJudge(expect(Judge, net, f"nets.name = {config.nets.name}, with conditions"), classes)
+            net = ProjectionDiscriminator(expect(Discriminator, net, f"nets.name = {config.nets.name}, with conditions"), classes)
     return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
-def class_count(config: Config, form: Form) -> int:
+def class_count(config: Config, form: SampleSpec) -> int:
     """How many classes the players are told of; 0 where there are no conditions.
 
     Raises:
@@ -231,23 +231,23 @@ def new_state(
     data: Data,
     device: torch.device,
     dtype: torch.dtype,
-    parts: tuple[Part, ...] = (WHOLE,),
-    team: Team = ALONE,
+    parts: tuple[Shard, ...] = (FULL_BATCH,),
+    world: World = SINGLE,
 ) -> State:
     """Both players and the average before the first round."""
     players = new_generator(config, data.form, data), new_discriminator(config, data.form)
-    _refuse_lone_rows(config, data.form, *players, team)
-    return state_of(config, *players, device, dtype, parts, team)
+    _refuse_lone_rows(config, data.form, *players, world)
+    return state_of(config, *players, device, dtype, parts, world)
 
 
-def _refuse_lone_rows(config: Config, form: Form, generator: nn.Module, discriminator: nn.Module, team: Team) -> None:
+def _refuse_lone_rows(config: Config, form: SampleSpec, generator: nn.Module, discriminator: nn.Module, world: World) -> None:
     """Make sure that players which are to see a single row at a time can: batch normalisation has no mean of one.
 
     Raises:
         ConfigError: One of them cannot.
     """
-    together = team.size > 1 and config.train.statistics == "all"
-    if config.game.batch // team.size > 1 or together:
+    together = world.size > 1 and config.train.statistics == "all"
+    if config.game.batch // world.size > 1 or together:
         return
     c = torch.zeros(1, dtype=torch.long) if class_count(config, form) else None
     z, x = latent(config.latent)(1, 0).float(), torch.zeros(1, *form.shape)
@@ -268,34 +268,34 @@ def state_of(
     discriminator: nn.Module,
     device: torch.device,
     dtype: torch.dtype,
-    parts: tuple[Part, ...] = (WHOLE,),
-    team: Team = ALONE,
+    parts: tuple[Shard, ...] = (FULL_BATCH,),
+    world: World = SINGLE,
 ) -> State:
     """A state around two networks."""
-    nets = (divided(net, config, parts, team) for net in (generator, discriminator))
+    nets = (divided(net, config, parts, world) for net in (generator, discriminator))
     generator, discriminator = (laid_out(net.to(device, dtype)) for net in nets)
     moves: dict[Player, torch.optim.Optimizer] = {}
     for player, net in (("generator", generator), ("discriminator", discriminator)):
-        choice: Choice = getattr(config.optimisers, player)
-        where, move = f"optimisers.{player}", lookup(OPTIMISERS, choice.name, "optimiser")
+        choice: Choice = getattr(config.optimizers, player)
+        where, move = f"optimisers.{player}", lookup(OPTIMIZERS, choice.name, "optimiser")
         made = move(net.parameters(), **options(choice.options, where, move))
         moves[player] = expect(torch.optim.Optimizer, made, f"{where} = {choice.name}")  # type: ignore[index]
     state = State(generator, discriminator, copy_of(generator), moves)
     if config.train.precision == "bfloat16":
-        state.rounded = {"generator": Rounded(generator), "discriminator": Rounded(discriminator)}
-    if parts != (WHOLE,):
+        state.rounded = {"generator": ComputeCopy(generator), "discriminator": ComputeCopy(discriminator)}
+    if parts != (FULL_BATCH,):
         for player, net in (("generator", generator), ("discriminator", discriminator)):
-            state.gradients[player] = Gradients(net, state.rounded.get(player), parts, team)  # type: ignore[index, call-overload]
+            state.gradients[player] = Gradients(net, state.rounded.get(player), parts, world)  # type: ignore[index, call-overload]
         state.masks = masks_of([generator, discriminator, *state.rounded.values()])
     return state
 
 
-def divided(net: nn.Module, config: Config, parts: tuple[Part, ...], team: Team) -> nn.Module:
+def divided(net: nn.Module, config: Config, parts: tuple[Shard, ...], world: World) -> nn.Module:
     """The same network, ready to see a part of each batch: what has to look at the whole batch still does."""
-    if parts == (WHOLE,):
+    if parts == (FULL_BATCH,):
         return net
     net = with_shared_masks(net, config.game.batch * config.game.accumulate)
-    return synchronised(net, team) if team.size > 1 and config.train.statistics == "all" else net
+    return synchronized(net, world) if world.size > 1 and config.train.statistics == "all" else net
 
 
 def laid_out(net: nn.Module) -> nn.Module:

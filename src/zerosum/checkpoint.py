@@ -33,7 +33,7 @@ from torch.optim import Optimizer
 
 from zerosum import files
 from zerosum.config.settings import LONG
-from zerosum.engine import Team
+from zerosum.engine import World
 from zerosum.errors import CheckpointError, DataError, Diverged, named
 from zerosum.files import GIB, KIB, MIB
 from zerosum.game.state import Player, State
@@ -261,8 +261,8 @@ def layout_of(state: State) -> Layout:
     Each optimiser makes one step without a gradient, to show what it remembers: whoever asks must `restore` afterwards.
     """
     players = {f"{player}.{name}": one for player in PLAYERS for name, one in likeness(getattr(state, player)).items()}
-    for optimiser in state.optimisers.values():
-        _move_nowhere(optimiser)
+    for optimizer in state.optimizers.values():
+        _move_nowhere(optimizer)
     return {"players": players, "average": likeness(state.average), "optimizers": Likeness.of(_memories(state))}
 
 
@@ -271,12 +271,12 @@ def likeness(net: nn.Module) -> dict[str, Likeness]:
     return Likeness.of(net.state_dict())
 
 
-def _move_nowhere(optimiser: Optimizer) -> None:
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+def _move_nowhere(optimizer: Optimizer) -> None:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     before = [weight.grad for weight in weights]
     for weight in weights:
         weight.grad = torch.zeros_like(weight)
-    optimiser.step()
+    optimizer.step()
     for weight, gradient in zip(weights, before, strict=True):
         weight.grad = gradient
 
@@ -291,22 +291,22 @@ def restore(checkpoint: Checkpoint, state: State) -> None:
     _fill(state.generator, players, "generator.", checkpoint.path)
     _fill(state.discriminator, players, "discriminator.", checkpoint.path)
     _fill(state.average, averages, "", checkpoint.path)
-    for player, optimiser in state.optimisers.items():
-        _remember(optimiser, checkpoint.tensors["optimizers"], f"{player}.")
+    for player, optimizer in state.optimizers.items():
+        _remember(optimizer, checkpoint.tensors["optimizers"], f"{player}.")
     for copy in state.rounded.values():
         copy.follow()
     state.step = checkpoint.step
     state.extra = dict(checkpoint.state["extra"])
 
 
-def spread(state: State, team: Team) -> None:
+def spread(state: State, world: World) -> None:
     """Let every process have the leader's state."""
-    if team.alone:
+    if world.is_single:
         return
-    contents = _contents(state, {}) if team.leads else {}
-    names = json.loads(team.from_leader(json.dumps(list(contents)).encode()))
-    received = {name: team.from_leader(contents.get(name, b"")) for name in names}
-    if not team.leads:
+    contents = _contents(state, {}) if world.is_main else {}
+    names = json.loads(world.broadcast(json.dumps(list(contents)).encode()))
+    received = {name: world.broadcast(contents.get(name, b"")) for name in names}
+    if not world.is_main:
         path = Path("the state of process 0")
         tensors = {name.removesuffix(".safetensors"): _parsed(path, name, received[name]) for name in TENSORS}
         told = json.loads(received[STATE])
@@ -380,21 +380,21 @@ def _memories(state: State) -> dict[str, Tensor]:
     """What the optimisers remember, as "generator.0.exp_avg" -> tensor; their settings come from the recipe."""
     return {
         f"{player}.{index}.{key}": value.detach().cpu().contiguous()
-        for player, optimiser in state.optimisers.items()
-        for index, memory in optimiser.state_dict()["state"].items()
+        for player, optimizer in state.optimizers.items()
+        for index, memory in optimizer.state_dict()["state"].items()
         for key, value in memory.items()
         if isinstance(value, Tensor)
     }
 
 
-def _remember(optimiser: Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
+def _remember(optimizer: Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
     memory: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split(".", 1)
             memory.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": memory, "param_groups": optimiser.state_dict()["param_groups"]})
-    for parameter, kept in optimiser.state.items():  # fused steps walk through memory: both must lie there alike
+    optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, kept in optimizer.state.items():  # fused steps walk through memory: both must lie there alike
         for key, value in kept.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 kept[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -80,7 +80,7 @@ class Diverged(ZerosumError):
         self.step, self.player, self.term, self.value = step, player, term, value
 
 
-class Lost(ZerosumError):
+class WorkerLost(ZerosumError):
     """One of several processes died, hangs, or holds other numbers than the rest."""
 
     exit_code = 5

@@ -30,8 +30,8 @@ from zerosum.config.registry import lookup
 from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
 from zerosum.data.dataset import FEWEST as LEAST
-from zerosum.data.dataset import Form
-from zerosum.engine import ALONE, Team
+from zerosum.data.dataset import SampleSpec
+from zerosum.engine import SINGLE, World
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics import METRICS, Better, Metric
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
@@ -57,7 +57,7 @@ NO_CELL = f"not known: no part of the space holds {OF_EACH} samples and as many 
 MOST_OF_FLOAT32 = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
 """What points are stored in."""
 
-SINGLE = (1e-15, 1e15)
+FLOAT32_SQUARES = (1e-15, 1e15)
 """Between these, squares and sums of 10,000 of them stay within float32."""
 
 STRETCH = 1_000
@@ -114,7 +114,7 @@ class Sides:
         rng = np.random.default_rng(0)
         if self.data.kind == "images":
             return rng.integers(0, 256, (self.n, *self.real.shape[1:]), dtype=np.uint8)
-        low, high = SINGLE
+        low, high = FLOAT32_SQUARES
         within = low < np.abs(self.reference).max() < high
         rows = self.reference if within else self.reference.astype(np.float64)
         noise = rows.mean(0) + rows.std(0) * rng.standard_normal((self.n, *self.real.shape[1:]))
@@ -131,7 +131,7 @@ def evaluate(
     features: str | None = None,
     seed: int = 0,
     cache: Path | None = None,
-    team: Team = ALONE,
+    world: World = SINGLE,
     trusted: bool = False,
     data: str | Path | None = None,
     say: Say = silent,
@@ -163,13 +163,13 @@ def evaluate(
         saved = newest(folder, config, say)
         sampler = Sampler.of(config, saved)
         refuse_other_size(config, sampler.form)
-        with team.in_turn():
+        with world.local_main_first():
             opened = build.open_data(config) if data is None else named_data(config, data)
     checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
-    return saved.step, measure(sampler, opened, n, features, seed, cache, team=team)
+    return saved.step, measure(sampler, opened, n, features, seed, cache, world=world)
 
 
-def refuse_other_size(config: Config, form: Form) -> None:
+def refuse_other_size(config: Config, form: SampleSpec) -> None:
     """Stop where pictures would be read in another size than that of the samples: before they fill the memory.
 
     Raises:
@@ -199,7 +199,7 @@ def measure(
     seed: int = 0,
     cache: Path | None = None,
     rows: int = MOST,
-    team: Team = ALONE,
+    world: World = SINGLE,
 ) -> list[Row]:
     """The same, of a generator that is loaded and the data that it was trained on.
 
@@ -221,34 +221,34 @@ def measure(
     n = min(MOST, len(data.test)) if n is None else n
     if n < FEWEST:
         raise UsageError(f"n = {n}: at least {FEWEST} samples are needed for a number")
-    samples = sampler.draw(n, seed, team=team)
+    samples = sampler.draw(n, seed, world=world)
     sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels, rows)
     refuse(sides.fake, sides.reference)
-    with team.in_turn():  # the first of each machine may have to teach a classifier
+    with world.local_main_first():  # the first of each machine may have to teach a classifier
         look = extractor(features, data, cache)
-    look = having_looked(look, sides, team)
+    look = having_looked(look, sides, world)
     others = (partial(of_classes, sides, look), partial(of_mixture, sides), partial(of_density, sides))
-    return measured([*comparisons(sides, look), *others], team)
+    return measured([*comparisons(sides, look), *others], world)
 
 
 Measurement = Callable[[], Iterable[Row]]
 
 
-def measured(tasks: Sequence[Measurement], team: Team) -> list[Row]:
+def measured(tasks: Sequence[Measurement], world: World) -> list[Row]:
     """The rows of every measurement; dealt out, where several processes are there to make them."""
-    found = team.dealt(len(tasks), lambda number: json.dumps([*tasks[number]()]).encode())
+    found = world.map_ranks(len(tasks), lambda number: json.dumps([*tasks[number]()]).encode())
     return [Row(*row) for rows in found for row in json.loads(rows)]
 
 
-def having_looked(look: Extractor, sides: Sides, team: Team) -> Extractor:
+def having_looked(look: Extractor, sides: Sides, world: World) -> Extractor:
     """The same extractor, which has seen every side already: each process looked at a part of the rows."""
 
     def through(function: Callable[[Array], Tensor], rows: Array) -> Tensor:
-        if team.alone or not look.by_row:
+        if world.is_single or not look.by_row:
             return function(rows)
         stretches = range(0, len(rows), STRETCH)
         part = lambda number: function(rows[stretches[number] : stretches[number] + STRETCH]).numpy()  # noqa: E731
-        return torch.from_numpy(team.dealt_rows(len(stretches), part))
+        return torch.from_numpy(world.map_rows(len(stretches), part))
 
     views, see = (sides.reference, *sides.candidates()), look.probabilities
     features = {id(view): through(look.features, view) for view in views}

@@ -15,14 +15,14 @@ from torch import nn
 from zerosum import build, config, permission
 from zerosum.config.registry import lookup
 from zerosum.data import Data, checked, from_array
-from zerosum.data.loader import feed
-from zerosum.engine import ALONE
+from zerosum.data.loader import batch_loader
+from zerosum.engine import SINGLE
 from zerosum.errors import UsageError
 from zerosum.game.game import ask
 from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.penalties import PENALTIES, Penalty, asks
 from zerosum.game.state import Term
-from zerosum.nets import judges_alone
+from zerosum.nets import is_per_sample
 from zerosum.sampling import Sampler, Samples
 from zerosum.training import loop
 
@@ -63,11 +63,11 @@ class GAN:
             rules, rows = build.rules(self.config), self.config.game
             self.game = replace(
                 rules,
-                parts=ALONE.parts(rules.batch, rows.accumulate),
+                parts=SINGLE.shards(rules.batch, rows.accumulate),
                 loss=rules.loss if isinstance(loss, str) else loss,
                 value=rules.value if isinstance(loss, str) else loss.discriminator,
                 penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
-                one_pass=judges_alone(discriminator),  # else your D may look at a batch as a whole
+                one_pass=is_per_sample(discriminator),  # else your D may look at a batch as a whole
             )
             self.state = build.state_of(
                 self.config, generator, discriminator, *build.place(self.config), self.game.parts
@@ -83,7 +83,7 @@ class GAN:
         *,
         steps: int = 2000,
         range: tuple[float, float] | None = None,
-        standardise: bool = True,
+        standardize: bool = True,
     ) -> "GAN":
         """Play `steps` rounds; a second call plays on.
 
@@ -102,12 +102,12 @@ class GAN:
             UsageError: The networks do not fit the data or each other.
             Diverged: A cost or gradient is not finite.
         """
-        data = checked(from_array(x, labels, range=range, held_out=0.0, standardise=standardise))
+        data = checked(from_array(x, labels, range=range, held_out=0.0, standardize=standardize))
         self._data = data
         like = next(self.state.generator.parameters())
-        batches = feed(data, self.game.batch, self.game.seed, like.device, like.dtype)
+        batches = batch_loader(data, self.game.batch, self.game.seed, like.device, like.dtype)
         self._try_on(batches(0)[0])
-        watch, log_every = loop.Watch(), self.config.train.log_every
+        watch, log_every = loop.FiniteCheck(), self.config.train.log_every
         last = self.state.step + steps
         for moment in loop.rounds(self.state, self.game, batches, last):
             watch.note(moment)

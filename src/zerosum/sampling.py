@@ -26,13 +26,13 @@ from zerosum.checkpoint import Checkpoint, Layout
 from zerosum.config.recipes import is_code
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Config
-from zerosum.data.dataset import Form
-from zerosum.engine import ALONE, Team
+from zerosum.data.dataset import SampleSpec
+from zerosum.engine import SINGLE, World
 from zerosum.engine.precision import dtype_of
 from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, unknown
 from zerosum.files import write
 from zerosum.game.game import ask
-from zerosum.nets import NETS, LabelledGenerator
+from zerosum.nets import NETS, ConditionalGenerator
 from zerosum.run import RunFolder, owned, trust
 from zerosum.run.folder import SHEET, Say, refuse_name, silent
 
@@ -172,7 +172,7 @@ class Sampler:
     def __init__(
         self,
         generator: nn.Module,
-        form: Form,
+        form: SampleSpec,
         latent: Callable[..., Tensor],
         round: bool = True,
         step: int | None = None,
@@ -202,14 +202,14 @@ class Sampler:
     @classmethod
     def of(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
         """The averaged generator in a checkpoint that is read already."""
-        form = form_from(saved.state["data"])
+        form = spec_from_json(saved.state["data"])
         dtype = dtype_of(config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
         checkpoint.restore_average(saved, generator)
         return cls(generator, form, build.latent(config.latent), config.latent.law == "normal", saved.step)
 
     @torch.no_grad()
-    def draw(self, n: int, seed: int = 0, label: str | None = None, team: Team = ALONE) -> Samples:
+    def draw(self, n: int, seed: int = 0, label: str | None = None, world: World = SINGLE) -> Samples:
         """Make samples.
 
         Args:
@@ -228,7 +228,7 @@ class Sampler:
         self._refuse_more_than_memory(n)
         asked = self._class_of(label)
         count = -(-n // BLOCK)
-        samples = team.dealt_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
+        samples = world.map_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
         told = [c.cpu().numpy() for block in range(count) if (c := self._labels(block, asked)) is not None]
         return Samples(samples, np.concatenate(told)[:n] if told else None, self.step)
 
@@ -276,7 +276,7 @@ class Sampler:
     @property
     def conditional(self) -> bool:
         """Whether the generator is told classes."""
-        return isinstance(self.generator, LabelledGenerator)
+        return isinstance(self.generator, ConditionalGenerator)
 
     def _refuse_more_than_memory(self, n: int) -> None:
         """Refuse what would fill the memory before the first sample is made: blocks, and the whole made of them."""
@@ -345,7 +345,7 @@ def average_of(config: Config, state: dict[str, Any]) -> Layout:
             if not own_code:
                 thrifty.enter_context(torch.device("meta"))
                 thrifty.enter_context(_Undrawn())
-            net = build.new_generator(config, form_from(state["data"])).to(dtype_of(config.train.precision))
+            net = build.new_generator(config, spec_from_json(state["data"])).to(dtype_of(config.train.precision))
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {state['step']:06d} does not fit the run's settings: {error}") from None
     average, there = checkpoint.likeness(net), memory.total()
@@ -382,7 +382,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 
-def form_to(form: Form) -> dict[str, Any]:
+def spec_to_json(form: SampleSpec) -> dict[str, Any]:
     """What a sample looks like, as JSON can hold it."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(form).items()}
 
@@ -408,14 +408,14 @@ class _Form(BaseModel):
         return self
 
 
-def form_from(facts: dict[str, Any]) -> Form:
+def spec_from_json(facts: dict[str, Any]) -> SampleSpec:
     """The same, read back.
 
     Raises:
         CheckpointError: It is not what a data set looks like.
     """
     try:
-        return Form(**dict(_Form.model_validate(facts)))
+        return SampleSpec(**dict(_Form.model_validate(facts)))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise CheckpointError(f"{where or 'data'} in state.json is not what a data set looks like") from None

@@ -21,7 +21,7 @@ import torch
 from zerosum import build, config, engine, evaluation, files, health, memory, permission, run
 from zerosum.config.settings import Config
 from zerosum.data import DATASETS, Data
-from zerosum.engine import Team
+from zerosum.engine import World
 from zerosum.errors import SystemFault, UsageError, ZerosumError, named, printable
 from zerosum.evaluation import Row
 from zerosum.health import Verdict
@@ -96,8 +96,8 @@ class Run:
             seed: Of the latents.
             label: The class to ask for, of a generator that is told classes.
         """
-        with engine.joined(WAIT, "cpu") as team:
-            return self.sampler().draw(n, seed, label, team)
+        with engine.join_world(WAIT, "cpu") as world:
+            return self.sampler().draw(n, seed, label, world)
 
     def walk(self, stations: int, seed: int = 0, label: str | None = None) -> Samples:
         """Samples on a closed walk through that many random latents."""
@@ -117,11 +117,11 @@ class Run:
             data: Where the data lies, if not where the settings say; it must be the same data.
         """
         data = None if data is None else run.folder.refuse_name(data, "data")
-        with engine.joined(WAIT, "cpu") as team:
+        with engine.join_world(WAIT, "cpu") as world:
             step, rows = evaluation.evaluate(
-                self.folder, n, features, seed, team=team, trusted=self.trusted, data=data, say=self.say
+                self.folder, n, features, seed, world=world, trusted=self.trusted, data=data, say=self.say
             )
-        if team.leads:
+        if world.is_main:
             try:
                 evaluation.record(self.folder, rows, step)
             except SystemFault as error:
@@ -331,15 +331,15 @@ def train(
     if settings.train.processes > 1 and not engine.under_torchrun():
         flags = [*["--fresh"] * fresh, *["--force"] * force, *(["--until", until] if until else [])]
         return _launched(settings, run.choose_folder(settings, out), flags, say)
-    with engine.joined(settings.train.timeout, settings.train.device) as team:
-        folder = folder_of(settings, out, team)
-        say = say if team.leads else silent
+    with engine.join_world(settings.train.timeout, settings.train.device) as world:
+        folder = folder_of(settings, out, world)
+        say = say if world.is_main else silent
         moments = loop.fit(
-            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, team=team
+            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, world=world
         )
         deque(moments, maxlen=0)
     run_ = Run(folder, trusted=True)
-    if report and team.leads:
+    if report and world.is_main:
         run_.conclude(say)
     return run_
 
@@ -360,10 +360,10 @@ def _launched(settings: Config, folder: RunFolder, flags: Sequence[str], say: Sa
     return Run(folder, trusted=True)
 
 
-def folder_of(settings: Config, out: str | Path | None, team: Team) -> RunFolder:
+def folder_of(settings: Config, out: str | Path | None, world: World) -> RunFolder:
     """The folder in which these settings are to be played; the leader chooses."""
-    path = run.choose_folder(config.with_train(settings, processes=team.size), out).path if team.leads else Path()
-    return RunFolder(Path(team.from_leader(str(path).encode()).decode()))
+    path = run.choose_folder(config.with_train(settings, processes=world.size), out).path if world.is_main else Path()
+    return RunFolder(Path(world.broadcast(str(path).encode()).decode()))
 
 
 def asks_until_finished(until: str | None) -> bool:

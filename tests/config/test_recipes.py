@@ -187,7 +187,7 @@ def test_a_recipe_under_another_name_is_the_same_recipe(name):
 
 def test_options_without_a_name_belong_to_the_default_row():
     assert check(tree_of("loss.smoothing=0.1")).loss == settings.Choice(name="non-saturating", smoothing=0.1)
-    assert check(tree_of("optimisers.generator.rate=0.1")).optimisers.generator.name == "adam"
+    assert check(tree_of("optimisers.generator.rate=0.1")).optimizers.generator.name == "adam"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_every_other_setting_that_differs_is_named_with_both_values():
 
 
 def test_a_list_from_a_file_does_not_differ_from_the_same_tuple():
-    old = Config(optimisers=settings.Optimisers(generator=settings.Choice(name="adam", betas=(0.0, 0.9))))
+    old = Config(optimizers=settings.Optimizers(generator=settings.Choice(name="adam", betas=(0.0, 0.9))))
     assert differences(check(parse(config.dumps(old))), old) == []
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from zerosum.errors import ConfigError
-from zerosum.nets import NETS, LabelledGenerator, LabelledJudge, judges_alone
+from zerosum.nets import NETS, ConditionalGenerator, ProjectionDiscriminator, is_per_sample
 
 IMAGES = [(c, h, w) for c in (1, 3, 4) for h, w in ((8, 8), (28, 28), (32, 48), (64, 64))]
 POINTS = [(1,), (2,), (7,)]
@@ -65,7 +65,7 @@ def test_in_evaluation_each_sample_stands_for_itself(pair, shape):
 def test_a_discriminator_that_says_so_judges_each_sample_by_itself_in_training_too(name):
     D = NETS[name].discriminator((1, 16, 16)).train()
     x = torch.randn(6, 1, 16, 16)
-    alone = judges_alone(D)
+    alone = is_per_sample(D)
     if any(isinstance(layer, nn.Dropout) for layer in D.modules()):
         return  # its masks differ from pass to pass
     assert torch.allclose(D(x)[:2], D(x[:2]), atol=1e-5) == alone
@@ -82,8 +82,8 @@ def test_convolutions_refuse_points_and_strips(name, shape):
 @pytest.mark.parametrize("name", NETS)
 def test_every_pair_can_be_told_classes_and_unlabelled_rows_say_nothing(name):
     shape = (1, 16, 16)
-    G = LabelledGenerator(NETS[name].generator(shape, LATENT + 2), CLASSES, 2).eval()
-    D = LabelledJudge(NETS[name].discriminator(shape), CLASSES).eval()
+    G = ConditionalGenerator(NETS[name].generator(shape, LATENT + 2), CLASSES, 2).eval()
+    D = ProjectionDiscriminator(NETS[name].discriminator(shape), CLASSES).eval()
     with torch.no_grad():
         D.labels.weight[1:].normal_()
     z, c, unknown = torch.randn(4, LATENT), torch.tensor([0, 1, 2, -1]), torch.full((4,), -1)

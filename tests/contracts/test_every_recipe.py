@@ -7,7 +7,7 @@ from zerosum import build, checkpoint, config
 from zerosum.config.settings import Config
 from zerosum.data.mnist import data_root
 from zerosum.game.game import play
-from zerosum.sampling import Sampler, form_to
+from zerosum.sampling import Sampler, spec_to_json
 
 
 def setup_of(name):
@@ -41,7 +41,7 @@ def test_a_recipe_is_played_saved_and_resumed(name, tmp_path):
         for _ in range(rounds):
             play(setup.state, setup.game, setup.batches)
     checkpoint.save(
-        tmp_path, first.state, {"data": form_to(first.data.form), "run": "0" * 32, "fingerprint": "x"}, keep=1
+        tmp_path, first.state, {"data": spec_to_json(first.data.form), "run": "0" * 32, "fingerprint": "x"}, keep=1
     )
     checkpoint.restore(checkpoint.load(tmp_path), second.state)
     play(second.state, second.game, second.batches)

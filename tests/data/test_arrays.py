@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from zerosum.data import binary, checked, from_array, from_file
-from zerosum.data.loader import feed
+from zerosum.data.loader import batch_loader
 from zerosum.errors import DataError
 
 N = 40
@@ -196,7 +196,7 @@ def test_a_tensor_that_is_being_learned_is_points_too():
 def test_numbers_that_torch_does_not_know_are_played_with(dtype):
     given = (np.arange(N * 2).reshape(N, 2) % 7 * 1.0).astype(dtype)
     data = checked(from_array(given, held_out=0.0))
-    batches = feed(data, 8, 0, torch.device("cpu"), torch.float32)
+    batches = batch_loader(data, 8, 0, torch.device("cpu"), torch.float32)
     first, _ = batches(0)
     rows = {tuple(row) for row in data.form.decode(first).round().tolist()}
     assert rows <= {tuple(row) for row in given.astype(float).tolist()}
@@ -292,7 +292,7 @@ def test_labels_stay_with_their_rows():
 
 def test_points_are_standardised_unless_that_is_refused():
     given = POINTS * [5.0, 0.1] + [100.0, -3.0]
-    data, raw = from_array(given, held_out=0.0), from_array(given, held_out=0.0, standardise=False)
+    data, raw = from_array(given, held_out=0.0), from_array(given, held_out=0.0, standardize=False)
     encoded = data.form.encode(torch.from_numpy(everything(data)))
     np.testing.assert_allclose(encoded.mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(encoded.std(0, correction=0), 1, atol=1e-12)

@@ -85,7 +85,7 @@ def test_variation_beside_a_large_offset_is_refused_where_float32_loses_it(offse
 
 
 def test_offsets_are_looked_at_where_nothing_is_standardised_too():
-    assert "column 0" in refusal(from_array(POINTS + 1e12, standardise=False))
+    assert "column 0" in refusal(from_array(POINTS + 1e12, standardize=False))
 
 
 def test_what_is_float32_already_loses_nothing():

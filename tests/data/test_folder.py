@@ -19,20 +19,20 @@ from zerosum.errors import DataError, SystemFault, printable
 RNG = np.random.default_rng(0)
 
 
-def picture(path, size=(20, 30), mode="RGB", colour=None):
+def picture(path, size=(20, 30), mode="RGB", color=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = len(Image.new(mode, (1, 1)).getbands())
     pixels = (
         RNG.integers(0, 256, (*size, channels), np.uint8)
-        if colour is None
-        else np.full((*size, channels), colour, np.uint8)
+        if color is None
+        else np.full((*size, channels), color, np.uint8)
     )
     Image.fromarray(pixels.squeeze(), mode=None if mode != "L" else "L").convert(mode).save(path)
     return path
 
 
-def pixels(file, size, colour="rgb"):
-    return read(file, size, colour)[0]
+def pixels(file, size, color="rgb"):
+    return read(file, size, color)[0]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_pictures_of_any_size_are_cut_to_one(folder, size, shape):
 
 
 def test_grey_is_one_channel(folder):
-    assert from_folder(folder, colour="grey").shape == (1, 32, 32)
+    assert from_folder(folder, color="grey").shape == (1, 32, 32)
 
 
 def test_subfolders_are_classes_and_pictures_beside_them_have_none(folder):

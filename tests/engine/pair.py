@@ -10,11 +10,11 @@ from itertools import product
 import torch
 
 from zerosum import build, config
-from zerosum.engine import ALONE, joined
+from zerosum.engine import SINGLE, join_world
 from zerosum.game.game import play
 from zerosum.game.losses import LOSSES
 from zerosum.game.penalties import PENALTIES
-from zerosum.training.loop import Moment, describe
+from zerosum.training.loop import RoundRecord, describe
 
 ROUNDS = 50
 OPEN = {}
@@ -27,7 +27,7 @@ SMALL = [  # Adam would blow up the rounding of a gradient that is zero by 1 / e
 ]  # fmt: skip
 
 
-def setup_of(team, recipe, overrides, batch=12, accumulate=1):
+def setup_of(world, recipe, overrides, batch=12, accumulate=1):
     asked = [
         *overrides,
         "train.threads=1",
@@ -38,7 +38,7 @@ def setup_of(team, recipe, overrides, batch=12, accumulate=1):
     settings = build.resolve(config.load(recipe, asked))
     if settings.data.name not in OPEN:
         OPEN[settings.data.name] = build.open_data(settings)
-    return build.assemble(settings, OPEN[settings.data.name], team)
+    return build.assemble(settings, OPEN[settings.data.name], world)
 
 
 def penalty(name, every):
@@ -94,19 +94,19 @@ def every_case(thorough):
         yield f"dropout, {order}", "goodfellow2014-mnist", [*dropout, f"game.order={order}"], 2
 
 
-def equal(team, thorough):
+def equal(world, thorough):
     """After 50 rounds, how far the weights of two processes are from those of one."""
     found = {}
     for number, (name, recipe, overrides, accumulate) in enumerate(every_case(thorough)):
-        team.one_machine = number % 2 == 0  # through shared memory and through connections, in turn
+        world.one_machine = number % 2 == 0  # through shared memory and through connections, in turn
         rows = 7 if "different" in name else 6
         exact = [*overrides, "train.precision=float64"]
-        two = setup_of(team, recipe, exact, rows, accumulate)
-        one = setup_of(ALONE, recipe, exact, rows * accumulate)
+        two = setup_of(world, recipe, exact, rows, accumulate)
+        one = setup_of(SINGLE, recipe, exact, rows * accumulate)
         told, alone = played(two), played(one)
         found[name] = apart(two.state, one.state)
-        mine = describe(Moment(ROUNDS, told, two.state, 0.0), two.game, team)
-        theirs = describe(Moment(ROUNDS, alone, one.state, 0.0), one.game)
+        mine = describe(RoundRecord(ROUNDS, told, two.state, 0.0), two.game, world)
+        theirs = describe(RoundRecord(ROUNDS, alone, one.state, 0.0), one.game)
         assert mine.keys() == theirs.keys()
         for key, value in theirs.items():
             if isinstance(value, float):
@@ -122,7 +122,7 @@ def gradient_of(setup):
     ]
 
 
-def gradients(team, _):
+def gradients(world, _):
     """From the same weights, in float32 and in bfloat16: the difference of the gradients over the gradient."""
     still = [f"optimisers.{player}.rate=1e-30" for player in ("generator", "discriminator")]
     pairs = {
@@ -136,33 +136,33 @@ def gradients(team, _):
     for (name, (recipe, rules)), precision in product(pairs.items(), ("float32", "bfloat16")):
         asked = [*rules, *still, f"train.precision={precision}"]
         ours, whole = (
-            gradient_of(setup_of(*given)) for given in ((team, recipe, asked, 16, 2), (ALONE, recipe, asked, 32))
+            gradient_of(setup_of(*given)) for given in ((world, recipe, asked, 16, 2), (SINGLE, recipe, asked, 32))
         )
         for player, mine, other in zip(("discriminator", "generator"), ours, whole, strict=True):
             found[f"{name}, {precision}, {player}"] = ((mine - other).norm() / other.norm()).item()
     return found
 
 
-def statistics(team, _):
+def statistics(world, _):
     """Batch statistics over all rows: how far the weights are, penalties included; and how far with each one's own."""
     found = {}
     small = ['data="digits"', "nets.generator.width=4", "nets.discriminator.width=4", "latent.size=4"]
     games = {"plain": [], "wgan-gp": ['loss="wasserstein"', *penalty("wgan-gp", 1)], "r1+r2": penalty("r1+r2", 2)}
     for (name, rules), shared in product(games.items(), ("all", "process")):
         asked = [*small, *rules, "train.precision=float64", f"train.statistics={shared}"]
-        two, one = setup_of(team, "dcgan-mnist", asked, 7), setup_of(ALONE, "dcgan-mnist", asked, 7)
+        two, one = setup_of(world, "dcgan-mnist", asked, 7), setup_of(SINGLE, "dcgan-mnist", asked, 7)
         played(two, 8), played(one, 8)
-        team.refuse_differences(two.state.generator.state_dict() | two.state.discriminator.state_dict())
+        world.refuse_differences(two.state.generator.state_dict() | two.state.discriminator.state_dict())
         found[f"{name}, {shared}"] = apart(two.state, one.state)
     return found
 
 
 def main():
     torch.set_num_threads(1)
-    with joined(60, DEVICE) as team:
+    with join_world(60, DEVICE) as world:
         proofs = [globals()[name] for name in sys.argv[1:] if not name.startswith("-")]
-        found = {proof.__name__: proof(team, "--every" in sys.argv) for proof in proofs}
-        if team.leads:
+        found = {proof.__name__: proof(world, "--every" in sys.argv) for proof in proofs}
+        if world.is_main:
             sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import zerosum as zs
 from zerosum import build, checkpoint, config
-from zerosum.engine import Team
+from zerosum.engine import World
 from zerosum.errors import ZerosumError
 from zerosum.sampling import Sampler
 from zerosum.training import recorder
@@ -151,7 +151,7 @@ def test_whose_rows_a_batch_is_normalised_over_is_said(kind, said):
     asked = ['data="digits"', "train.threads=1", "train.device=cpu", f"train.statistics={kind}"]
     setup = build.assemble(build.resolve(config.load("dcgan-mnist", asked)))
     assert list(recorder.company(setup)) == []
-    together = replace(setup, team=Team(0, 2), game=replace(setup.game, parts=Team(0, 2).parts(64, 1)))
+    together = replace(setup, world=World(0, 2), game=replace(setup.game, parts=World(0, 2).shards(64, 1)))
     assert list(recorder.company(together)) == [
         "2 processes play, each 32 of the 64 samples of a batch at a time",
         f"batch normalisation is over {said} (train.statistics = '{kind}')",

@@ -8,8 +8,8 @@ from torch.distributed import HashStore
 
 import zerosum as zs
 from zerosum import build, config
-from zerosum.engine import ALONE, WHOLE, Gradients, Part, SharedDropout, Team
-from zerosum.engine.heartbeat import Beat, Pulse
+from zerosum.engine import SINGLE, FULL_BATCH, Gradients, Shard, SharedDropout, World
+from zerosum.engine.heartbeat import Beat, Heartbeat
 from zerosum.engine.reduce import buckets_of
 from zerosum.engine.world import checksum
 from zerosum.errors import ConfigError
@@ -18,7 +18,7 @@ from zerosum.game.game import play
 
 @pytest.mark.parametrize(("batch", "size", "passes"), [(12, 2, 3), (13, 3, 2), (7, 7, 1), (1000, 3, 1)])
 def test_parts_are_the_batch_without_gap_or_overlap(batch, size, passes):
-    parts = [part for rank in range(size) for part in Team(rank, size).parts(batch, passes)]
+    parts = [part for rank in range(size) for part in World(rank, size).parts(batch, passes)]
     rows = [row for part in parts for row in range(batch)[part.rows]]
     assert rows == list(range(batch))
     assert sum(part.share for part in parts) == pytest.approx(1)
@@ -28,7 +28,7 @@ def test_parts_are_the_batch_without_gap_or_overlap(batch, size, passes):
 
 def test_fewer_rows_than_parts_are_refused():
     with pytest.raises(ConfigError, match="3 rows are too few for 2 processes and 2 passes"):
-        Team(0, 2).parts(3, 2)
+        World(0, 2).shards(3, 2)
 
 
 def play_in(settings, passes, *overrides):
@@ -102,7 +102,7 @@ def test_batch_statistics_are_the_mean_over_passes(settings):
 
 def test_a_parameter_that_no_pass_reaches_has_no_gradient():
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
-    gradients = Gradients(net, None, (Part(slice(0, 1), 0.5), Part(slice(1, 2), 0.5)), ALONE)
+    gradients = Gradients(net, None, (Shard(slice(0, 1), 0.5), Shard(slice(1, 2), 0.5)), SINGLE)
     for _ in range(2):
         gradients.begin()
         for x in (1.0, 3.0):
@@ -117,7 +117,7 @@ def test_a_parameter_that_no_pass_reaches_has_no_gradient():
 def test_buckets_hold_every_parameter_once_in_its_own_layout_and_type():
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(2000, 1000), nn.Linear(4, 4).double())
     net = net.to(memory_format=torch.channels_last)
-    buckets = buckets_of(list(net.parameters()), 5, ALONE)
+    buckets = buckets_of(list(net.parameters()), 5, SINGLE)
     assert [len(bucket.parameters) for bucket in buckets] == [2, 2, 2]
     for bucket in buckets:
         for parameter, place in zip(bucket.parameters, bucket.mine, strict=True):
@@ -132,7 +132,7 @@ def test_a_mask_of_a_part_is_the_rows_of_the_mask_of_the_whole():
     torch.manual_seed(1)
     whole = nn.Dropout(0.4)(torch.cat([x, x]))
     for rows in (slice(0, 2), slice(2, 6)):
-        layer.part = Part(rows, 0.5)
+        layer.part = Shard(rows, 0.5)
         torch.manual_seed(1)
         part = layer(torch.cat([x[rows], x[rows]]))
         assert torch.equal(part, torch.cat([whole[:6][rows], whole[6:][rows]]))
@@ -153,24 +153,24 @@ def test_a_checksum_sees_every_bit_and_every_exchange_of_two(dtype):
 
 
 def test_whoever_is_behind_or_silent_or_spoke_last_is_to_blame():
-    pulse = Pulse(HashStore(), rank=0, size=3)
-    pulse.step, pulse.exchanges = 9, 40
+    heartbeat = Heartbeat(HashStore(), rank=0, size=3)
+    heartbeat.step, heartbeat.exchanges = 9, 40
     beats = {0: Beat(1, 40, 9), 1: Beat(5, 40, 9), 2: Beat(5, 39, 8)}
     later = {0: Beat(9, 40, 9), 1: Beat(9, 40, 9), 2: Beat(9, 39, 8)}
     silent = dict.fromkeys(range(3))
-    assert pulse._finding(beats, later, silent) == "process 2 of 3 hangs in round 10: it lives, and says nothing"
-    assert "process 1 of 3 died" in pulse._finding(beats, {**later, 1: beats[1]}, silent)
-    assert pulse._finding(beats, later, {**silent, 1: "no disk"}) == "process 1 ended after round 9: no disk"
-    assert pulse._finding(beats, {**later, 2: Beat(9, 40, 9)}, silent) is None
+    assert heartbeat._finding(beats, later, silent) == "process 2 of 3 hangs in round 10: it lives, and says nothing"
+    assert "process 1 of 3 died" in heartbeat._finding(beats, {**later, 1: beats[1]}, silent)
+    assert heartbeat._finding(beats, later, {**silent, 1: "no disk"}) == "process 1 ended after round 9: no disk"
+    assert heartbeat._finding(beats, {**later, 2: Beat(9, 40, 9)}, silent) is None
 
 
 def test_alone_nothing_is_sent_and_everything_is_ones_own(settings):
-    assert ALONE.parts(5, 1) == (WHOLE,)
-    assert ALONE.total([1.0]) == [1.0]
-    assert ALONE.agree(15) == 15
-    assert ALONE.from_leader(b"x") == b"x"
-    assert ALONE.of_everyone(b"x") == [b"x"]
-    assert ALONE.dealt(2, lambda number: bytes([number])) == [b"\0", b"\1"]
+    assert SINGLE.shards(5, 1) == (FULL_BATCH,)
+    assert SINGLE.sum_over_ranks([1.0]) == [1.0]
+    assert SINGLE.vote(15) == 15
+    assert SINGLE.broadcast(b"x") == b"x"
+    assert SINGLE.all_gather(b"x") == [b"x"]
+    assert SINGLE.map_ranks(2, lambda number: bytes([number])) == [b"\0", b"\1"]
     setup = build.assemble(settings())
     assert setup.state.gradients == {}
     assert setup.state.masks == []

@@ -6,7 +6,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 import zerosum as zs
 from zerosum import build, config, run
 from zerosum.engine import precision
-from zerosum.engine.precision import Rounded, matrices
+from zerosum.engine.precision import ComputeCopy, matrices
 from zerosum.game import game
 from zerosum.nets import NETS
 from zerosum.run import RunFolder
@@ -21,7 +21,7 @@ def net():
 
 
 def test_only_the_matrices_are_rounded_and_everything_else_is_shared(net):
-    near = Rounded(net).net
+    near = ComputeCopy(net).net
     assert [tensor.dtype for tensor in (near[0].weight, near[0].bias, near[3].weight)] == [torch.bfloat16] * 3
     assert near[1].weight is net[1].weight
     assert near[1].running_mean is net[1].running_mean
@@ -31,14 +31,14 @@ def test_only_the_matrices_are_rounded_and_everything_else_is_shared(net):
 def test_a_rounded_player_takes_and_gives_float32_and_differs_by_its_rounding(net):
     net.eval()
     x = torch.randn(16, 4)
-    exact, near = net(x), Rounded(net)(x)
+    exact, near = net(x), ComputeCopy(net)(x)
     assert near.dtype == torch.float32
     assert not torch.equal(near, exact)
     assert (near - exact).abs().max() < 2**-7 * 4 * exact.abs().max()  # 8 bits, through a few layers
 
 
 def test_statistics_of_a_batch_reach_the_player_in_float32(net):
-    Rounded(net)(torch.randn(16, 4) + 3)
+    ComputeCopy(net)(torch.randn(16, 4) + 3)
     assert net[1].num_batches_tracked == 1
     assert net[1].running_mean.dtype == torch.float32
     assert net[1].running_mean.abs().max() > 0
@@ -46,11 +46,11 @@ def test_statistics_of_a_batch_reach_the_player_in_float32(net):
 
 def test_gradients_are_handed_over_in_float32_to_all_that_learns(net):
     net[0].bias.requires_grad_(False)
-    rounded = Rounded(net)
+    rounded = ComputeCopy(net)
     for _ in range(2):  # the second time, in the memory of the first
         slopes = [weight for weight in rounded.parameters() if weight.requires_grad]
         rounded(torch.ones(16, 4) * torch.arange(16)[:, None]).square().sum().backward(inputs=slopes)
-        learn = rounded.hand_over()
+        learn = rounded.copy_gradients()
         assert [id(weight) for weight in learn] == [id(weight) for weight in net.parameters() if weight.requires_grad]
         assert all(weight.grad.dtype == torch.float32 and weight.grad.any() for weight in (net[3].weight, net[3].bias))
         assert net[0].bias.grad is None
@@ -58,16 +58,16 @@ def test_gradients_are_handed_over_in_float32_to_all_that_learns(net):
 
 
 def test_a_gradient_that_is_gone_leaves_none_behind(net):
-    rounded = Rounded(net)
+    rounded = ComputeCopy(net)
     net[3].weight.grad = torch.ones(1, 8)
-    rounded.hand_over()
+    rounded.copy_gradients()
     assert net[3].weight.grad is None
 
 
 def test_steps_below_the_rounding_add_up():
     layer = nn.Linear(1, 1, bias=False)
     layer.weight.data.fill_(1.0)
-    rounded = Rounded(layer)
+    rounded = ComputeCopy(layer)
     for _ in range(64):
         with torch.no_grad():
             layer.weight += 2**-12  # 16 times below what bfloat16 can tell from 1
@@ -78,17 +78,17 @@ def test_steps_below_the_rounding_add_up():
 def test_a_layer_whose_weight_is_computed_is_not_rounded():
     layer = spectral_norm(nn.Linear(4, 4))
     assert matrices(layer) == []
-    assert Rounded(layer)(torch.randn(2, 4)).dtype == torch.float32
+    assert ComputeCopy(layer)(torch.randn(2, 4)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", sorted(NETS))
 def test_every_pair_can_be_rounded(name):
     pair = NETS[name]
-    G, D = Rounded(pair.generator((1, 16, 16), 8)), Rounded(pair.discriminator((1, 16, 16)))
+    G, D = ComputeCopy(pair.generator((1, 16, 16), 8)), ComputeCopy(pair.discriminator((1, 16, 16)))
     logits = D(G(torch.randn(4, 8)))
     logits.sum().backward()
     assert logits.dtype == torch.float32
-    assert all(weight.grad is not None for weight in G.hand_over())
+    assert all(weight.grad is not None for weight in G.copy_gradients())
 
 
 def setup_in(kind, *overrides, recipe="digits"):
@@ -103,8 +103,8 @@ def gradients(setup):
 
 @pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
 @pytest.mark.parametrize("penalised", [True, False])
-def test_a_round_in_bfloat16_follows_nearly_the_same_gradients(order, penalised):
-    overrides = [f'game.order="{order}"', *([] if penalised else ["penalties=[]"])]
+def test_a_round_in_bfloat16_follows_nearly_the_same_gradients(order, penalized):
+    overrides = [f'game.order="{order}"', *([] if penalized else ["penalties=[]"])]
     for near, exact in zip(*(gradients(setup_in(kind, *overrides)) for kind in ("bfloat16", "float32")), strict=True):
         assert near.dtype == torch.float32
         assert 0 < (near - exact).norm() < 0.05 * exact.norm()

@@ -22,7 +22,7 @@ from zerosum.config.settings import Choice, Config, Schedule
 from zerosum.data import from_array
 from zerosum.errors import ConfigError, DataError, Diverged, UsageError
 from zerosum.game.losses import LOSSES
-from zerosum.game.optimizers import OPTIMISERS, factor
+from zerosum.game.optimizers import OPTIMIZERS, factor
 from zerosum.game.penalties import PENALTIES
 from zerosum.nets import NETS
 from zerosum.run import RunFolder
@@ -31,7 +31,7 @@ from zerosum.training.loop import fit
 LOST = (ConfigError, Diverged, DataError, UsageError)
 """How a game may end that is not played to its end."""
 
-WHOLE = (
+FULL_BATCH = (
     0, -1, 1, 2, 3, 7, 15, 64, 255, 1000, 4096, 10_000, 2**16, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63,
     10**30,
 )  # fmt: skip
@@ -87,8 +87,8 @@ def options_of(*functions):
 
 ROWS = {
     "loss": {name: dict(options_of(row.discriminator, row.generator)) for name, row in LOSSES.items()},
-    "optimisers.generator": {name: dict(options_of(row)) for name, row in OPTIMISERS.items()},
-    "optimisers.discriminator": {name: dict(options_of(row)) for name, row in OPTIMISERS.items()},
+    "optimisers.generator": {name: dict(options_of(row)) for name, row in OPTIMIZERS.items()},
+    "optimisers.discriminator": {name: dict(options_of(row)) for name, row in OPTIMIZERS.items()},
     "nets.generator": {name: dict(options_of(row.generator)) for name, row in NETS.items()},
     "nets.discriminator": {name: dict(options_of(row.discriminator)) for name, row in NETS.items()},
     "penalties": {name: dict(options_of(row)) for name, row in PENALTIES.items()},
@@ -120,7 +120,7 @@ def takes(annotation, value):
 
 def drawn(rng, name, annotation):
     """An extreme value of a setting, mostly one that it takes."""
-    pool = [*(WHOLE if numeric(annotation) is int else REAL)]
+    pool = [*(FULL_BATCH if numeric(annotation) is int else REAL)]
     if "tuple" in str(annotation):
         pool = [[value, other] for value, other in zip(pool, rng.permutation(pool).tolist(), strict=True)]
     within = [value for value in pool if takes(annotation, value)]
@@ -150,7 +150,7 @@ def case_of(seed):
         "latent": {"size": 4, "law": chosen(rng, ["normal", "uniform"])},
         "loss": {"name": chosen(rng, LOSSES)},
         "game": {"batch": 8, "order": chosen(rng, ["discriminator-first", "generator-first", "simultaneous"])},
-        "optimisers": {player: {"name": chosen(rng, OPTIMISERS)} for player in build.PLAYERS},
+        "optimisers": {player: {"name": chosen(rng, OPTIMIZERS)} for player in build.PLAYERS},
         "schedule": {"decay": chosen(rng, ["none", "linear", "cosine", "exponential"]), "end": 3},
         "nets": {"name": chosen(rng, NETS, "mlp"), "conditions": chosen(rng, ["none", "labels"])},
         "penalties": [{"name": chosen(rng, PENALTIES)}] if rng.random() < 0.5 else [],

@@ -172,18 +172,18 @@ def case(seed):
     return ending, data
 
 
-def outcome(folder, ending, data, colour):
+def outcome(folder, ending, data, color):
     """How many pictures were read (0 or 1), once all that must hold is seen to hold."""
     file = folder / f"one{ending}"
     file.write_bytes(data)
     try:
-        made = from_folder(folder, size=8, colour=colour, held_out=0.0)
+        made = from_folder(folder, size=8, color=color, held_out=0.0)
     except DataError as error:
         assert f"one{ending} (" in str(error)
         assert "Type-check" not in str(error)
         assert printable(str(error)) == str(error)
         return 0
-    assert made.train.x.shape == (1, 3 if colour == "rgb" else 1, 8, 8)
+    assert made.train.x.shape == (1, 3 if color == "rgb" else 1, 8, 8)
     assert made.train.x.dtype == np.uint8
     return 1
 

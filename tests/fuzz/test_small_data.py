@@ -235,7 +235,7 @@ def likeness_of(x, samples, **options):
     data = from_array(x, **options)
 
     class Drawn(Sampler):
-        def draw(self, n, seed=0, label=None, team=None):
+        def draw(self, n, seed=0, label=None, world=None):
             return Samples(samples[np.arange(n) % len(samples)])
 
     return pages.likeness(Drawn(torch.nn.Identity(), data.form, lambda *_: torch.zeros(1)), data)

@@ -16,7 +16,7 @@ from zerosum.game.losses import LOSSES
 from zerosum.game.penalties import PENALTIES, Round, asks
 from zerosum.game.state import Game, State, Term
 from zerosum.nets import mlp
-from zerosum.nets.conditional import LabelledGenerator, LabelledJudge, SteepJudge
+from zerosum.nets.conditional import ConditionalGenerator, ProjectionDiscriminator, FastGradientDiscriminator
 
 M, LATENT = 6, 3
 
@@ -131,10 +131,10 @@ def test_the_2014_code_moves_both_players_from_one_evaluation():
         cost_G = softplus(-D(fakes)).mean()
         gradient_D = torch.autograd.grad(cost_D, list(D.parameters()), retain_graph=True)
         gradient_G = torch.autograd.grad(cost_G, list(G.parameters()))
-        for net, gradient, optimiser in ((D, gradient_D, optimiser_D), (G, gradient_G, optimiser_G)):
+        for net, gradient, optimizer in ((D, gradient_D, optimiser_D), (G, gradient_G, optimiser_G)):
             for parameter, value in zip(net.parameters(), gradient, strict=True):
                 parameter.grad = value
-            optimiser.step()
+            optimizer.step()
         play(mine, game(order="simultaneous", halved=True), batches)
     assert_same(mine.discriminator, D)
     assert_same(mine.generator, G)
@@ -176,7 +176,7 @@ def test_one_pass_through_d_plays_the_same_round_as_two(order, loss, penalty):
 
 STEEP = {
     "perceptron": lambda: mlp.discriminator((2,), width=5, depth=3),
-    "any": lambda: SteepJudge(nn.Sequential(nn.Linear(2, 5), nn.Tanh()), 5),
+    "any": lambda: FastGradientDiscriminator(nn.Sequential(nn.Linear(2, 5), nn.Tanh()), 5),
 }
 
 
@@ -186,9 +186,9 @@ def assert_told_and_asked_agree(G, D, rules, met, judge):
     walked = tuple(replace(term, asks="anything") for term in rules.penalties)
     play(asked, replace(rules, penalties=walked), met)
     net = judge(told.discriminator)
-    net.with_slope = Mock(wraps=net.with_slope)
+    net.value_and_input_grad = Mock(wraps=net.value_and_input_grad)
     play(told, rules, met)
-    net.with_slope.assert_called_once()
+    net.value_and_input_grad.assert_called_once()
     assert_same(told.discriminator, asked.discriminator)
     assert_same(told.generator, asked.generator)
 
@@ -209,8 +209,8 @@ def test_slopes_that_d_tells_play_the_same_round_as_those_of_autograd(order, los
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("judge", STEEP)
 def test_so_do_those_of_a_d_that_is_told_classes(penalty, judge):
-    G = LabelledGenerator(mlp.generator((2,), LATENT + 2, width=5), 2, 2).double()
-    D = LabelledJudge(STEEP[judge](), 2).double()
+    G = ConditionalGenerator(mlp.generator((2,), LATENT + 2, width=5), 2, 2).double()
+    D = ProjectionDiscriminator(STEEP[judge](), 2).double()
     nn.init.normal_(D.labels.weight[1:])
     rules = game(penalties=(term(penalty),), one_pass=True, conditional=True)
     labelled = lambda number: (batches(number)[0], torch.arange(M) % 3 - 1)  # noqa: E731
@@ -224,9 +224,9 @@ def test_two_penalties_ask_each_where_it_wants():
     rules = game(penalties=terms, one_pass=True)
     told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
     play(asked, replace(rules, penalties=tuple(replace(one, asks="anything") for one in terms)), batches)
-    told.discriminator.with_slope = Mock(wraps=told.discriminator.with_slope)
+    told.discriminator.value_and_input_grad = Mock(wraps=told.discriminator.value_and_input_grad)
     play(told, rules, batches)
-    assert [call.args[0].shape for call in told.discriminator.with_slope.call_args_list] == [(2 * M, 2), (M, 2)]
+    assert [call.args[0].shape for call in told.discriminator.value_and_input_grad.call_args_list] == [(2 * M, 2), (M, 2)]
     assert_same(told.discriminator, asked.discriminator)
 
 
@@ -236,8 +236,8 @@ def test_a_penalty_asks_for_what_the_table_says(name):
     x, unknown = torch.ones(3, 2), torch.full((3,), torch.nan)
     asked = asks(PENALTIES[name])
     told = (x, x) if asked == "slopes" else None
-    with_slope = (lambda x: (unknown, x)) if asked == "slopes elsewhere" else None
-    meeting = Round(x, x, unknown, unknown, Mock(), lambda _, shape: torch.rand(shape), told, with_slope)
+    value_and_input_grad = (lambda x: (unknown, x)) if asked == "slopes elsewhere" else None
+    meeting = Round(x, x, unknown, unknown, Mock(), lambda _, shape: torch.rand(shape), told, value_and_input_grad)
     assert PENALTIES[name](meeting).isfinite().all()
     meeting.discriminator.assert_not_called()
 
@@ -329,7 +329,7 @@ def test_the_share_of_flipped_labels_is_the_one_asked_for():
     counted = []
     spy = LOSSES["wasserstein"]._replace(discriminator=lambda r, f: counted.append(r.detach() == 1) or f - r)
     state.discriminator = nn.Sequential(Mark(), nn.Linear(1, 1), nn.Flatten(0)).double()
-    state.optimisers["discriminator"] = sgd(state.discriminator, 0.0)
+    state.optimizers["discriminator"] = sgd(state.discriminator, 0.0)
     nn.init.ones_(state.discriminator[1].weight)
     nn.init.zeros_(state.discriminator[1].bias)
     rules = replace(game(flip=0.3, batch=20_000), loss=spy)
@@ -427,7 +427,7 @@ def test_step_sizes_follow_the_schedule_of_absolute_rounds():
     rates = []
     for _ in range(3):
         play(state, rules, batches)
-        rates.append(state.optimisers["generator"].param_groups[0]["lr"])
+        rates.append(state.optimizers["generator"].param_groups[0]["lr"])
     assert rates == [0.1, 0.05, 0.025]
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from zerosum.config.settings import Schedule
-from zerosum.game.optimizers import OPTIMISERS, adam, factor
+from zerosum.game.optimizers import OPTIMIZERS, adam, factor
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimiser_descends(name):
     x = torch.nn.Parameter(torch.tensor([3.0]))
-    move = OPTIMISERS[name]([x], rate=0.1)
+    move = OPTIMIZERS[name]([x], rate=0.1)
     for _ in range(200):
         move.zero_grad()
         x.square().sum().backward()
@@ -24,7 +24,7 @@ def test_an_optimiser_descends(name):
 
 def test_sgd_with_momentum_is_heavy_ball():
     x, velocity = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64)), 0.0
-    move, by_hand = OPTIMISERS["sgd"]([x], rate=0.1, momentum=0.5), 1.0
+    move, by_hand = OPTIMIZERS["sgd"]([x], rate=0.1, momentum=0.5), 1.0
     for _ in range(5):
         move.zero_grad()
         (0.5 * x.square()).sum().backward()
@@ -60,14 +60,14 @@ def test_adam_is_torchs_fused_adam_bit_by_bit_even_where_a_gradient_is_missing(b
     pair += [(theirs, torch.optim.Adam(theirs.parameters(), 1e-2, betas, fused=True))]
     for turn in range(20):
         x = torch.randn(3, 5)
-        for net, optimiser in pair:
+        for net, optimizer in pair:
             net.zero_grad()
             net(x).square().sum().backward()
             if turn % 3 == 0:
                 net[1].bias.grad = None
-            optimiser.step()
+            optimizer.step()
     assert all(torch.equal(*two) for two in zip(ours.parameters(), theirs.parameters(), strict=True))
-    mine, other = (optimiser.state_dict()["state"] for _, optimiser in pair)
+    mine, other = (optimizer.state_dict()["state"] for _, optimizer in pair)
     assert mine.keys() == other.keys()
     assert all(torch.equal(mine[key][name], other[key][name]) for key in other for name in other[key])
 

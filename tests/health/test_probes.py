@@ -199,7 +199,7 @@ def test_points_that_are_alike_have_no_unit(settings, apart, n):
     """Not standardised: beside their own size, they differ by nothing."""
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((1, 3)) + apart * rng.standard_normal((n, 3))).astype(np.float32)
-    for signs in played(settings, from_array(x, standardise=False), "game.batch=4"):
+    for signs in played(settings, from_array(x, standardize=False), "game.batch=4"):
         assert null(signs) == UNITS
 
 

@@ -68,7 +68,7 @@ train = { threads = 1, device = "cpu", steps = 20, save_every = 10, log_every = 
 IMPORTLIB = ("<frozen importlib", str(Path(sysconfig.get_path("stdlib"), "importlib")))
 
 
-class Watch:
+class FiniteCheck:
     """What this process does while it is on."""
 
     def __init__(self):
@@ -124,7 +124,7 @@ class Watch:
 
 
 HEARD = {*READS, *CHANGES, *BEYOND, "exec"}
-WATCH = Watch()
+WATCH = FiniteCheck()
 sys.addaudithook(WATCH)
 
 
@@ -201,7 +201,7 @@ class Place:
         """The newest checkpoint; of a hostile run, the only one that there is."""
         return self.run / "checkpoints" / "000020"
 
-    def alone(self):
+    def is_single(self):
         """Leave the newest checkpoint alone."""
         for path in (self.run / "checkpoints").iterdir():
             if path != self.checkpoint:
@@ -209,7 +209,7 @@ class Place:
 
     def edit_tensors(self, stem, change):
         """Change a file of tensors: ({name: tensor}) -> None."""
-        self.alone()
+        self.is_single()
         path = self.checkpoint / f"{stem}.safetensors"
         tensors = load(path.read_bytes())
         change(tensors)
@@ -218,7 +218,7 @@ class Place:
 
     def edit_state(self, change):
         """Change state.json: (facts) -> None, or the text to write."""
-        self.alone()
+        self.is_single()
         path = self.checkpoint / "state.json"
         facts = json.loads(path.read_text())
         changed = change(facts)

@@ -117,7 +117,7 @@ HEADERS = {
 @pytest.mark.thin(3)
 @pytest.mark.parametrize("what", HEADERS)
 def test_headers_that_lie(command, place, what):
-    place.alone()
+    place.is_single()
     (place.checkpoint / "average.safetensors").write_bytes(HEADERS[what])
     place.seal()
     ended = command(place, *SAMPLE)
@@ -142,7 +142,7 @@ OTHERS = {
 @pytest.mark.thin(3)
 @pytest.mark.parametrize("what", OTHERS)
 def test_manifests_that_list_what_is_no_file_of_a_checkpoint(command, place, what):
-    place.alone()
+    place.is_single()
     if OTHERS[what] is None:
         place.list_files({})
     else:
@@ -159,7 +159,7 @@ def test_manifests_that_list_what_is_no_file_of_a_checkpoint(command, place, wha
 )
 @pytest.mark.parametrize("sealed", [False, True], ids=["bare", "sealed"])
 def test_manifests_that_are_none(command, place, content, sealed):
-    place.alone()
+    place.is_single()
     line = content.partition(b"\n")[0]
     seal = b"\n" + hashlib.sha256(line).hexdigest().encode() if sealed else b""
     (place.checkpoint / "manifest.json").write_bytes((line if sealed else content) + seal)
@@ -325,7 +325,7 @@ def test_settings_of_other_networks(command, place, change):
 
 def test_a_generator_that_fills_all_memory_is_refused_before_it_is_read(command, place):
     place.edit(lambda tree: tree["nets"].update(generator={"width": 2**16, "depth": 40}))
-    place.alone()
+    place.is_single()
     os.truncate(place.checkpoint / "average.safetensors", 39 * 2**34)
     size = (place.checkpoint / "average.safetensors").stat().st_size
     place.seal(**{"average.safetensors": [size, "0" * 64]})
@@ -335,7 +335,7 @@ def test_a_generator_that_fills_all_memory_is_refused_before_it_is_read(command,
 
 
 def test_files_that_are_only_verified_have_a_bound_too(command, place):
-    place.alone()
+    place.is_single()
     for name in ("players.safetensors", "optimizers.safetensors"):
         os.truncate(place.checkpoint / name, 2**40)
     facts = [2**40, "0" * 64]
@@ -345,7 +345,7 @@ def test_files_that_are_only_verified_have_a_bound_too(command, place):
 
 
 def test_a_checkpoint_of_another_run_is_refused(command, trained, place):
-    place.alone()
+    place.is_single()
     shutil.rmtree(place.checkpoint)
     shutil.copytree(trained["classes"] / "checkpoints" / "000020", place.checkpoint)
     ended = command(place, *SAMPLE)
@@ -373,7 +373,7 @@ def test_a_hundred_damaged_checkpoints_are_named_and_passed_over(command, place)
 
 def test_samples_are_still_those_of_the_average(command, place):
     """The control: untouched and sealed anew, it is taken."""
-    place.alone()
+    place.is_single()
     place.seal()
     assert command(place, "sample", "evil", "--out", "made/x.npz").code == 0
     with np.load(place.made / "x.npz") as archive:

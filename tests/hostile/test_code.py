@@ -83,7 +83,7 @@ def test_an_odd_name_of_code_is_none_of_a_row(command, place, number):
     ids=lambda options: options["name"],
 )
 def test_options_reach_no_function_of_a_library(command, place, options):
-    place.edit(lambda tree: tree.update(data=options, optimisers={"generator": options}))
+    place.edit(lambda tree: tree.update(data=options, optimizers={"generator": options}))
     refused_everywhere(command, place, options["name"])
 
 
@@ -107,7 +107,7 @@ def test_a_pickle_that_a_data_set_of_a_library_would_open_stays_closed(command, 
 @pytest.mark.thin(3)
 @pytest.mark.parametrize("name", ["players.safetensors", "average.safetensors", "optimizers.safetensors"])
 def test_a_pickle_in_the_place_of_tensors_is_named(command, place, name):
-    place.alone()
+    place.is_single()
     (place.checkpoint / name).write_bytes(pickle.dumps(Boom(place.canary)))
     place.seal()
     ended = command(place, "sample", "evil", "--out", "made/x.png", "--json")

@@ -124,7 +124,7 @@ def test_a_file_that_is_none(command, place, monkeypatch, name, kind):
 @pytest.mark.parametrize(("name", "kind"), some(FOLDERS, 3))
 def test_a_folder_that_is_none(command, place, monkeypatch, name, kind):
     if name == "checkpoints/000020":
-        place.alone()
+        place.is_single()
     replaced(place, name, kind, monkeypatch)
     needed = name.startswith("checkpoints")
     assert codes(command, place, *LOOKS_AT[name])[0] == (3 if needed else 0)

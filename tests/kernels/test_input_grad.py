@@ -7,7 +7,7 @@ from torch.nn.functional import avg_pool2d, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
 from zerosum.kernels.input_grad import steep as walked
-from zerosum.nets.conditional import SteepJudge
+from zerosum.nets.conditional import FastGradientDiscriminator
 from zerosum.nets.conv import cs231n_discriminator, dcgan_discriminator
 from zerosum.nets.residual import discriminator
 
@@ -52,7 +52,7 @@ NETS = {
     "dcgan": lambda: dcgan_discriminator(SHAPE, width=4, normalise=False),
     "cs231n": lambda: cs231n_discriminator(SHAPE),
     "mixed": Mixed,
-    "modules": lambda: SteepJudge(
+    "modules": lambda: FastGradientDiscriminator(
         nn.Sequential(
             nn.Conv2d(2, 3, 2), nn.LeakyReLU(0.3, inplace=True),
             nn.MaxPool2d(3, stride=2, padding=1, dilation=1, ceil_mode=True), nn.MaxPool2d((2, 1), dilation=2),
@@ -155,7 +155,7 @@ def test_a_judge_can_be_given_a_head_for_each_sample(cost, x):
         return (net.features(x) * head).sum(1) + net.head.bias
 
     by = [x, head, net.head.bias, *net.features.parameters()]
-    mine = torch.autograd.grad(COSTS[cost](*net.with_slope(x, head)), by, materialize_grads=True)
+    mine = torch.autograd.grad(COSTS[cost](*net.value_and_input_grad(x, head)), by, materialize_grads=True)
     theirs = torch.autograd.grad(COSTS[cost](*by_autograd(judged, x)), by, materialize_grads=True)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)

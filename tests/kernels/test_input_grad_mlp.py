@@ -34,7 +34,7 @@ COSTS = {
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 4)])
 def test_logits_and_slopes_are_those_of_autograd(depth, shape):
     D, x = judged(depth, shape)
-    for mine, theirs in zip(D.with_slope(x), by_autograd(D, x), strict=True):
+    for mine, theirs in zip(D.value_and_input_grad(x), by_autograd(D, x), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
@@ -45,7 +45,7 @@ def test_gradients_by_weights_and_biases_are_those_of_autograd(cost, depth, spec
     D, x = judged(depth, spectral=spectral)
     D.eval()  # a power iteration for each pass would be another D
     weights = list(D.parameters())
-    mine = torch.autograd.grad(COSTS[cost](*D.with_slope(x)), weights, materialize_grads=True)
+    mine = torch.autograd.grad(COSTS[cost](*D.value_and_input_grad(x)), weights, materialize_grads=True)
     theirs = torch.autograd.grad(COSTS[cost](*by_autograd(D, x)), weights, materialize_grads=True)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
@@ -53,7 +53,7 @@ def test_gradients_by_weights_and_biases_are_those_of_autograd(cost, depth, spec
 
 def test_gradients_by_samples_are_those_of_autograd():
     D, x = judged(3)
-    mine, theirs = (torch.autograd.grad(cost_of_both(*both), x)[0] for both in (D.with_slope(x), by_autograd(D, x)))
+    mine, theirs = (torch.autograd.grad(cost_of_both(*both), x)[0] for both in (D.value_and_input_grad(x), by_autograd(D, x)))
     torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
@@ -63,7 +63,7 @@ def test_a_judge_can_be_given_a_head_for_each_sample(cost, depth):
     D, x = judged(depth)
     head = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)
     by = [x, head, D.head.bias, *D.features.parameters()]
-    mine = torch.autograd.grad(COSTS[cost](*D.with_slope(x, head)), by, materialize_grads=True)
+    mine = torch.autograd.grad(COSTS[cost](*D.value_and_input_grad(x, head)), by, materialize_grads=True)
     theirs = by_autograd(lambda x: (D.features(x) * head).sum(1) + D.head.bias, x)
     for one, other in zip(mine, torch.autograd.grad(COSTS[cost](*theirs), by, materialize_grads=True), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
@@ -83,11 +83,11 @@ def test_a_feature_of_exactly_zero_has_no_slope_as_in_torch():
         for weight in D.parameters():
             weight.zero_()
         D.head.weight.fill_(1.0)
-    assert not D.with_slope(x)[1].any()
+    assert not D.value_and_input_grad(x)[1].any()
     assert not by_autograd(D, x)[1].any()
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong():
     D, x = judged(2)
     with pytest.raises(RuntimeError, match="differentiated once"):
-        torch.autograd.grad(D.with_slope(x)[0].sum(), x, create_graph=True)
+        torch.autograd.grad(D.value_and_input_grad(x)[0].sum(), x, create_graph=True)

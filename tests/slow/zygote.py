@@ -26,7 +26,7 @@ NAMES = re.compile(r"\.zerosum-[0-9a-f]{16}\.tmp"), re.compile(r"\S+/runs/[0-9a-
 """Of temporary files and folders, and of the note that a run is made here."""
 
 
-ALONE = {"CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+SINGLE = {"CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """What it needs to be of one thread, and to draw without a display."""
 
 
@@ -48,7 +48,7 @@ class Zygote:
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | ALONE | env,
+            env=os.environ | SINGLE | env,
             text=True,
         )
 

@@ -18,7 +18,7 @@ from zerosum.errors import DataError, Diverged, RunError, Stopped
 from zerosum.game.losses import LOSSES
 from zerosum.run import RunFolder
 from zerosum.training import loop
-from zerosum.training.loop import Clock, Watch, describe, fit, rounds
+from zerosum.training.loop import Timer, FiniteCheck, describe, fit, rounds
 
 
 def finish(settings, folder, **how):
@@ -136,7 +136,7 @@ def test_readings_past_the_checkpoint_are_cut_off_on_resume(settings, tmp_path):
 
 def test_minutes_are_a_total_over_resumes(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        loop.Clock, "tick", lambda self, _: setattr(self, "seconds", self.seconds + 30) or self.laps.append(1.0)
+        loop.Timer, "tick", lambda self, _: setattr(self, "seconds", self.seconds + 30) or self.laps.append(1.0)
     )
     chosen = settings(*QUICK, "train.steps=100", "train.minutes=2")
     for moment in fit(chosen, RunFolder(tmp_path)):
@@ -177,11 +177,11 @@ def test_an_infinite_gradient_of_a_finite_cost_is_found_and_named(settings):
         last = setup.state.discriminator.head
         last.weight.zero_()[0, 0] = 1e-3
         last.bias.fill_(80.0)
-        setup.state.optimisers["discriminator"].defaults["lr"] = 0.0
+        setup.state.optimizers["discriminator"].defaults["lr"] = 0.0
     (moment,) = rounds(setup.state, setup.game, setup.batches, 1)
     terms = moment.readings[-1].terms
     assert torch.isfinite(terms["cost"])
-    watch = Watch()
+    watch = FiniteCheck()
     watch.note(moment)
     if not torch.isfinite(terms["gradient norm"]):
         with pytest.raises(Diverged, match="generator's gradient norm is inf"):
@@ -191,7 +191,7 @@ def test_an_infinite_gradient_of_a_finite_cost_is_found_and_named(settings):
 
 
 def test_the_clock_gives_real_samples_of_one_batch_over_the_median_round_without_the_first_ten():
-    clock = Clock()
+    clock = Timer()
     for seconds in [9.0] * loop.WARM + [0.5, 0.25, 100.0]:
         clock.tick(seconds)
     assert clock.reading(128)["samples_per_second"] == 256.0

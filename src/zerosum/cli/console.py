@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosum import environment, files, memory
-from zerosum.errors import YOURS, ConfigError, Lost, Stopped, SystemFault, UsageError, ZerosumError, named, printable
+from zerosum.errors import YOURS, ConfigError, WorkerLost, Stopped, SystemFault, UsageError, ZerosumError, named, printable
 
 TRACEBACK = "ZEROSUM_TRACEBACK"
 """The environment variable that asks for the traceback of a fault of zerosum itself."""
@@ -114,7 +114,7 @@ def run(command: Callable[[], Any], argv: list[str]) -> int:  # noqa: PLR0911  a
         return _end("stopped", 128 + 2, "Stopped", argv)
     except Stopped as error:
         return _end(f"{error}\ngo on with: {again(argv)}", error.exit_code, "Stopped", argv, of_all=True)
-    except Lost as error:
+    except WorkerLost as error:
         return _end(f"error: {error}", error.exit_code, "Lost", argv)
     except ZerosumError as error:
         message = "\n".join([f"error: {error}", *getattr(error, "__notes__", [])])

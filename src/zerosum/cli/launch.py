@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from zerosum.errors import Lost
+from zerosum.errors import WorkerLost
 
 CODES = (2, 3, 4, 5)
 """Exit codes that say what went wrong; anything else means that a process was lost."""
@@ -29,7 +29,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         return 128 + int(signal.sigval)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
-        return next((code for code in codes if code in CODES), Lost.exit_code)
+        return next((code for code in codes if code in CODES), WorkerLost.exit_code)
     return 0
 
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from zerosum import permission
 from zerosum.cli import console
 from zerosum.cli.console import answer, follows, tell
-from zerosum.errors import Lost, UsageError, named
+from zerosum.errors import WorkerLost, UsageError, named
 
 
 class Commands(TyperGroup):
@@ -101,16 +101,16 @@ def train(
         from zerosum.cli.launch import launch
 
         raise typer.Exit(launch(settings.train.processes, sys.argv[1:]))
-    with engine.joined(settings.train.timeout, settings.train.device) as team:
-        folder = session.folder_of(settings, out, team)
-        say = console.once(tell) if team.leads else silent
+    with engine.join_world(settings.train.timeout, settings.train.device) as world:
+        folder = session.folder_of(settings, out, world)
+        say = console.once(tell) if world.is_main else silent
         moments = loop.fit(
-            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, team=team
+            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, world=world
         )
-        if team.leads:
+        if world.is_main:
             moments = with_events(with_bar(moments, settings.train.steps, as_json), folder.events, tell)
         played = sum(1 for _ in moments)
-    if team.leads:
+    if world.is_main:
         run = session.Run(folder, trusted=True, say=say)
         run.conclude(say)
         answer(run.summary(played), as_json, show_trained)
@@ -353,7 +353,7 @@ def main() -> None:
     """Run the command line; a user's mistake ends in a sentence and an exit code, never in a traceback."""
     console.open_streams()
     code = console.run(lambda: app(standalone_mode=False), sys.argv)
-    if code == Lost.exit_code:
+    if code == WorkerLost.exit_code:
         from zerosum.cli.launch import leave
 
         leave(code)

@@ -11,10 +11,10 @@ from typing import Any
 from zerosum import files
 from zerosum.errors import named
 from zerosum.run.folder import Say, silent
-from zerosum.training.loop import Moment
+from zerosum.training.loop import RoundRecord
 
 
-def with_bar(moments: Iterable[Moment], total: int, quiet: bool) -> Iterator[Moment]:
+def with_bar(moments: Iterable[RoundRecord], total: int, quiet: bool) -> Iterator[RoundRecord]:
     """The same moments, with a bar on standard error: time left, rounds per second, both costs."""
     if quiet or not sys.stderr.isatty():
         yield from moments
@@ -40,7 +40,7 @@ def _told(report: dict[str, Any], speed: float | None) -> str:
     return f"{speed:.0f} rounds/s, {costs}" if speed else costs
 
 
-def with_events(moments: Iterable[Moment], folder: Path, say: Say = silent) -> Iterator[Moment]:
+def with_events(moments: Iterable[RoundRecord], folder: Path, say: Say = silent) -> Iterator[RoundRecord]:
     """The same moments, with every logged number in TensorBoard's event files, if that extra is installed."""
     if find_spec("tensorboard") is None:
         yield from moments

@@ -225,8 +225,8 @@ def code_names(config: Config) -> list[tuple[str, str]]:
         ("nets.name", config.nets.name),
         ("loss", config.loss.name),
         *((f"penalties.{number}", penalty.name) for number, penalty in enumerate(config.penalties)),
-        ("optimisers.generator", config.optimisers.generator.name),
-        ("optimisers.discriminator", config.optimisers.discriminator.name),
+        ("optimisers.generator", config.optimizers.generator.name),
+        ("optimisers.discriminator", config.optimizers.discriminator.name),
     ]
     return [(setting, name) for setting, name in named_rows if (is_code(name) if setting == "data" else ":" in name)]
 

@@ -189,7 +189,7 @@ class Schedule(Section):
         return self
 
 
-class Optimisers(Section):
+class Optimizers(Section):
     """How each player moves."""
 
     generator: Choice = Choice(name="adam")
@@ -253,6 +253,6 @@ class Config(Section):
     """Rows of PENALTIES, each with weight and interval."""
     game: Rules = Rules()
     average: Average = Average()
-    optimisers: Optimisers = Optimisers()
+    optimizers: Optimizers = Optimizers()
     schedule: Schedule = Schedule()
     train: Train = Train()

@@ -54,7 +54,7 @@ def from_file(
     labels: str | None = None,
     key: str | None = None,
     held_out: HoldOut = 0.1,
-    standardise: bool = True,
+    standardize: bool = True,
 ) -> Data:
     """A .npy, .npz or .csv file as a data set; .npy files are memory-mapped.
 
@@ -76,7 +76,7 @@ def from_file(
         raise DataError(f"{named(path)}: files that can be trained on end in {', '.join(readers)}")
     x, y = _opened(path, readers[path.suffix.lower()], key, labels)
     name = named(path.name)
-    return from_array(x, y, name=name, range=range, layout=layout, held_out=held_out, standardise=standardise)
+    return from_array(x, y, name=name, range=range, layout=layout, held_out=held_out, standardize=standardize)
 
 
 def _opened(path: Path, reader: Reader, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
@@ -99,7 +99,7 @@ def from_array(
     range: Span | None = None,
     layout: Layout | None = None,
     held_out: HoldOut = 0.1,
-    standardise: bool = True,
+    standardize: bool = True,
 ) -> Data:
     """An array or tensor as a data set.
 
@@ -128,7 +128,7 @@ def from_array(
         train=Rows(x, numbers, 0, len(x) - test),
         test=Rows(x, numbers, len(x) - test, test),
         range=span,
-        standardise=standardise,
+        standardize=standardize,
         classes=classes,
     )
 

@@ -135,7 +135,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Form:
+class SampleSpec:
     """What one sample looks like, and how the networks see it: (x - shift) / scale.
 
     Args:
@@ -192,7 +192,7 @@ class Data:
     train: Rows
     test: Rows
     range: tuple[float, float] | None = None
-    standardise: bool = True
+    standardize: bool = True
     classes: tuple[str, ...] | None = None
     mixture: Mixture | None = None
     source: str = "your own"
@@ -210,16 +210,16 @@ class Data:
         return len(self.mixture.means) if self.mixture else None
 
     @cached_property
-    def form(self) -> Form:
+    def form(self) -> SampleSpec:
         """What one sample looks like; the statistics of points are those of the training rows."""
         if self.range is not None:
             low, high = self.range
-            return Form(self.kind, self.shape, ((low + high) / 2,), ((high - low) / 2,), self.classes)
-        if not self.standardise:
-            return Form(self.kind, self.shape, (0.0,), (1.0,), self.classes)
+            return SampleSpec(self.kind, self.shape, ((low + high) / 2,), ((high - low) / 2,), self.classes)
+        if not self.standardize:
+            return SampleSpec(self.kind, self.shape, (0.0,), (1.0,), self.classes)
         mean, deviation, varies = self.moments
         scale = np.where(varies & (deviation > 0), deviation, 1.0)  # a mean that is rounded makes constants deviate
-        return Form(self.kind, self.shape, tuple(mean.tolist()), tuple(scale.tolist()), self.classes)
+        return SampleSpec(self.kind, self.shape, tuple(mean.tolist()), tuple(scale.tolist()), self.classes)
 
     @cached_property
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:

@@ -74,7 +74,7 @@ def from_folder(
     path: str | Path,
     *,
     size: Side | Annotated[tuple[Side, Side], Field(strict=False)] = 32,
-    colour: Literal["rgb", "grey"] = "rgb",
+    color: Literal["rgb", "grey"] = "rgb",
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1,
 ) -> Data:
     """The pictures below a folder.
@@ -93,7 +93,7 @@ def from_folder(
     paths, passed = found(folder)
     _refuse_classes_without_a_name({_label(file, folder) for file in paths})
     shape = (size, size) if isinstance(size, int) else size
-    gathered = _gather(paths, folder, shape, colour)
+    gathered = _gather(paths, folder, shape, color)
     if not gathered.pictures:
         raise DataError(_nothing(folder, gathered.broken, passed))
     x = np.stack(gathered.pictures).transpose(0, 3, 1, 2)
@@ -182,11 +182,11 @@ def _refuse_classes_without_a_name(labels: set[str]) -> None:
         raise DataError(f"the folder {named(odd[0])} cannot name a class: its name is no UTF-8 text. Rename it")
 
 
-def _gather(paths: Iterable[Path], folder: Path, shape: tuple[int, int], colour: str) -> Gathered:
+def _gather(paths: Iterable[Path], folder: Path, shape: tuple[int, int], color: str) -> Gathered:
     out = Gathered()
     for file in paths:
         try:
-            picture, turned = read(file, shape, colour)
+            picture, turned = read(file, shape, color)
         except UNREADABLE as error:
             _refuse_exhausted(error)
             reason = "no picture" if isinstance(error, UnidentifiedImageError) else why(error)[:80]
@@ -214,7 +214,7 @@ def _numbered(labels: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, .
     return np.array([place[label] for label in labels]), tuple(names)
 
 
-def read(file: Path, size: tuple[int, int], colour: str) -> tuple[NDArray[np.uint8], bool]:
+def read(file: Path, size: tuple[int, int], color: str) -> tuple[NDArray[np.uint8], bool]:
     """One picture (h, w, c): turned, over white, covering the size, cut to its middle; and whether its EXIF said how.
 
     Raises:
@@ -230,7 +230,7 @@ def read(file: Path, size: tuple[int, int], colour: str) -> tuple[NDArray[np.uin
         picture.load()
         turn, known = orientation(picture)
         upright = picture if turn is None else picture.transpose(turn)
-        whole = flat(upright, "RGB" if colour == "rgb" else "L")
+        whole = flat(upright, "RGB" if color == "rgb" else "L")
         cut = ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(cut).reshape(height, width, -1), known
 

@@ -20,7 +20,7 @@ RESIDENT = 2**30
 """Bytes of training data that are kept on the device."""
 
 
-def feed(
+def batch_loader(
     data: Data,
     size: int,
     seed: int,
@@ -48,7 +48,7 @@ def feed(
         raise ConfigError(
             f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}"
         )
-    fetch = fetcher(data, device, dtype)
+    fetch = row_fetcher(data, device, dtype)
     labels = torch.from_numpy(data.train.every_label()).to(device) if labelled else None
 
     def batch(number: int) -> tuple[Tensor, Tensor | None]:
@@ -58,7 +58,7 @@ def feed(
     return batch
 
 
-def fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[Indices], Tensor]:
+def row_fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[Indices], Tensor]:
     """Row numbers -> encoded rows."""
     encode, as_bytes = data.form.encode, data.train.x.dtype == np.uint8
     ready = lambda x: encode(as_tensor(x)).to(dtype)  # noqa: E731

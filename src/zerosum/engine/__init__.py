@@ -11,11 +11,11 @@ whole by everyone, from its name, and each takes its part of it.
     shared.py      sums in memory that all processes of a machine see
 """
 
-from zerosum.engine.layers import SharedDropout, masks_of, synchronised, with_shared_masks
+from zerosum.engine.layers import SharedDropout, masks_of, synchronized, with_shared_masks
 from zerosum.engine.reduce import Gradients
-from zerosum.engine.world import ALONE, WHOLE, Part, Team, joined, restarted, under_torchrun
+from zerosum.engine.world import SINGLE, FULL_BATCH, Shard, World, join_world, was_restarted, under_torchrun
 
 __all__ = [
-    "ALONE", "WHOLE", "Gradients", "Part", "SharedDropout", "Team", "joined", "masks_of", "restarted", "synchronised",
+    "SINGLE", "FULL_BATCH", "Gradients", "Shard", "SharedDropout", "World", "join_world", "masks_of", "was_restarted", "synchronized",
     "under_torchrun", "with_shared_masks",
 ]  # fmt: skip

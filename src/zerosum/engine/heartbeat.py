@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch.distributed import Store  # type: ignore[attr-defined]
 
-from zerosum.errors import Lost
+from zerosum.errors import WorkerLost
 
 PERIOD = 0.5
 """Seconds from one beat to the next."""
@@ -27,7 +27,7 @@ class Beat(NamedTuple):
     step: int
 
 
-class Pulse(threading.Thread):
+class Heartbeat(threading.Thread):
     """Says how far this process is, and reads how far the others are.
 
     Args:
@@ -60,7 +60,7 @@ class Pulse(threading.Thread):
         except RuntimeError:
             return
 
-    def lost(self, error: Exception) -> Lost:
+    def lost(self, error: Exception) -> WorkerLost:
         """Find out which process an exchange failed for; takes a few beats."""
         try:
             before = self._heard()
@@ -68,8 +68,8 @@ class Pulse(threading.Thread):
             after = self._heard()
             words = {rank: self._read(f"words/{rank}") for rank in range(self.size)}
         except RuntimeError:
-            return Lost(f"the other processes cannot be reached, after round {self.step}: {_first_line(error)}")
-        return Lost(self._finding(before, after, words) or f"an exchange failed in round {self.step + 1}: {error}")
+            return WorkerLost(f"the other processes cannot be reached, after round {self.step}: {_first_line(error)}")
+        return WorkerLost(self._finding(before, after, words) or f"an exchange failed in round {self.step + 1}: {error}")
 
     def _finding(
         self, before: dict[int, Beat | None], after: dict[int, Beat | None], words: dict[int, str | None]

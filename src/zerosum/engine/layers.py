@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zerosum.engine.world import Part, Team
+from zerosum.engine.world import Shard, World
 
 L = TypeVar("L", bound=nn.Module)
 
@@ -26,15 +26,15 @@ class Sum(torch.autograd.Function):
     """The sum over all processes; its gradient is the sum of their gradients."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, team: Team) -> Tensor:  # noqa: D102
-        ctx.team = team  # type: ignore[attr-defined]
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, world: World) -> Tensor:  # noqa: D102
+        ctx.world = world  # type: ignore[attr-defined]
         summed = x.contiguous().clone()
-        team.add(summed, team.gradients).wait()
+        world.all_reduce(summed, world.gradients).wait()
         return summed
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, slope: Tensor) -> tuple[Tensor, None]:  # noqa: D102
-        return Sum.apply(slope, ctx.team), None  # type: ignore[attr-defined]
+        return Sum.apply(slope, ctx.world), None  # type: ignore[attr-defined]
 
 
 class GlobalBatchNorm(_BatchNorm):
@@ -45,11 +45,11 @@ class GlobalBatchNorm(_BatchNorm):
         team: Who has the other rows.
     """
 
-    def __init__(self, norm: _BatchNorm, team: Team) -> None:
+    def __init__(self, norm: _BatchNorm, world: World) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         self.weight, self.bias = norm.weight, norm.bias
         self._buffers.update(norm._buffers)
-        self.team = team
+        self.world = world
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
@@ -71,7 +71,7 @@ class GlobalBatchNorm(_BatchNorm):
         return y.to(x.dtype)
 
     def _over_all(self, x: Tensor) -> Tensor:
-        summed: Tensor = Sum.apply(x, self.team)
+        summed: Tensor = Sum.apply(x, self.world)
         return summed
 
     @torch.no_grad()
@@ -96,7 +96,7 @@ class SharedDropout(nn.Dropout):
     def __init__(self, p: float, batch: int) -> None:
         super().__init__(p)
         self.batch = batch
-        self.part: Part | None = None
+        self.part: Shard | None = None
         """Which rows come; None: some that belong to no batch."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -107,9 +107,9 @@ class SharedDropout(nn.Dropout):
         return x * mask.unflatten(0, (times, self.batch))[:, self.part.rows].flatten(0, 1)
 
 
-def synchronised(net: nn.Module, team: Team) -> nn.Module:
+def synchronized(net: nn.Module, world: World) -> nn.Module:
     """The same network, its batch statistics taken over all processes."""
-    return _replaced(net, _BatchNorm, lambda norm: GlobalBatchNorm(norm, team))
+    return _replaced(net, _BatchNorm, lambda norm: GlobalBatchNorm(norm, world))
 
 
 def with_shared_masks(net: nn.Module, batch: int) -> nn.Module:

@@ -35,7 +35,7 @@ def is_fast(device: torch.device) -> bool:
     return device.type == "cpu" and any(capabilities.get(name) for name in INSTRUCTIONS)
 
 
-class Rounded(nn.Module):
+class ComputeCopy(nn.Module):
     """A player with its matrices in bfloat16; takes and gives what the player does, in float32.
 
     Args:
@@ -65,7 +65,7 @@ class Rounded(nn.Module):
             near.copy_(exact)
 
     @torch.no_grad()
-    def hand_over(self) -> list[nn.Parameter]:
+    def copy_gradients(self) -> list[nn.Parameter]:
         """Give the player the gradients that were computed here; all of its parameters that learn."""
         for exact, near in self.pairs:
             if exact.grad is None or near.grad is None:

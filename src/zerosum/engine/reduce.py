@@ -21,9 +21,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from zerosum.engine.precision import Rounded
+from zerosum.engine.precision import ComputeCopy
 from zerosum.engine.shared import SharedSum, can_be_shared, shared_sum
-from zerosum.engine.world import Part, Pending, Team
+from zerosum.engine.world import Shard, Pending, World
 
 BUCKET = 4 * 2**20
 """Bytes after which a bucket is closed: large enough to use a connection well, small enough to leave early."""
@@ -65,11 +65,11 @@ class Gradients:
         team: Who plays the rest.
     """
 
-    def __init__(self, player: nn.Module, rounded: Rounded | None, parts: tuple[Part, ...], team: Team) -> None:
-        self.parts, self.team = parts, team
+    def __init__(self, player: nn.Module, rounded: ComputeCopy | None, parts: tuple[Shard, ...], world: World) -> None:
+        self.parts, self.world = parts, world
         self.buffers = [buffer for buffer in player.buffers() if buffer.is_floating_point()]
         self.learners = [parameter for parameter in player.parameters() if parameter.requires_grad]
-        self.buckets = buckets_of(self.learners, COSTS + sum(buffer.numel() for buffer in self.buffers), team)
+        self.buckets = buckets_of(self.learners, COSTS + sum(buffer.numel() for buffer in self.buffers), world)
         self.leaves = list(self.learners)
         near = {id(exact): near for exact, near in (rounded.pairs if rounded else ())}
         for bucket in self.buckets:
@@ -103,7 +103,7 @@ class Gradients:
     def finish(self) -> dict[str, Tensor]:
         """Wait for the sums, and give each parameter its gradient; the player's costs, over the whole batch."""
         length = self._write_down()
-        if not self.team.alone:
+        if not self.world.is_single:
             self._send(self.buckets)
         for bucket in self.buckets:
             if bucket.sent:
@@ -132,7 +132,7 @@ class Gradients:
             (place.add_ if times else place.copy_)(leaf.grad)
             leaf.grad = None
             bucket.fired[number] = times + 1
-            if not self.team.alone and bucket.is_complete(len(self.parts)):
+            if not self.world.is_single and bucket.is_complete(len(self.parts)):
                 self._send(self._ready())
 
         leaf.register_post_accumulate_grad_hook(collect)
@@ -153,12 +153,12 @@ class Gradients:
                 for number, gradient in enumerate(bucket.mine):
                     if number not in bucket.fired:  # another process may have something to add
                         gradient.zero_()
-                bucket.sent = bucket.shared or self.team.add(bucket.memory, self.team.gradients)
+                bucket.sent = bucket.shared or self.world.all_reduce(bucket.memory, self.world.gradients)
 
 
-def buckets_of(parameters: list[nn.Parameter], spare: int, team: Team) -> list[Bucket]:
+def buckets_of(parameters: list[nn.Parameter], spare: int, world: World) -> list[Bucket]:
     """Parameters, from the last to the first, in buckets of one type; in the last one, so many numbers more."""
-    still = bool(parameters) and can_be_shared(parameters[0], team)
+    still = bool(parameters) and can_be_shared(parameters[0], world)
     largest = float("inf") if still else BUCKET  # nothing has to leave early where nothing travels
     groups: list[list[nn.Parameter]] = [[]]
     for parameter in reversed(parameters):
@@ -166,12 +166,12 @@ def buckets_of(parameters: list[nn.Parameter], spare: int, team: Team) -> list[B
         if group and (parameter.dtype != group[0].dtype or sum(one.nbytes for one in group) >= largest):
             groups.append([])
         groups[-1].append(parameter)
-    return [_bucket(group, spare if group is groups[-1] else 0, team) for group in groups]
+    return [_bucket(group, spare if group is groups[-1] else 0, world) for group in groups]
 
 
-def _bucket(group: list[nn.Parameter], spare: int, team: Team) -> Bucket:
+def _bucket(group: list[nn.Parameter], spare: int, world: World) -> Bucket:
     size = sum(parameter.numel() for parameter in group) + spare
-    shared = shared_sum(size, group[0], team)
+    shared = shared_sum(size, group[0], world)
     memory = shared.mine if shared else group[0].new_zeros(size).detach()
     total = shared.total if shared else memory
     return Bucket(memory, total, group, list(_places(group, memory)), list(_places(group, total)), shared)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zerosum.engine.world import Team
+from zerosum.engine.world import World
 
 PLACE = "/dev/shm"
 """Where Linux gives memory a name; where there is no such place, connections are used."""
@@ -30,11 +30,11 @@ class SharedSum:
         team: Whose processes they are.
     """
 
-    def __init__(self, block: Tensor, team: Team) -> None:
-        self.rows, self.total, self.team = block[:-1], block[-1], team
-        self.mine = self.rows[team.rank]
-        n, size = block.shape[1], team.size
-        self.stretch = slice(n * team.rank // size, n * (team.rank + 1) // size)
+    def __init__(self, block: Tensor, world: World) -> None:
+        self.rows, self.total, self.world = block[:-1], block[-1], world
+        self.mine = self.rows[world.rank]
+        n, size = block.shape[1], world.size
+        self.stretch = slice(n * world.rank // size, n * (world.rank + 1) // size)
 
     def wait(self) -> None:
         """Add up, together with all others.
@@ -42,33 +42,33 @@ class SharedSum:
         Raises:
             Lost: A process is missing.
         """
-        self.team.meet()
+        self.world.barrier()
         first, *others = (row[self.stretch] for row in self.rows)
         total = self.total[self.stretch].copy_(first)
         for row in others:
             total.add_(row)
-        self.team.meet()
+        self.world.barrier()
 
 
-def can_be_shared(like: Tensor, team: Team) -> bool:
+def can_be_shared(like: Tensor, world: World) -> bool:
     """Whether all processes can see memory of this kind."""
-    return team.one_machine and like.device.type == "cpu"
+    return world.one_machine and like.device.type == "cpu"
 
 
-def shared_sum(numbers: int, like: Tensor, team: Team) -> SharedSum | None:
+def shared_sum(numbers: int, like: Tensor, world: World) -> SharedSum | None:
     """Memory for sums of so many numbers; None where there is none to share: other machines, GPUs, other systems."""
-    if not can_be_shared(like, team):
+    if not can_be_shared(like, world):
         return None
-    count = (team.size + 1) * numbers
-    reserved = _reserve(count * like.element_size()) if team.leads else ""
-    path = team.from_leader(reserved.encode()).decode()
+    count = (world.size + 1) * numbers
+    reserved = _reserve(count * like.element_size()) if world.is_main else ""
+    path = world.broadcast(reserved.encode()).decode()
     if not path:
         return None
     block = torch.from_file(path, shared=True, size=count, dtype=like.dtype)
-    team.meet()
-    if team.leads:
+    world.barrier()
+    if world.is_main:
         Path(path).unlink()  # what is mapped stays, and is gone when the processes are
-    return SharedSum(block.view(team.size + 1, numbers), team)
+    return SharedSum(block.view(world.size + 1, numbers), world)
 
 
 def _reserve(size: int) -> str:

@@ -23,14 +23,14 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from zerosum import environment
-from zerosum.engine.heartbeat import Pulse
-from zerosum.errors import ConfigError, Lost
+from zerosum.engine.heartbeat import Heartbeat
+from zerosum.errors import ConfigError, WorkerLost
 
 MEETING = 600.0
 """Seconds that processes wait for each other to start: some machines are slower, or are given later."""
 
 
-class Part(NamedTuple):
+class Shard(NamedTuple):
     """A stretch of the one batch, played by one process in one pass."""
 
     rows: slice
@@ -44,12 +44,12 @@ class Part(NamedTuple):
         return int(self.rows.stop - self.rows.start)
 
 
-WHOLE = Part(slice(None), 1.0)
+FULL_BATCH = Shard(slice(None), 1.0)
 """The batch itself, where one process plays it in one pass."""
 
 
 @dataclass(eq=False)
-class Team:
+class World:
     """All processes that play one game; by default this one alone.
 
     Args:
@@ -68,67 +68,67 @@ class Team:
     one_machine: bool = False
     gradients: dist.ProcessGroup | None = None
     control: dist.ProcessGroup | None = None
-    pulse: Pulse | None = None
+    heartbeat: Heartbeat | None = None
     _vote: tuple[dist.Work, Tensor] | None = field(default=None, repr=False)
 
-    def __deepcopy__(self, _: Any) -> "Team":
+    def __deepcopy__(self, _: Any) -> "World":
         return self  # connections cannot be copied, and a copied network plays in the same team
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes and speaks for all."""
         return self.rank == 0
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         """Whether there are no others."""
         return self.size == 1
 
-    def reach(self, step: int) -> None:
+    def report_round(self, step: int) -> None:
         """Say, to whoever may look for this process, which round is over."""
-        if self.pulse:
-            self.pulse.step = step
+        if self.heartbeat:
+            self.heartbeat.step = step
 
-    def parts(self, batch: int, passes: int) -> tuple[Part, ...]:
+    def shards(self, batch: int, passes: int) -> tuple[Shard, ...]:
         """What this process plays of a batch, in so many passes.
 
         Raises:
             ConfigError: There are fewer rows than passes of all processes.
 
-        >>> Team(rank=1, size=2).parts(8, passes=2)
-        (Part(rows=slice(4, 6, None), share=0.25), Part(rows=slice(6, 8, None), share=0.25))
-        >>> ALONE.parts(8, passes=1) == (WHOLE,)
+        >>> World(rank=1, size=2).shards(8, passes=2)
+        (Shard(rows=slice(4, 6, None), share=0.25), Shard(rows=slice(6, 8, None), share=0.25))
+        >>> SINGLE.shards(8, passes=1) == (FULL_BATCH,)
         True
         """
         everyone = self.size * passes
         if everyone == 1:
-            return (WHOLE,)
+            return (FULL_BATCH,)
         if batch < everyone:
             raise ConfigError(
                 f"game.batch: {batch} rows are too few for {self.size} processes and {passes} passes of each"
             )
         cuts = [batch * part // everyone for part in range(self.rank * passes, (self.rank + 1) * passes + 1)]
-        return tuple(Part(slice(first, last), (last - first) / batch) for first, last in pairwise(cuts))
+        return tuple(Shard(slice(first, last), (last - first) / batch) for first, last in pairwise(cuts))
 
-    def add(self, tensor: Tensor, group: dist.ProcessGroup | None) -> "Pending":
+    def all_reduce(self, tensor: Tensor, group: dist.ProcessGroup | None) -> "Pending":
         """Begin to add up a tensor over all processes, in place."""
         return Pending(self, self._exchange(dist.all_reduce, tensor, group=group, async_op=True))
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait until every process is here."""
-        self.add(torch.zeros(1), self.control).wait()
+        self.all_reduce(torch.zeros(1), self.control).wait()
 
-    def total(self, numbers: list[float]) -> list[float]:
+    def sum_over_ranks(self, numbers: list[float]) -> list[float]:
         """Sums over all processes."""
-        if self.alone:
+        if self.is_single:
             return numbers
         sums = torch.tensor(numbers, dtype=torch.float64)
-        self.add(sums, self.control).wait()
+        self.all_reduce(sums, self.control).wait()
         return sums.tolist()
 
-    def agree(self, vote: int) -> int:
+    def vote(self, vote: int) -> int:
         """The largest vote of all processes in the round before, so that nobody waits for it; alone: one's own vote."""
-        if self.alone:
+        if self.is_single:
             return vote
         decided, counted = self._decided(), torch.tensor([vote])
         work = self._exchange(dist.all_reduce, counted, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
@@ -144,15 +144,15 @@ class Team:
         self._vote = None
         return int(counted)
 
-    def from_leader(self, content: bytes) -> bytes:
+    def broadcast(self, content: bytes) -> bytes:
         """The leader's bytes, in every process."""
-        return content if self.alone else self.from_rank(0, content)
+        return content if self.is_single else self.broadcast_from(0, content)
 
-    def of_everyone(self, content: bytes) -> list[bytes]:
+    def all_gather(self, content: bytes) -> list[bytes]:
         """What each process has to say, by rank."""
-        return [content] if self.alone else [self.from_rank(rank, content) for rank in range(self.size)]
+        return [content] if self.is_single else [self.broadcast_from(rank, content) for rank in range(self.size)]
 
-    def from_rank(self, rank: int, content: bytes) -> bytes:
+    def broadcast_from(self, rank: int, content: bytes) -> bytes:
         """The bytes of one process, in every process."""
         length = torch.tensor([len(content)])
         self._exchange(dist.broadcast, length, src=rank, group=self.control)
@@ -161,28 +161,28 @@ class Team:
             self._exchange(dist.broadcast, torch.frombuffer(block, dtype=torch.uint8), src=rank, group=self.control)
         return bytes(block)
 
-    def dealt(self, count: int, make: Callable[[int], bytes]) -> list[bytes]:
+    def map_ranks(self, count: int, make: Callable[[int], bytes]) -> list[bytes]:
         """What is made of each of so many numbers: dealt out in turn, made by one process each, and given to all."""
         made = {number: make(number) for number in range(self.rank, count, self.size)}
-        if self.alone:
+        if self.is_single:
             return list(made.values())
-        return [self.from_rank(number % self.size, made.get(number, b"")) for number in range(count)]
+        return [self.broadcast_from(number % self.size, made.get(number, b"")) for number in range(count)]
 
-    def dealt_rows(self, count: int, make: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+    def map_rows(self, count: int, make: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
         """The same of arrays, put together along their first axis."""
-        if self.alone:
+        if self.is_single:
             return np.concatenate([make(number) for number in range(count)])
-        packed = self.dealt(count, lambda number: _packed(make(number)))
+        packed = self.map_ranks(count, lambda number: _packed(make(number)))
         return np.concatenate([np.load(BytesIO(content), allow_pickle=False) for content in packed])
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
+    def local_main_first(self) -> Iterator[None]:
         """One process of each machine first, then the others: what the first fetches or computes, they find."""
-        if not self.alone and self.local_rank:
-            self.meet()
+        if not self.is_single and self.local_rank:
+            self.barrier()
         yield
-        if not self.alone and not self.local_rank:
-            self.meet()
+        if not self.is_single and not self.local_rank:
+            self.barrier()
 
     def refuse_differences(self, tensors: Mapping[str, Tensor]) -> None:
         """Make sure that every process holds the same numbers, to the bit.
@@ -190,7 +190,7 @@ class Team:
         Raises:
             Lost: Some do not; the first tensor that differs is named, and who holds the other numbers.
         """
-        if self.alone or not tensors:
+        if self.is_single or not tensors:
             return
         names = sorted(tensors)
         mine = torch.stack([checksum(tensors[name]) for name in names])
@@ -200,7 +200,7 @@ class Team:
         if differs.any():
             first = int(differs.any(0).int().argmax())
             ranks = ", ".join(str(rank) for rank in range(self.size) if differs[rank, first])
-            raise Lost(
+            raise WorkerLost(
                 f"{names[first]} is not the same in every process: process {ranks} holds other numbers than 0. "
                 "What was saved before is right. Processors of different kinds round differently: all should be alike"
             )
@@ -211,26 +211,26 @@ class Team:
         Raises:
             Lost: A process is missing.
         """
-        if self.pulse:
-            self.pulse.exchanges += 1
+        if self.heartbeat:
+            self.heartbeat.exchanges += 1
         try:
             return call(*given, **how)
         except RuntimeError as error:
             raise self.lost(error) from None
 
-    def lost(self, error: Exception) -> Lost:
+    def lost(self, error: Exception) -> WorkerLost:
         """What to say when an exchange has failed."""
-        return self.pulse.lost(error) if self.pulse else Lost(f"an exchange with the other processes failed: {error}")
+        return self.heartbeat.lost(error) if self.heartbeat else WorkerLost(f"an exchange with the other processes failed: {error}")
 
 
-ALONE = Team()
+SINGLE = World()
 
 
 @dataclass(frozen=True)
 class Pending:
     """An exchange that was begun."""
 
-    team: Team
+    world: World
     work: dist.Work
 
     def wait(self) -> None:
@@ -242,7 +242,7 @@ class Pending:
         try:
             self.work.wait()
         except RuntimeError as error:
-            raise self.team.lost(error) from None
+            raise self.world.lost(error) from None
 
 
 def checksum(tensor: Tensor) -> Tensor:
@@ -258,14 +258,14 @@ def under_torchrun() -> bool:
     return environment.size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def restarted() -> bool:
+def was_restarted() -> bool:
     """Whether torchrun has started this process anew, after one of them was lost."""
     return environment.restarts() > 0
 
 
 @contextmanager
-def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
-    """The processes that torchrun has started, this one among them; `ALONE` where it has not.
+def join_world(timeout: float, device: str | None = None) -> Iterator[World]:
+    """The processes that torchrun has started, this one among them; `SINGLE` where it has not.
 
     Args:
         timeout: Seconds that an exchange may take before a process counts as lost.
@@ -275,32 +275,32 @@ def joined(timeout: float, device: str | None = None) -> Iterator[Team]:
         Lost: The others did not come.
     """
     if environment.size() == 1:
-        yield ALONE
+        yield SINGLE
         return
     limit, began = timedelta(seconds=timeout), not dist.is_initialized()
-    team = _team(limit, device, _begin() if began else None)
+    world = _team(limit, device, _begin() if began else None)
     try:
-        yield team
-        team._decided()
+        yield world
+        world._decided()
     except BaseException as error:
-        if team.pulse and not isinstance(error, Lost):
-            team.pulse.leave(str(error) or type(error).__name__)
+        if world.heartbeat and not isinstance(error, WorkerLost):
+            world.heartbeat.leave(str(error) or type(error).__name__)
         raise
-    if team.pulse:
-        team.pulse.ended.set()
+    if world.heartbeat:
+        world.heartbeat.ended.set()
     if began:
         dist.destroy_process_group()
 
 
-def _team(limit: timedelta, device: str | None, store: Store | None) -> Team:
+def _team(limit: timedelta, device: str | None, store: Store | None) -> World:
     """This process among the others, once they have met: its connections, and its pulse where all can read a store."""
     rank, size, on_gpu = dist.get_rank(), dist.get_world_size(), _plays_on_gpu(device)
     control = dist.new_group(backend="gloo", timeout=limit)
     gradients = dist.new_group(backend="nccl" if on_gpu else "gloo", timeout=limit)
-    pulse = Pulse(store, rank, size) if store else None
-    if pulse:
-        pulse.start()
-    return Team(rank, size, _local_rank(), _local_size() == size, gradients, control, pulse)
+    heartbeat = Heartbeat(store, rank, size) if store else None
+    if heartbeat:
+        heartbeat.start()
+    return World(rank, size, _local_rank(), _local_size() == size, gradients, control, heartbeat)
 
 
 def _plays_on_gpu(device: str | None) -> bool:
@@ -333,7 +333,7 @@ def _begin() -> Store:
         mine = PrefixStore(f"{before}/{meeting}", store)
         dist.init_process_group("gloo", store=mine, rank=rank, world_size=size, timeout=limit)
     except (RuntimeError, ValueError) as error:
-        raise Lost(f"the other processes did not come: {error}") from None
+        raise WorkerLost(f"the other processes did not come: {error}") from None
     return PrefixStore("pulse", mine)
 
 

@@ -28,8 +28,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from zerosum import rng
 from zerosum.config.settings import Order
-from zerosum.engine import WHOLE, Part
-from zerosum.engine.precision import Rounded
+from zerosum.engine import FULL_BATCH, Shard
+from zerosum.engine.precision import ComputeCopy
 from zerosum.game.losses import Logits
 from zerosum.game.penalties import Round, Samples
 from zerosum.game.state import Batches, Conditions, Game, Player, Reading, Readings, State, Term
@@ -48,9 +48,9 @@ def play(state: State, game: Game, batches: Batches) -> Readings:
     Returns:
         One reading per step of a player, in the order of play.
     """
-    for optimiser in state.optimisers.values():
-        for group in optimiser.param_groups:
-            group["lr"] = optimiser.defaults["lr"] * game.schedule(state.step)
+    for optimizer in state.optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * game.schedule(state.step)
     readings = list(ORDERS[game.order](state, game, batches))
     state.step += 1
     follow(state, game)
@@ -148,22 +148,22 @@ def generator_step(state: State, game: Game, x: Samples, z: Tensor, c: Condition
 
 
 def meet(
-    state: State, game: Game, part: Part, real: Samples, fake: Samples, c: Conditions, i: int
+    state: State, game: Game, part: Shard, real: Samples, fake: Samples, c: Conditions, i: int
 ) -> tuple[Round, dict[str, Tensor]]:
     """Show D data and samples: the meeting, and what D pays for it."""
     net, due = judge(state, game), penalties_due(state, game)
     asked, told = {term.asks for term in due}, None
-    with_slope = getattr(net, "with_slope", None) if game.one_pass and "anything" not in asked else None
-    if asked & {"slopes", "anything"} and not with_slope:  # penalties differentiate by the samples
+    value_and_input_grad = getattr(net, "with_slope", None) if game.one_pass and "anything" not in asked else None
+    if asked & {"slopes", "anything"} and not value_and_input_grad:  # penalties differentiate by the samples
         real = real.detach().requires_grad_()
         fake = fake if fake.requires_grad else fake.requires_grad_()
-    if "slopes" in asked and with_slope:
-        (real_logits, fake_logits), told = (both.chunk(2) for both in ask(with_slope, *in_one(real, fake, c)))
+    if "slopes" in asked and value_and_input_grad:
+        (real_logits, fake_logits), told = (both.chunk(2) for both in ask(value_and_input_grad, *in_one(real, fake, c)))
     elif game.one_pass:
         real_logits, fake_logits = ask(net, *in_one(real, fake, c)).chunk(2)
     else:
         real_logits, fake_logits = ask(net, real, c), ask(net, fake, c)
-    again, at = partial(ask, net, c=c), with_slope and partial(ask, with_slope, c=c)
+    again, at = partial(ask, net, c=c), value_and_input_grad and partial(ask, value_and_input_grad, c=c)
     meeting = Round(real, fake, real_logits, fake_logits, again, partial(draw, state, game, part, i), told, at)
     cost = game.loss.discriminator(*flipped(game, meeting)).mean()
     terms = {"cost": cost / 2 if game.halved else cost}
@@ -245,11 +245,11 @@ def descend(
     player: Player,
     learning: list[nn.Parameter],
     terms: dict[str, Tensor],
-    part: Part,
+    part: Shard,
     keep: bool = False,
 ) -> None:
     """Add the gradient of what a pass costs to the parameters, and to nothing else."""
-    cost = total(terms) if part is WHOLE else part.share * total(terms)
+    cost = total(terms) if part is FULL_BATCH else part.share * total(terms)
     cost.backward(inputs=learning, retain_graph=keep)
     if player in state.gradients:
         state.gradients[player].end_pass(terms)
@@ -260,8 +260,8 @@ def gather(state: State, player: Player, net: nn.Module, learning: list[nn.Param
     terms, logits = told[-1].terms, together(told)
     if player in state.gradients:
         terms, learning = state.gradients[player].finish(), state.gradients[player].learners
-    elif isinstance(net, Rounded):
-        learning = net.hand_over()
+    elif isinstance(net, ComputeCopy):
+        learning = net.copy_gradients()
     gradient = [parameter.grad for parameter in learning if parameter.grad is not None]
     return Reading(player, {**terms, "gradient norm": get_total_norm(gradient)}, logits)
 
@@ -274,7 +274,7 @@ def together(told: list[Reading]) -> tuple[Logits, Logits] | None:
 
 def move(state: State, game: Game, player: Player) -> None:
     """Let a player take the step that its gradient says."""
-    state.optimisers[player].step()
+    state.optimizers[player].step()
     if player == "discriminator" and game.clip is not None:
         with torch.no_grad():
             for weight in state.discriminator.parameters():
@@ -334,18 +334,18 @@ def noise(state: State, game: Game, like: Tensor, i: int) -> Tensor:
     return (z[game.rows] if game.divided else z).to(like)
 
 
-def draw(state: State, game: Game, part: Part, i: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
+def draw(state: State, game: Game, part: Shard, i: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
     """Uniform numbers in [0, 1) that belong to a round, inner step and purpose; a part has its rows of the batch's."""
-    if part is WHOLE or shape[:1] != (part.size,):
+    if part is FULL_BATCH or shape[:1] != (part.size,):
         return rng.uniform(shape, game.seed, state.step, i, purpose)
     return rng.uniform((game.batch, *shape[1:]), game.seed, state.step, i, purpose)[part.rows]
 
 
-def reseed(state: State, game: Game, i: int, purpose: str, part: Part = WHOLE) -> None:
+def reseed(state: State, game: Game, i: int, purpose: str, part: Shard = FULL_BATCH) -> None:
     """Set torch's own random state, from which networks draw their dropout: the same for each part of a batch."""
     rng.set_global(game.seed, state.step, i, purpose)
     for layer in state.masks:
-        layer.part = None if part is WHOLE else part
+        layer.part = None if part is FULL_BATCH else part
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

@@ -116,7 +116,7 @@ def rmsprop(
     return RMSprop(parameters, lr=rate, alpha=memory, eps=epsilon)
 
 
-OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}
 
 
 def factor(schedule: Schedule, step: int) -> float:

@@ -43,7 +43,7 @@ class Round:
     """(purpose, shape) -> uniform numbers in [0, 1) that belong to this round."""
     told: tuple[Samples, Samples] | None = None
     """D's slopes at data and samples, where it told them with its logits."""
-    with_slope: Callable[[Samples], tuple[Logits, Samples]] | None = None
+    value_and_input_grad: Callable[[Samples], tuple[Logits, Samples]] | None = None
     """D's logits and slopes, where it tells them together."""
 
     def slopes(self, *, real: bool = False, fake: bool = False) -> tuple[Samples, ...]:
@@ -56,8 +56,8 @@ class Round:
 
     def slopes_at(self, x: Samples) -> Samples:
         """The gradients of D's logits by other samples, likewise."""
-        if self.with_slope:
-            return self.with_slope(x)[1]
+        if self.value_and_input_grad:
+            return self.value_and_input_grad(x)[1]
         x = x.detach().requires_grad_()
         (found,) = slopes(self.discriminator(x).sum(), x)
         return found

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zerosum.config.settings import Order
-from zerosum.engine import WHOLE, Gradients, Part, SharedDropout
-from zerosum.engine.precision import Rounded
+from zerosum.engine import FULL_BATCH, Gradients, Shard, SharedDropout
+from zerosum.engine.precision import ComputeCopy
 from zerosum.game.losses import Cost, Logits, Loss
 from zerosum.game.penalties import Asks, Penalty
 
@@ -30,12 +30,12 @@ class State:
     discriminator: nn.Module
     average: nn.Module
     """The moving average of G, from which samples are drawn."""
-    optimisers: dict[Player, Optimizer]
+    optimizers: dict[Player, Optimizer]
     step: int = 0
     """Rounds played."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Whatever else depends on history and must survive: numbers and texts."""
-    rounded: dict[Player, Rounded] = field(default_factory=dict)
+    rounded: dict[Player, ComputeCopy] = field(default_factory=dict)
     """Copies in bfloat16 that play in a player's place; none: the players play themselves."""
     gradients: dict[Player, Gradients] = field(default_factory=dict)
     """Who adds up a player's gradient over parts of the batch; none: the batch is played whole."""
@@ -69,7 +69,7 @@ class Game:
     """(n, seed, *key) -> noise z (n, size)."""
     batch: int = 128
     """m: samples in one step, of all passes and processes."""
-    parts: tuple[Part, ...] = (WHOLE,)
+    parts: tuple[Shard, ...] = (FULL_BATCH,)
     """What this process plays of a batch, pass by pass."""
     penalties: tuple[Term, ...] = ()
     k: int = 1
@@ -101,7 +101,7 @@ class Game:
     @property
     def divided(self) -> bool:
         """Whether a batch is played in parts."""
-        return self.parts != (WHOLE,)
+        return self.parts != (FULL_BATCH,)
 
     @property
     def rows(self) -> slice:

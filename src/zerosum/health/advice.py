@@ -12,7 +12,7 @@ def option(key: str, value: float | str) -> str:
 
 def rate(config: Config, player: Literal["generator", "discriminator"]) -> float:
     """A player's step size."""
-    return float(getattr(config.optimisers, player).options.get("rate", 2e-4))
+    return float(getattr(config.optimizers, player).options.get("rate", 2e-4))
 
 
 def slower(config: Config, *players: Literal["generator", "discriminator"], by: float = 3.0) -> str:

@@ -80,7 +80,7 @@ Signs = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Look:
+class EncodedRows:
     """Rows as the players see them, and their classes where the players are told."""
 
     x: Tensor
@@ -93,7 +93,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Checkup:
+class Probe:
     """What every checkup of a run compares with.
 
     Args:
@@ -107,8 +107,8 @@ class Checkup:
 
     game: Game
     images: bool
-    held: Look
-    seen: Look
+    held: EncodedRows
+    seen: EncodedRows
     candidates: tuple[Tensor, Tensor] | None
     parts: Tensor
 
@@ -249,7 +249,7 @@ class Checkup:
         return {name: slope.flatten(1).norm(dim=1).mean().item() * usually for name, slope in slopes.items()}
 
 
-def prepare(setup: Setup) -> Checkup:
+def prepare(setup: Setup) -> Probe:
     """Choose the rows of a run's checkups: the same every time, evenly spread over the data.
 
     Args:
@@ -264,17 +264,17 @@ def prepare(setup: Setup) -> Checkup:
     near_ones = tuple(show(rows, 0, 1, most).flat for rows in (data.train, data.test)) if enough else None
     pool = (near_ones[0] if near_ones else seen.flat if len(seen.x) else held.flat)[:2048]
     parts = centres(pool, min(CELLS, len(pool)))
-    return Checkup(setup.game, data.kind == "images", held, seen, near_ones, parts)  # type: ignore[arg-type]
+    return Probe(setup.game, data.kind == "images", held, seen, near_ones, parts)  # type: ignore[arg-type]
 
 
-def _shown(data: Data, like: Tensor, labelled: bool, rows: Rows, first: int, step: int, most: int = ROWS) -> Look:
+def _shown(data: Data, like: Tensor, labelled: bool, rows: Rows, first: int, step: int, most: int = ROWS) -> EncodedRows:
     """At most so many of every `step`-th row from `first` on, encoded."""
     places = np.arange(first, len(rows), step)
     places = places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]
     x, labels = rows[places]
     encoded = data.form.encode(as_tensor(x)).to(like)
     c = torch.from_numpy(np.full(len(x), -1) if labels is None else labels).to(like.device) if labelled else None
-    return Look(encoded, c)
+    return EncodedRows(encoded, c)
 
 
 def edges(x: Tensor) -> float:

@@ -20,7 +20,7 @@ from zerosum.errors import UsageError
 from zerosum.files import write
 from zerosum.game.losses import LOSSES
 from zerosum.lab.claims import costs, divergence, trained
-from zerosum.lab.claims.lines import penalised
+from zerosum.lab.claims.lines import penalized
 from zerosum.lab.theory import bilinear, dirac, hopping
 from zerosum.lab.theory.divergences import jsd, kl
 from zerosum.lab.theory.quadrature import numbers
@@ -73,9 +73,9 @@ def framework() -> Figure:
         "x": (4.4, 0.5, "data\n$x$"), "D": (6.7, 1.35, "discriminator\n$D$"), "p": (9.0, 1.35, "$D(x)$,\n$D(G(z))$"),
     }  # fmt: skip
     for name, (left, low, text) in boxes.items():
-        colour = {"G": SAMPLES, "fake": SAMPLES, "D": JUDGE}.get(name, DATA)
+        color = {"G": SAMPLES, "fake": SAMPLES, "D": JUDGE}.get(name, DATA)
         wide = 1.7 if name in "GD" else 1.2
-        ax.add_patch(FancyBboxPatch((left, low), wide, 0.8, boxstyle="round,pad=0.06", fc="white", ec=colour, lw=1.8))
+        ax.add_patch(FancyBboxPatch((left, low), wide, 0.8, boxstyle="round,pad=0.06", fc="white", ec=color, lw=1.8))
         ax.text(left + wide / 2, low + 0.4, text, ha="center", va="center", fontsize=11)
     for start, end in (
         ((1.4, 2.6), (2.0, 2.6)), ((3.9, 2.6), (4.3, 2.6)), ((5.7, 2.5), (6.6, 1.95)),
@@ -150,10 +150,10 @@ def generator_costs() -> Figure:
     a = torch.linspace(-6, 3, 300, dtype=torch.float64)
     styles = {"minimax": (":", DATA), "non-saturating": ("-", JUDGE), "likelihood": ("--", OTHER)}
     formulas = {"minimax": r"$\log(1-D)$", "non-saturating": r"$-\log D$", "likelihood": r"$-D/(1-D)$"}
-    for name, (dash, colour) in styles.items():
+    for name, (dash, color) in styles.items():
         label = f"{name}, {formulas[name]}"
-        axes[0, 0].plot(dd, LOSSES[name].generator(dd.logit(), dd.logit()), dash, color=colour, lw=1.8, label=label)
-        axes[0, 1].plot(a, costs.slopes(name, a).abs(), dash, color=colour, lw=1.8)
+        axes[0, 0].plot(dd, LOSSES[name].generator(dd.logit(), dd.logit()), dash, color=color, lw=1.8, label=label)
+        axes[0, 1].plot(a, costs.slopes(name, a).abs(), dash, color=color, lw=1.8)
     axes[0, 0].set(ylim=(-8, 6), xlabel="$D(G(z))$", ylabel="cost", title="what $G$ pays")
     axes[0, 1].set(ylim=(1e-3, 10), yscale="log", xlabel="logit $a(G(z))$", ylabel="|slope|", title="what $G$ feels")
     axes[0, 1].axvspan(-6, -2, color="#eeeeee", zorder=0)
@@ -215,9 +215,9 @@ def dirac_portraits() -> Figure:
         "minimax": dirac.field(minimax),
         "non-saturating": dirac.field(LOSSES["non-saturating"]),
         "Wasserstein": dirac.field(LOSSES["wasserstein"]),
-        "WGAN-GP, weight 0.3": penalised("wgan-gp", 0.3, "wasserstein"),
-        "R1, $g$ = 0.3": penalised("r1", 0.3),
-        "R1 and R2, $g$ = 0.3": penalised("r1+r2", 0.3),
+        "WGAN-GP, weight 0.3": penalized("wgan-gp", 0.3, "wasserstein"),
+        "R1, $g$ = 0.3": penalized("r1", 0.3),
+        "R1 and R2, $g$ = 0.3": penalized("r1+r2", 0.3),
         "noise, $s$ = 0.7": dirac.field(minimax, noise=0.7),
         "consensus, $g$ = 0.5": dirac.consensus(dirac.field(minimax), 0.5),
     }
@@ -250,8 +250,8 @@ def mode_hopping() -> Figure:
         "steps of 4, R1 with $g$ = 0.5": (hopping.stroll(0.5, 4.0, 0.5, n), "^-", JUDGE),
         "best response to an unrolled D": (torch.full((n,), hopping.unrolled_point()).double(), "-", SAMPLES),
     }
-    for name, (path, dash, colour) in paths.items():
-        ax.plot(torch.cat([start, path]), dash, color=colour, ms=3, lw=1.1, label=name)
+    for name, (path, dash, color) in paths.items():
+        ax.plot(torch.cat([start, path]), dash, color=color, ms=3, lw=1.1, label=name)
     for mode in (-1, 1):
         ax.axhline(mode, color=DATA, lw=0.8, ls=":")
     ax.set(xlabel="round", ylabel=r"$\theta$, where all of $G$'s mass is", yticks=[-1, 0, 1], xlim=(0, n))
@@ -263,11 +263,11 @@ def gradients_of_a_strong_d() -> Figure:
     """The pull on G as the laws move apart and the best D grows sure."""
     figure, axes = sheet(1, 1, width=6.5, height=3.6)
     ax, thetas = axes[0, 0], torch.linspace(0.25, 8, 32).tolist()
-    for name, dash, colour in (
+    for name, dash, color in (
         ("minimax", ":", DATA), ("non-saturating", "-", JUDGE), ("likelihood", "--", OTHER)
     ):  # fmt: skip
         pulls = torch.stack([costs.pull(name, theta) for theta in thetas])
-        ax.plot(thetas, pulls, dash, color=colour, lw=1.8, label=name)
+        ax.plot(thetas, pulls, dash, color=color, lw=1.8, label=name)
     ax.set(yscale="log", ylim=(1e-5, 20), xlabel=r"distance $\theta$ of the samples", ylabel=r"|d cost / d $\theta$|")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torch import nn
 
 from zerosum.nets import conv, mlp, residual
-from zerosum.nets.conditional import Judge, LabelledGenerator, LabelledJudge, SteepJudge, judges_alone
+from zerosum.nets.conditional import Discriminator, ConditionalGenerator, ProjectionDiscriminator, FastGradientDiscriminator, is_per_sample
 
 
 class Pair(NamedTuple):
@@ -45,4 +45,4 @@ NETS: dict[str, Pair] = {
     ),
 }
 
-__all__ = ["NETS", "Judge", "LabelledGenerator", "LabelledJudge", "Pair", "SteepJudge", "judges_alone"]
+__all__ = ["NETS", "Discriminator", "ConditionalGenerator", "ProjectionDiscriminator", "Pair", "FastGradientDiscriminator", "is_per_sample"]

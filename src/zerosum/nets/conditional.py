@@ -21,7 +21,7 @@ Logits = Float[Tensor, " n"]
 Rows = Float[Tensor, "n f"]
 
 
-class Judge(nn.Module):
+class Discriminator(nn.Module):
     """Features of a sample (n, f), then its logit (n,)."""
 
     def __init__(self, features: nn.Module, width: int) -> None:
@@ -34,10 +34,10 @@ class Judge(nn.Module):
         return logits
 
 
-class SteepJudge(Judge):
+class FastGradientDiscriminator(Discriminator):
     """A judge, all of whose parameters are in linear layers and convolutions."""
 
-    def with_slope(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
+    def value_and_input_grad(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
         """Logits and their gradients by the samples, which can be differentiated once, by weights and samples.
 
         Args:
@@ -61,7 +61,7 @@ class Labels(nn.Embedding):
         return super().forward(c + 1)
 
 
-class LabelledGenerator(nn.Module):
+class ConditionalGenerator(nn.Module):
     """G(z, c): the class beside the noise.
 
     Args:
@@ -80,7 +80,7 @@ class LabelledGenerator(nn.Module):
         return x
 
 
-class LabelledJudge(nn.Module):
+class ProjectionDiscriminator(nn.Module):
     """D(x, c): the projection discriminator.
 
     Args:
@@ -88,7 +88,7 @@ class LabelledJudge(nn.Module):
         classes: How many there are.
     """
 
-    def __init__(self, net: Judge, classes: int) -> None:
+    def __init__(self, net: Discriminator, classes: int) -> None:
         super().__init__()
         self.net = net
         self.labels = Labels(classes, net.head.in_features)
@@ -100,16 +100,16 @@ class LabelledJudge(nn.Module):
         return logits
 
     @property
-    def with_slope(self) -> Callable[[Samples, Int[Tensor, " n"]], tuple[Logits, Samples]] | None:
+    def value_and_input_grad(self) -> Callable[[Samples, Int[Tensor, " n"]], tuple[Logits, Samples]] | None:
         """What a `SteepJudge` tells, of (x, c), if the network is one."""
         tell: Any = getattr(self.net, "with_slope", None)
         return tell and (lambda x, c: tell(x, self.net.head.weight + self.labels(c)))
 
 
-def judges_alone(net: nn.Module) -> bool:
+def is_per_sample(net: nn.Module) -> bool:
     """Whether D's answer about a sample is sure not to depend on the others in its batch."""
     coupled = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules())
-    return isinstance(net, Judge | LabelledJudge) and not coupled
+    return isinstance(net, Discriminator | ProjectionDiscriminator) and not coupled
 
 
 def spectrally_normed(net: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from zerosum.config.settings import Size
 from zerosum.errors import ConfigError
 from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, Linear
-from zerosum.nets.conditional import Judge, SteepJudge, spectrally_normed
+from zerosum.nets.conditional import Discriminator, FastGradientDiscriminator, spectrally_normed
 
 Images = Float[Tensor, "n c h w"]
 Resized = Float[Tensor, "n c h2 w2"]
@@ -108,7 +108,7 @@ def cs231n_discriminator(shape: tuple[int, ...], *, spectral: bool = False) -> n
         nn.Conv2d(32, 64, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
         nn.Flatten(), Linear(64 * top * left, 1024), nn.LeakyReLU(0.01),
     )  # fmt: skip
-    net = Judge(features, 1024) if spectral else SteepJudge(features, 1024)
+    net = Discriminator(features, 1024) if spectral else FastGradientDiscriminator(features, 1024)
     glorot(net)
     return spectrally_normed(net) if spectral else net
 
@@ -187,7 +187,7 @@ def dcgan_discriminator(
         layers += [nn.BatchNorm2d(maps[step])] if normed else []
         layers += [nn.LeakyReLU(0.2)]
     top, left = sizes[-1]
-    kind = Judge if normalise or spectral else SteepJudge
+    kind = Discriminator if normalise or spectral else FastGradientDiscriminator
     net = kind(nn.Sequential(*layers, nn.Flatten()), maps[-1] * top * left)
     dcgan_init(net)
     return spectrally_normed(net) if spectral else net

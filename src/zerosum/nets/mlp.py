@@ -19,7 +19,7 @@ from torch.nn.functional import relu
 from zerosum.config.settings import Layers, Size
 from zerosum.kernels.input_grad import Samples
 from zerosum.kernels.input_grad_mlp import steep_perceptron
-from zerosum.nets.conditional import Judge, Logits, Rows, spectrally_normed
+from zerosum.nets.conditional import Discriminator, Logits, Rows, spectrally_normed
 
 
 class Residual(nn.Linear):
@@ -61,10 +61,10 @@ def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Layers = 
     return spectrally_normed(net) if spectral else net
 
 
-class Perceptron(Judge):
+class Perceptron(Discriminator):
     """A judge whose features are `stack`."""
 
-    def with_slope(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
+    def value_and_input_grad(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
         """As that of `SteepJudge`."""
         layers = [layer for layer in self.features.modules() if isinstance(layer, nn.Linear)]
         weights = [*(layer.weight for layer in layers), self.head.weight if head is None else head]
@@ -151,7 +151,7 @@ def goodfellow2014_discriminator(
     """
     drop = [nn.Dropout(share) if dropout else nn.Identity() for share in (0.2, 0.5, 0.5)]
     first, second = Maxout(prod(shape), width, pieces), Maxout(width, width, pieces)
-    net = Judge(nn.Sequential(nn.Flatten(), Grey(), drop[0], first, drop[1], second, drop[2]), width)
+    net = Discriminator(nn.Sequential(nn.Flatten(), Grey(), drop[0], first, drop[1], second, drop[2]), width)
     uniform_start(net, 0.005)
     return net
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 from zerosum.config.settings import Layers, Size
-from zerosum.nets.conditional import Judge, SteepJudge, spectrally_normed
+from zerosum.nets.conditional import Discriminator, FastGradientDiscriminator, spectrally_normed
 from zerosum.nets.conv import Images, Resized, halvings, image_shape
 
 SLOPE = 0.2
@@ -131,4 +131,4 @@ def discriminator(
             layers += [Resize(sizes[step + 1]), nn.Conv2d(channels[step], channels[step + 1], 1)]
     last = channels[-1]
     features = nn.Sequential(*layers, nn.Conv2d(last, last, sizes[-1], groups=last), nn.Flatten())
-    return spectrally_normed(Judge(features, last)) if spectral else SteepJudge(features, last)
+    return spectrally_normed(Discriminator(features, last)) if spectral else FastGradientDiscriminator(features, last)

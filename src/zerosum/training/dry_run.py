@@ -32,7 +32,7 @@ def rehearse(settings: Config, data: Data | None = None, say: Say = silent) -> d
     setup = build.assemble(settings, data)
     for note in setup.data.notes:
         say(note)
-    watch = loop.Watch()
+    watch = loop.FiniteCheck()
     for moment in loop.rounds(setup.state, setup.game, setup.batches, ROUNDS):
         watch.note(moment)
     watch.look()
@@ -59,7 +59,7 @@ def players_bytes(setup: Setup) -> int:
     """Weights, gradients, average and what the optimisers remember."""
     state = setup.state
     nets = [*state.generator.parameters(), *state.discriminator.parameters(), *state.average.parameters()]
-    memory = [value for move in state.optimisers.values() for one in move.state.values() for value in one.values()]
+    memory = [value for move in state.optimizers.values() for one in move.state.values() for value in one.values()]
     gradients = [weight.grad for weight in nets if weight.grad is not None]
     tensors = [*nets, *gradients, *(value for value in memory if hasattr(value, "element_size"))]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -23,22 +23,22 @@ from zerosum import build, checkpoint, config, memory, permission, run
 from zerosum.build import Setup
 from zerosum.config.settings import Config
 from zerosum.data import Data
-from zerosum.engine import ALONE, Team, restarted
+from zerosum.engine import SINGLE, World, was_restarted
 from zerosum.errors import ConfigError, DataError, Diverged, Stopped, SystemFault
 from zerosum.game.game import play
 from zerosum.game.state import Batches, Game, Player, Readings, State
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
-from zerosum.training.recorder import Diary, Report
+from zerosum.training.recorder import RunRecorder, Report
 
 WARM = 10
 """Rounds that are not counted in the speed: caches and allocators settle."""
 
-LATE = 1
+TIME_LIMIT = 1
 """The vote for an end because time is up; a signal's is its number beyond this: that of SIGHUP is 1."""
 
 
-class Moment(NamedTuple):
+class RoundRecord(NamedTuple):
     """The end of a round."""
 
     step: int
@@ -50,12 +50,12 @@ class Moment(NamedTuple):
     """The line that was logged: every `log_every` rounds, and with each checkpoint."""
 
 
-def rounds(state: State, game: Game, batches: Batches, steps: int) -> Iterator[Moment]:
+def rounds(state: State, game: Game, batches: Batches, steps: int) -> Iterator[RoundRecord]:
     """Play until `steps` rounds are played in all; yield after each."""
     while state.step < steps:
         began = perf_counter()
         readings = play(state, game, batches)
-        yield Moment(state.step, readings, state, perf_counter() - began)
+        yield RoundRecord(state.step, readings, state, perf_counter() - began)
 
 
 def fit(
@@ -67,8 +67,8 @@ def fit(
     force: bool = False,
     until_finished: bool = False,
     say: Say = silent,
-    team: Team = ALONE,
-) -> Iterator[Moment]:
+    world: World = SINGLE,
+) -> Iterator[RoundRecord]:
     """Play a run in its folder, from its newest checkpoint if there is one.
 
     Of several processes, the leader alone reads and writes the folder; the others have what it has from it.
@@ -96,20 +96,20 @@ def fit(
         SystemFault: The disk is full, the folder closed or gone, or memory is short.
         Stopped: A signal came; the round is finished and saved.
     """
-    fresh = fresh and not restarted()  # started anew after a loss, it goes on
-    if team.leads:
+    fresh = fresh and not was_restarted()  # started anew after a loss, it goes on
+    if world.is_main:
         run.refuse_strangers(folder, force)
-    settings = config.with_train(settings, processes=team.size)
+    settings = config.with_train(settings, processes=world.size)
     with permission.to_train():
-        settings = agreed(settings if fresh else run.adopt(settings, folder), team)
-        until_finished = team.from_leader(bytes([until_finished])) == b"\1"
+        settings = agreed(settings if fresh else run.adopt(settings, folder), world)
+        until_finished = world.broadcast(bytes([until_finished])) == b"\1"
         settle(settings)
-        with team.in_turn():  # the first of each machine may have to download
+        with world.local_main_first():  # the first of each machine may have to download
             data = data or build.open_data(settings)
-        setup = build.assemble(settings, data, team)
+        setup = build.assemble(settings, data, world)
     refuse_other_data(setup)
     with open_for(setup, folder, fresh):
-        diary = Diary(setup, folder, say=say)
+        diary = RunRecorder(setup, folder, say=say)
         diary.open()
         try:
             if not (until_finished and diary.finished()):
@@ -137,21 +137,21 @@ def short_of_memory(setup: Setup, error: Exception) -> SystemFault | None:
     )
 
 
-def agreed(settings: Config, team: Team) -> Config:
+def agreed(settings: Config, world: World) -> Config:
     """The leader's settings, with what its machine decides, in every process.
 
     Raises:
         ConfigError: A process was given others.
     """
-    mine = build.resolve(settings) if team.leads else build.filled(settings)
-    if team.alone:
+    mine = build.resolve(settings) if world.is_main else build.filled(settings)
+    if world.is_single:
         return mine
-    theirs = config.check(config.parse(team.from_leader(config.dumps(mine).encode()).decode()))
+    theirs = config.check(config.parse(world.broadcast(config.dumps(mine).encode()).decode()))
     automatic = {f"train.{name}" for name in config.AUTOMATIC}
     other = [line for line in config.differences(mine, theirs) if line.partition(":")[0] not in automatic]
     if other:
         raise ConfigError(
-            f"process {team.rank} was given other settings than process 0 (there -> here):\n  " + "\n  ".join(other)
+            f"process {world.rank} was given other settings than process 0 (there -> here):\n  " + "\n  ".join(other)
         )
     return theirs
 
@@ -162,9 +162,9 @@ def refuse_other_data(setup: Setup) -> None:
     Raises:
         DataError: One has not.
     """
-    if setup.team.alone:
+    if setup.world.is_single:
         return
-    prints = setup.team.of_everyone(setup.data.fingerprint().encode())
+    prints = setup.world.all_gather(setup.data.fingerprint().encode())
     other = [str(rank) for rank, found in enumerate(prints) if found != prints[0]]
     if other:
         raise DataError(f"{setup.data.name}: the data of process {', '.join(other)} is not that of process 0")
@@ -173,7 +173,7 @@ def refuse_other_data(setup: Setup) -> None:
 @contextmanager
 def open_for(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None]:
     """The run folder, kept for these settings while they are played; only the leader touches it."""
-    if not setup.team.leads:
+    if not setup.world.is_main:
         yield
         return
     run.make(folder)
@@ -191,26 +191,26 @@ def settle(settings: Config) -> None:
     memory.keep_freed()
 
 
-def _guarded(setup: Setup, diary: Diary, until_finished: bool) -> Iterator[Moment]:
+def _guarded(setup: Setup, diary: RunRecorder, until_finished: bool) -> Iterator[RoundRecord]:
     """The rounds of a run, each written down, until the end, a limit or a signal."""
-    state, train, team = setup.state, setup.config.train, setup.team
-    clock = Clock(state.extra.get("seconds", 0.0))
-    watch = Watch()
+    state, train, world = setup.state, setup.config.train, setup.world
+    clock = Timer(state.extra.get("seconds", 0.0))
+    watch = FiniteCheck()
     with asked_to_stop() as signals:
         for moment in rounds(state, setup.game, setup.batches, train.steps):
             clock.tick(moment.seconds)
             watch.note(moment)
-            team.reach(moment.step)
+            world.report_round(moment.step)
             late = train.minutes is not None and clock.seconds > 60 * train.minutes
             # a signal that comes later than this lets one more round be played
-            asked = team.agree(max([LATE] * late + [LATE + number for number in signals], default=0))
+            asked = world.vote(max([TIME_LIMIT] * late + [TIME_LIMIT + number for number in signals], default=0))
             checks = moment.step % train.check_every == 0
             done = until_finished and checks and diary.finished()
             last = moment.step >= train.steps or done or bool(asked)
             saves = last or moment.step % train.save_every == 0
             if saves or checks or moment.step % train.log_every == 0:
                 watch.look()
-                report = describe(moment, setup.game, team) | clock.reading(setup.game.batch)
+                report = describe(moment, setup.game, world) | clock.reading(setup.game.batch)
                 if checks:
                     report["signs"] = diary.health.look(state)
                 state.extra["seconds"] = report["seconds"]
@@ -221,15 +221,15 @@ def _guarded(setup: Setup, diary: Diary, until_finished: bool) -> Iterator[Momen
             if saves:
                 diary.save()
             yield moment
-            if asked > LATE:
+            if asked > TIME_LIMIT:
                 says = f"stopped after round {moment.step}; everything is saved in {diary.folder.path}"
-                raise Stopped(asked - LATE, says)
+                raise Stopped(asked - TIME_LIMIT, says)
             if asked or done:
                 return
 
 
 @dataclass
-class Clock:
+class Timer:
     """How long the run has played, over all its resumes, and how fast it plays now."""
 
     seconds: float = 0.0
@@ -246,14 +246,14 @@ class Clock:
         return {"seconds": round(self.seconds, 3), "samples_per_second": round(batch / median(laps), 1)}
 
 
-class Watch:
+class FiniteCheck:
     """Finds the first number that is not finite, without waiting for the device every round."""
 
     def __init__(self) -> None:
         self.names: list[tuple[int, Player, str]] = []
         self.values: list[Tensor] = []
 
-    def note(self, moment: Moment) -> None:
+    def note(self, moment: RoundRecord) -> None:
         """Remember the numbers of a round."""
         for reading in moment.readings:
             self.names += [(moment.step, reading.player, term) for term in reading.terms]
@@ -272,7 +272,7 @@ class Watch:
                 raise Diverged(*name, value)
 
 
-def describe(moment: Moment, game: Game, team: Team = ALONE) -> Report:
+def describe(moment: RoundRecord, game: Game, world: World = SINGLE) -> Report:
     """A round's numbers as a line of readings.jsonl, over the rows of all processes; waits for the device.
 
     Costs and V are in nats where the game is logistic. Of k steps of D, the last is told.
@@ -287,7 +287,7 @@ def describe(moment: Moment, game: Game, team: Team = ALONE) -> Report:
     real, fake = logits
     value = -(game.value or game.loss.discriminator)(real, fake)
     means = [mean.mean().item() * game.share for mean in (value, game.loss.score(real), game.loss.score(fake))]
-    report["value"], report["real_score"], report["fake_score"] = team.total(means)
+    report["value"], report["real_score"], report["fake_score"] = world.sum_over_ranks(means)
     report["score"] = game.loss.reads
     return report
 

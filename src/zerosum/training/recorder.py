@@ -22,12 +22,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zerosum import checkpoint, config, files, health, permission, plots, run
 from zerosum.build import Setup
 from zerosum.data import Data
-from zerosum.engine import Team
+from zerosum.engine import World
 from zerosum.errors import named
 from zerosum.health import Verdict, probes
 from zerosum.run import RunFolder, trust
 from zerosum.run.folder import Say, silent
-from zerosum.sampling import Sampler, form_to
+from zerosum.sampling import Sampler, spec_to_json
 
 Report = dict[str, Any]
 """One line of readings.jsonl."""
@@ -37,7 +37,7 @@ SHOWN = 64
 
 
 @dataclass
-class Diary:
+class RunRecorder:
     """What a run writes into its folder; of several processes, the leader does."""
 
     setup: Setup
@@ -54,15 +54,15 @@ class Diary:
     """What the run is known by: the same in all of its checkpoints."""
 
     @property
-    def team(self) -> Team:
+    def world(self) -> World:
         """The processes that play together."""
-        return self.setup.team
+        return self.setup.world
 
     def open(self) -> None:
         """Begin the run, or take it up where its newest whole checkpoint left it."""
-        if self.team.leads:
+        if self.world.is_main:
             self._open()
-        checkpoint.spread(self.setup.state, self.team)
+        checkpoint.spread(self.setup.state, self.world)
         self._refuse_differences()
 
     def _open(self) -> None:
@@ -104,23 +104,23 @@ class Diary:
 
     def _other_company(self) -> str:
         """What to say where a run goes on with more or fewer processes than before."""
-        before = self.folder.read_config().train.processes if self.folder.exists() else self.team.size
-        if before == self.team.size:
+        before = self.folder.read_config().train.processes if self.folder.exists() else self.world.size
+        if before == self.world.size:
             return ""
         count = "1 process" if before == 1 else f"{before} processes"
         return (
-            f", played by {count} so far and by {self.team.size} from here: the same game, but sums in another order, "
+            f", played by {count} so far and by {self.world.size} from here: the same game, but sums in another order, "
             "so the bits are not those of one that never changed"
         )
 
     def finished(self) -> bool:
         """Whether samples no longer get better; every process hears what the leader thinks."""
-        mine = self.team.leads and health.finished(self.history)
-        return bool(self.team.from_leader(b"1" if mine else b""))
+        mine = self.world.is_main and health.finished(self.history)
+        return bool(self.world.broadcast(b"1" if mine else b""))
 
     def log(self, report: Report) -> None:
         """Write a report down; if a checkup is in it and finds something new, say so."""
-        if not self.team.leads:
+        if not self.world.is_main:
             return
         run.append(self.folder, report)
         if "signs" not in report:
@@ -144,12 +144,12 @@ class Diary:
         """
         checkpoint.refuse_non_finite(self.setup.state)
         self._refuse_differences()
-        if self.team.leads:
+        if self.world.is_main:
             self._save()
 
     def _refuse_differences(self) -> None:
-        if not self.team.alone:
-            self.team.refuse_differences(checkpoint.tensors_of(self.setup.state))
+        if not self.world.is_single:
+            self.world.refuse_differences(checkpoint.tensors_of(self.setup.state))
 
     def _save(self) -> None:
         keep = self.setup.config.train.keep
@@ -160,12 +160,12 @@ class Diary:
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""
-        if not self.team.leads:
+        if not self.world.is_main:
             return
         self.folder.write(self.folder.sample(self.setup.state.step), picture(self.setup))
 
     @cached_property
-    def health(self) -> probes.Checkup:
+    def health(self) -> probes.Probe:
         """What every checkup compares with; chosen when the first is due."""
         return probes.prepare(self.setup)
 
@@ -173,7 +173,7 @@ class Diary:
     def _facts(self) -> dict[str, Any]:
         """What every checkpoint says about the data."""
         data = self.setup.data
-        return {"fingerprint": data.fingerprint(), "data": form_to(data.form)}
+        return {"fingerprint": data.fingerprint(), "data": spec_to_json(data.form)}
 
 
 def picture(setup: Setup) -> bytes:
@@ -197,10 +197,10 @@ def real_sheet(data: Data) -> bytes:
 
 def company(setup: Setup) -> Iterator[str]:
     """What a user should know where several processes play."""
-    team, game = setup.team, setup.game
-    if team.alone:
+    world, game = setup.world, setup.game
+    if world.is_single:
         return
-    yield f"{team.size} processes play, each {game.together} of the {game.batch} samples of a batch at a time"
+    yield f"{world.size} processes play, each {game.together} of the {game.batch} samples of a batch at a time"
     nets = (setup.state.generator, setup.state.discriminator)
     if any(isinstance(layer, _BatchNorm) for net in nets for layer in net.modules()):
         theirs = "the rows of all processes" if setup.config.train.statistics == "all" else "each process's own rows"

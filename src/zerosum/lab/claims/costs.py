@@ -227,7 +227,7 @@ def followed_by_likelihood() -> Measured:
     return equal(frozen("likelihood"), by_theta(d.kl))
 
 
-def reparameterised(n: int, seed: int) -> tuple[Tensor, Tensor]:
+def reparameterized(n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Per sample, d cost / d (m, s) of -exp(a*) for q = N(1/2, 1.2), written with the score of q, as the proof does."""
     x = 0.5 + 1.2 * torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     a = Normal(0.0, 1.0).log_prob(x) - Normal(0.5, 1.2).log_prob(x)
@@ -251,7 +251,7 @@ def likelihood_by_quadrature() -> Measured:
 
 def likelihood_by_samples() -> Measured:
     """The mean over 400,000 samples gives the same, within 4 standard errors; q is wide enough for them to exist."""
-    found = torch.stack(reparameterised(400_000, seed=0))
+    found = torch.stack(reparameterized(400_000, seed=0))
     return at_most((found.mean(1) - KL_SLOPE).abs() / (found.std(1) / len(found[0]) ** 0.5), 4.0)
 
 

@@ -45,7 +45,7 @@ def damped(gamma: float) -> tuple[complex, complex]:
     return -gamma / 2 + root, -gamma / 2 - root
 
 
-def penalised(name: str, gamma: float, loss: str = "minimax") -> dirac.Field:
+def penalized(name: str, gamma: float, loss: str = "minimax") -> dirac.Field:
     """The field of a game with one penalty."""
     return dirac.field(LOSSES[loss], [(gamma, PENALTIES[name])])
 
@@ -61,28 +61,28 @@ GAMMAS = (0.1, 0.3, 1.0, 2.0)
 
 def r1_converges() -> Measured:
     """With R1 of weight g they are -g/2 +- sqrt(g^2/4 - 1/4): the real part is negative, steps come nearer."""
-    return spectra([penalised("r1", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
+    return spectra([penalized("r1", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
 
 
 def r2_converges() -> Measured:
     """With R2 of weight g they are those of R1: on a line the slope is the same at data and samples."""
-    return spectra([penalised("r2", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
+    return spectra([penalized("r2", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
 
 
 def both_converge() -> Measured:
     """With R1 and R2 together they are those of twice the weight; our one-pass form of both."""
-    return spectra([penalised("r1+r2", g) for g in GAMMAS], [damped(2 * g) for g in GAMMAS])
+    return spectra([penalized("r1+r2", g) for g in GAMMAS], [damped(2 * g) for g in GAMMAS])
 
 
 def any_logistic_game_converges() -> Measured:
     """R1 does the same for the non-saturating and the relativistic game."""
     games = [(loss, g) for loss in ("non-saturating", "relativistic") for g in GAMMAS]
-    return spectra([penalised("r1", g, loss) for loss, g in games], [damped(g) for _, g in games])
+    return spectra([penalized("r1", g, loss) for loss, g in games], [damped(g) for _, g in games])
 
 
 def critical_damping() -> Measured:
     """At g = 1 both eigenvalues are -1/2: the fastest R1; more of it slows down again."""
-    slowest = [dirac.eigenvalues(penalised("r1", g)).real.max() for g in (0.9, 1.1)]
+    slowest = [dirac.eigenvalues(penalized("r1", g)).real.max() for g in (0.9, 1.1)]
     return at_least(torch.stack(slowest), -0.5)
 
 
@@ -120,10 +120,10 @@ def far_walk(v: dirac.Field) -> Tensor:
 def walks_arrive() -> Measured:
     """From afar R1, R2, both, and R1 with the non-saturating game arrive: 700 steps end within 1e-6."""
     fields = [
-        penalised("r1", 0.3),
-        penalised("r2", 0.3),
-        penalised("r1+r2", 0.3),
-        penalised("r1", 0.3, "non-saturating"),
+        penalized("r1", 0.3),
+        penalized("r2", 0.3),
+        penalized("r1+r2", 0.3),
+        penalized("r1", 0.3, "non-saturating"),
     ]
     return at_most(torch.stack([far_walk(v) for v in fields]), 1e-6)
 
@@ -131,7 +131,7 @@ def walks_arrive() -> Measured:
 def walks_do_not_arrive() -> Measured:
     """Without a penalty, and with WGAN-GP, which has no slope of 0 at the equilibrium, they stay more than 0.1 away."""
     fields = [dirac.field(LOSSES[name]) for name in ("minimax", "non-saturating", "wasserstein")]
-    fields.append(penalised("wgan-gp", 0.3, "wasserstein"))
+    fields.append(penalized("wgan-gp", 0.3, "wasserstein"))
     return at_least(torch.stack([far_walk(v) for v in fields]), 0.1)
 
 
@@ -164,9 +164,9 @@ def played(
     columns = []
     for theta, psi in ((tiny, 0.0), (0.0, tiny)):
         g, d = Dot(theta), Slope(psi)
-        optimisers: dict[Player, torch.optim.Optimizer]
-        optimisers = {"discriminator": SGD(d.parameters(), lr=h), "generator": SGD(g.parameters(), lr=h)}
-        state = State(g, d, Dot(theta), optimisers)
+        optimizers: dict[Player, torch.optim.Optimizer]
+        optimizers = {"discriminator": SGD(d.parameters(), lr=h), "generator": SGD(g.parameters(), lr=h)}
+        state = State(g, d, Dot(theta), optimizers)
         rules = Game(
             LOSSES[loss],
             latent=lambda n, seed, *key: torch.zeros(n, 1),
