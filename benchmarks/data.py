@@ -77,7 +77,9 @@ def mapped(rows, folder):
     held = "file" if data.train.nbytes > RESIDENT else "memory"
     del data, batches  # the pages of a mapped file cannot be dropped
     forget(path)
-    cold = times(batch_loader(from_file(path), BATCH, 0, torch.device("cpu"), torch.float32), first=10_000, count=50, repeats=1)
+    cold = times(
+        batch_loader(from_file(path), BATCH, 0, torch.device("cpu"), torch.float32), first=10_000, count=50, repeats=1
+    )
     print(f"| {rows:,} | {held} | {shown(warm)} | {cold[0]:.2f} | {opened:.1f} s | {grown:.1f} MiB |", flush=True)
     path.unlink()
 

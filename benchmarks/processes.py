@@ -66,7 +66,7 @@ class ByHand:
         self.move_G, self.move_D = (torch.optim.Adam(net.parameters(), **rate) for net in (self.G, self.D))
 
     def __call__(self, _):  # noqa: D102
-        G, D, game, step = self.G, self.D, self.setup.game, self.setup.state.step
+        G, D, game, step = self.G, self.D, self.setup.game, self.setup.state.round
         mine = lambda n, i: game.latent(n * self.world.size, 0, step, i)[self.world.rank * n :][:n]  # noqa: E731
         x, _ = self.setup.batches(step)
         with torch.no_grad():
@@ -79,7 +79,7 @@ class ByHand:
         self.move_G.zero_grad()
         cost.backward()
         self.move_G.step()
-        self.setup.state.step += 1
+        self.setup.state.round += 1
 
 
 def check_same_work(case, world):

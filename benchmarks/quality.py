@@ -1,6 +1,6 @@
 """Whether bfloat16 costs quality: the same recipe in both precisions, seed by seed.
 
-    python benchmarks/quality.py [--seeds 5] [--steps 2000] [--folder runs/quality] [--only 0/2]
+    python benchmarks/quality.py [--seeds 5] [--rounds 2000] [--folder runs/quality] [--only 0/2]
     python benchmarks/quality.py --table
 
 Each run is trained and evaluated as a user would do it, with one thread, and resumes; `--only 0/2` takes every second
@@ -57,7 +57,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--recipe", default="cs231n-vanilla")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--folder", default="runs/quality")
     parser.add_argument("--only", default="0/1")
     parser.add_argument("--table", action="store_true")

@@ -27,19 +27,19 @@ def hand_written(state, game, batches):
     G, D, wasserstein = state.generator, state.discriminator, any(term.name == "wgan-gp" for term in game.penalties)
     for optimizer in state.optimizers.values():
         for group in optimizer.param_groups:
-            group["lr"] = optimizer.defaults["lr"] * game.schedule(state.step)
-    real, _ = batches(state.step)
-    fake = G(game.latent(game.batch, game.seed, state.step, 0, "latent").to(real)).detach()
+            group["lr"] = optimizer.defaults["lr"] * game.schedule(state.round)
+    real, _ = batches(state.round)
+    fake = G(game.latent(game.batch, game.seed, state.round, 0, "latent").to(real)).detach()
     cost = critic_cost(state, game, D, real, fake) if wasserstein else judge_cost(game, D, real, fake)
     state.optimizers["discriminator"].zero_grad()
     cost.backward()
     state.optimizers["discriminator"].step()
-    logits = D(G(game.latent(game.batch, game.seed, state.step, 1, "latent").to(real)))
+    logits = D(G(game.latent(game.batch, game.seed, state.round, 1, "latent").to(real)))
     cost = -logits.mean() if wasserstein else softplus(-logits).mean()
     state.optimizers["generator"].zero_grad()
     cost.backward()
     state.optimizers["generator"].step()
-    state.step += 1
+    state.round += 1
     follow(state, game)
 
 
@@ -57,7 +57,7 @@ def judge_cost(game, D, real, fake):
 
 def critic_cost(state, game, D, real, fake):
     """D(G(z)) - D(x), with the penalty between them."""
-    share = rng.uniform((len(real), 1, 1, 1), game.seed, state.step, 0, "wgan-gp").to(real)
+    share = rng.uniform((len(real), 1, 1, 1), game.seed, state.round, 0, "wgan-gp").to(real)
     between = (share * fake + (1 - share) * real).requires_grad_()
     (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
     penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
@@ -69,7 +69,7 @@ def by_hand(setup):
     other = deepcopy(setup)
     for player, net in (("generator", other.state.generator), ("discriminator", other.state.discriminator)):
         choice = setup.config.optimizers.generator.options
-        other.state.optimizers[player] = torch.optim.Adam(net.parameters(), choice["rate"], tuple(choice["betas"]))
+        other.state.optimizers[player] = torch.optim.Adam(net.parameters(), choice["lr"], tuple(choice["betas"]))
     return other
 
 

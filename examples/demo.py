@@ -23,7 +23,7 @@ GOALS = {
 
 
 def numbers(samples, train, test, classes):
-    """The four numbers of a set of samples, in the order of GOALS; everything as (n, 64) grey values."""
+    """The four numbers of a set of samples, in the order of GOALS; everything as (n, 64) gray values."""
     seen = np.bincount(classes.predict(samples.numpy()), minlength=10) / len(samples)
     return (
         seen.min(),

@@ -43,7 +43,7 @@ BASES = {
         "conditional-mnist",
         1500,
         ('nets.conditions="none"', "nets.generator.width=256", "nets.discriminator.width=256", "game.batch=64",
-         "schedule.end=1500", "average.half_life=10000.0"),
+         "schedule.end=1500", "ema.half_life=10000.0"),
         1,
         4,
     ),
@@ -57,7 +57,7 @@ NEW = ("grid", "mixture-1d")
 GAMES = ("minimax", "non-saturating", "likelihood", "least-squares", "hinge", "relativistic", "wasserstein")
 """Played with the base's networks, rates and penalty, to see how hard each is to train."""
 
-D, G = "optimisers.discriminator.rate", "optimisers.generator.rate"
+D, G = "optimizers.discriminator.lr", "optimizers.generator.lr"
 BARE = "penalties=[]"
 
 
@@ -148,7 +148,7 @@ def train(animal, folder):
     base, kept = BASES[animal.base], folder / f"{animal.name}.jsonl"
     every = base.steps // CHECKUPS
     overrides = [
-        *base.settings, *animal.settings, f"train.steps={base.steps}", f"train.seed={animal.seed}", "train.threads=1",
+        *base.settings, *animal.settings, f"train.rounds={base.steps}", f"train.seed={animal.seed}", "train.threads=1",
         f"train.save_every={base.steps}", f"train.sample_every={base.steps}", f"train.check_every={every}",
         f"train.log_every={every}", "train.device=cpu",
     ]  # fmt: skip

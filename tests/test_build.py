@@ -28,7 +28,7 @@ def test_options_are_refused_where_they_mean_nothing(loss, option):
 
 def test_halved_terms_are_refused_where_d_pays_one_term():
     with pytest.raises(ConfigError, match="means nothing for relativistic"):
-        build.resolve(config.load("digits", ["loss=relativistic", "game.terms=halved"]))
+        build.resolve(config.load("digits", ["loss=relativistic", "game.reduction=mean"]))
 
 
 def test_a_loss_of_your_own_goes_by_its_path(tmp_path, monkeypatch):
@@ -48,7 +48,7 @@ def test_a_path_that_leads_to_no_loss_is_refused(name):
 
 
 CODE = ['loss="os:getcwd"', 'nets.name="os:getcwd"', 'data="os:getcwd"', 'penalties=["os:getcwd"]',
-        'optimisers.generator="os:getcwd"']  # fmt: skip
+        'optimizers.generator="os:getcwd"']  # fmt: skip
 
 
 @pytest.mark.parametrize("setting", CODE)
@@ -126,7 +126,7 @@ def test_more_batch_than_rows_is_refused_with_advice(settings):
 
 
 def test_the_uniform_law_fills_its_range():
-    z = build.latent(Latent(law="uniform", size=3, low=-2.0, high=5.0))(10_000, 0, "z")
+    z = build.latent(Latent(distribution="uniform", size=3, low=-2.0, high=5.0))(10_000, 0, "z")
     assert z.shape == (10_000, 3)
     assert -2 <= z.min() < -1.99
     assert 4.99 < z.max() < 5

@@ -41,12 +41,12 @@ def assert_equal(one, other):
         assert torch.equal(value, other[name]), name
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float32", "float64"])
 def test_a_restored_run_goes_on_bit_by_bit(settings, tmp_path, optimizer, precision):
     overrides = [f"train.precision={precision}", "game.k=2", "penalties.0.every=2"]
-    overrides += [f'optimisers.{player}={{name="{optimizer}"}}' for player in ("generator", "discriminator")]
-    overrides += ["optimisers.generator.momentum=0.5"] if optimizer == "sgd" else []
+    overrides += [f'optimizers.{player}={{name="{optimizer}"}}' for player in ("generator", "discriminator")]
+    overrides += ["optimizers.generator.momentum=0.5"] if optimizer == "sgd" else []
     undisturbed, first, second = (build.assemble(settings(*overrides)) for _ in range(3))
     advance(undisturbed, 7)
     advance(first, 4)
@@ -62,7 +62,7 @@ def test_the_newest_is_kept_and_older_ones_are_pruned(setup, tmp_path):
     for _ in range(5):
         advance(setup, 1)
         checkpoint.save(tmp_path, setup.state, FACTS, keep=2)
-    assert [path.name for path in checkpoint.steps(tmp_path)] == ["000005", "000004"]
+    assert [path.name for path in checkpoint.newest_first(tmp_path)] == ["000005", "000004"]
     assert not list(tmp_path.glob(".zerosum-*"))
 
 
@@ -93,7 +93,7 @@ def test_a_flipped_bit_anywhere_is_named_and_the_checkpoint_before_is_used(two, 
     for offset in [*torch.randint(len(whole), (25,)).tolist(), 0, len(whole) - 1]:
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1 << offset % 8]) + whole[offset + 1 :])
         said = []
-        assert checkpoint.load(two, said.append).step == 1
+        assert checkpoint.load(two, said.append).round == 1
         assert "000002 is damaged" in said[0]
         assert name in said[0]
         assert "using 000001" in said[0]
@@ -108,12 +108,12 @@ def cut_in_half(path):
 def test_a_cut_empty_or_missing_file_is_named_too(two, name, damage):
     damage(two / "000002" / name)
     said = []
-    assert checkpoint.load(two, said.append).step == 1
+    assert checkpoint.load(two, said.append).round == 1
     assert name in said[0]
 
 
 def test_with_every_checkpoint_damaged_the_run_is_not_silently_started_over(two):
-    for path in checkpoint.steps(two):
+    for path in checkpoint.newest_first(two):
         cut_in_half(path / "players.safetensors")
     with pytest.raises(CheckpointError, match=r"no checkpoint is whole[\s\S]*000002[\s\S]*000001"):
         checkpoint.load(two)
@@ -134,7 +134,7 @@ def test_a_refusing_disk_leaves_the_older_checkpoint_and_no_rubbish(setup, two, 
     advance(setup, 1)
     with pytest.raises(CheckpointError, match="No space left on device"):
         checkpoint.save(two, setup.state, FACTS, keep=3)
-    assert checkpoint.load(two).step == 2
+    assert checkpoint.load(two).round == 2
     assert not list(two.glob(".zerosum-*"))
 
 
@@ -145,10 +145,10 @@ def test_rubbish_of_a_dead_process_is_no_checkpoint_and_is_swept(two):
     left = run.checkpoints / files.temporary_name()
     left.mkdir()
     (left / "players.safetensors").write_bytes(b"half")
-    assert checkpoint.load(run.checkpoints).step == 2
+    assert checkpoint.load(run.checkpoints).round == 2
     sweep(run)
     assert not left.exists()
-    assert checkpoint.load(run.checkpoints).step == 2
+    assert checkpoint.load(run.checkpoints).round == 2
 
 
 def test_a_pickle_among_the_files_is_never_opened(two):
@@ -161,7 +161,7 @@ def test_a_pickle_among_the_files_is_never_opened(two):
 
 def test_no_random_state_is_saved(two):
     state = json.loads((two / "000002" / "state.json").read_text())
-    assert state.keys() == {"step", "extra", "fingerprint", "data", "run"}
+    assert state.keys() == {"round", "extra", "fingerprint", "data", "run"}
 
 
 def sealed(path, name, content):
@@ -208,7 +208,7 @@ def test_a_tensor_that_is_not_the_runs_is_refused_before_anything_is_restored(tw
     changed_tensors(two / "000002", name, change)
     said = []
     found = checkpoint.load(two, said.append, fits=lambda _: checkpoint.layout_of(other))
-    assert found.step == 1
+    assert found.round == 1
     assert f"checkpoint 000002 does not fit: {name}" in said[0]
     checkpoint.restore(found, other)
 
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_another_run_is_passed_over(setup, two):
     advance(setup, 1)
     checkpoint.save(two, setup.state, FACTS | {"run": "1" * 32}, keep=9)
     said = []
-    assert checkpoint.load(two, said.append, run="0" * 32).step == 2
+    assert checkpoint.load(two, said.append, run="0" * 32).round == 2
     assert said == ["checkpoint 000003 belongs to another run; using 000002 instead"]
     with pytest.raises(CheckpointError, match="belongs to another run"):
         checkpoint.load(two, run="2" * 32)
@@ -234,18 +234,18 @@ def test_a_checkpoint_of_another_run_is_passed_over(setup, two):
 def test_a_checkpoint_under_the_name_of_another_round_is_passed_over(two):
     (two / "000002").rename(two / "000009")
     said = []
-    assert checkpoint.load(two, said.append).step == 1
+    assert checkpoint.load(two, said.append).round == 1
     assert "it is the one of round 2, renamed" in said[0]
 
 
-STATES = [b"", b"5", b"[]", b"{}", b"\xff", b"[" * 10**5, b'{"step": 2}', b'{"step": true, "run": "", "extra": {}}']
+STATES = [b"", b"5", b"[]", b"{}", b"\xff", b"[" * 10**5, b'{"round": 2}', b'{"round": true, "run": "", "extra": {}}']
 
 
 @pytest.mark.parametrize("content", STATES, ids=range(len(STATES)))
 def test_an_odd_state_is_named(two, content):
     sealed(two / "000002", "state.json", content)
     said = []
-    assert checkpoint.load(two, said.append).step == 1
+    assert checkpoint.load(two, said.append).round == 1
     assert "state.json" in said[0]
 
 
@@ -257,7 +257,7 @@ def test_a_manifest_that_lists_anything_else_is_refused(two, table):
     seal = hashlib.sha256(table).hexdigest().encode()
     (two / "000002" / "manifest.json").write_bytes(table + b"\n" + seal)
     said = []
-    assert checkpoint.load(two, said.append).step == 1
+    assert checkpoint.load(two, said.append).round == 1
     assert "manifest.json" in said[0]
 
 
@@ -268,7 +268,7 @@ def test_a_link_or_a_fifo_in_the_place_of_a_file_is_never_opened(two, name):
         path.unlink()
         take()
         said = []
-        assert checkpoint.load(two, said.append).step == 1
+        assert checkpoint.load(two, said.append).round == 1
         assert "not a regular file" in said[0]
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
@@ -287,7 +287,7 @@ def test_numbers_that_are_not_finite_are_never_saved(setup, part, bad):
     with pytest.raises(Diverged) as caught:
         checkpoint.refuse_non_finite(state)
     assert caught.value.player == ("discriminator" if part in ("discriminator", "memory") else "generator")
-    assert caught.value.step == 1
+    assert caught.value.round == 1
     assert part in caught.value.term
 
 
@@ -296,8 +296,8 @@ def test_damaged_checkpoints_of_later_rounds_push_no_whole_one_out(setup, two):
     (two / "000002").rename(two / "000009")
     advance(setup, 1)
     checkpoint.save(two, setup.state, FACTS, keep=1)
-    assert [path.name for path in checkpoint.steps(two)] == ["000009", "000003"]
-    assert checkpoint.load(two).step == 3
+    assert [path.name for path in checkpoint.newest_first(two)] == ["000009", "000003"]
+    assert checkpoint.load(two).round == 3
 
 
 def test_what_others_put_into_a_checkpoint_stays(setup, two):
@@ -323,5 +323,5 @@ def test_beside_a_training_that_removes_checkpoints_the_list_is_looked_at_anew(s
 
     monkeypatch.setattr(checkpoint, "steps", race)
     said = []
-    assert checkpoint.load(two, said.append).step == 3
+    assert checkpoint.load(two, said.append).round == 3
     assert said == []

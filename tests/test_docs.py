@@ -43,7 +43,7 @@ def test_every_link_leads_somewhere(target):
 def test_the_first_python_of_the_readme_runs(tmp_path, monkeypatch):
     code = re.search(r"```python\n([\s\S]*?)```", README).group(1)
     monkeypatch.chdir(tmp_path)
-    exec(code.replace('zs.train("digits")', 'zs.train("digits", steps=5)'), {})
+    exec(code.replace('zs.train("digits")', 'zs.train("digits", rounds=5)'), {})
     assert (tmp_path / "digits.png").exists()
 
 
@@ -59,7 +59,7 @@ def test_every_command_of_the_readme_is_one(capsys):
 
 def test_every_setting_the_readme_names_exists():
     known = config.flat(Config().model_dump()) | {
-        "optimisers.discriminator.rate": 0,
+        "optimizers.discriminator.lr": 0,
         "data.labels": 0,
         "data.layout": 0,
         "data.range": 0,

@@ -136,7 +136,7 @@ def test_modes_of_a_mixture_are_counted_against_true_points():
 def run(tmp_path_factory):
     from zerosum import build, config
 
-    settings = build.resolve(config.load("digits", ["train.steps=3", 'train.device="cpu"', "train.threads=1"]))
+    settings = build.resolve(config.load("digits", ["train.rounds=3", 'train.device="cpu"', "train.threads=1"]))
     folder = RunFolder(tmp_path_factory.mktemp("evaluated") / "run")
     for _ in loop.fit(settings, folder):
         pass
@@ -149,7 +149,7 @@ def test_a_run_is_measured_the_same_twice_and_the_numbers_are_kept(run, cache):
     evaluation.record(run, rows, step)
     (line,) = (run.path / "metrics.jsonl").read_text().splitlines()
     kept = json.loads(line)
-    assert kept["step"] == 3
+    assert kept["round"] == 3
     assert [row["name"] for row in kept["metrics"]] == [row.name for row in rows]
     assert {row["n"] for row in kept["metrics"]} == {60}
 
@@ -184,8 +184,8 @@ def test_samples_that_are_not_like_the_data_are_refused(digits):
 
 
 def test_constant_samples_have_numbers_and_bad_ones(digits):
-    grey = np.full_like(digits.samples(digits.test), 128)
-    found = by_name(compared(sides(digits, grey), pixels()))
+    gray = np.full_like(digits.samples(digits.test), 128)
+    found = by_name(compared(sides(digits, gray), pixels()))
     assert found["coverage"].value == found["recall"].value == 0
     assert found["frechet"].value > 10 * found["frechet"].real
     assert all(np.isfinite(row.value) for row in found.values())
@@ -318,7 +318,7 @@ def test_where_all_rows_are_alike_what_rests_on_neighbours_is_not_known(same):
     for name in ("precision", "recall", "density", "coverage"):
         assert np.isnan(rows[name].value)
         assert rows[name].note == evaluation.UNKNOWN
-    away = 0.0 if same else 36 / 255**2  # each of 36 numbers is one grey value off
+    away = 0.0 if same else 36 / 255**2  # each of 36 numbers is one gray value off
     assert rows["frechet"].value == pytest.approx(away, abs=1e-12)
     if same:
         assert rows["copying"].value == rows["copying"].real == 0.0

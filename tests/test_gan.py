@@ -19,20 +19,20 @@ POINTS = np.random.default_rng(0).normal(3.0, 2.0, size=(500, 2))
 
 def test_own_networks_learn_own_points_in_their_own_units():
     G, D = networks()
-    rates = [f"optimisers.{player}.rate=5e-3" for player in ("generator", "discriminator")]
-    gan = zs.GAN(G, D, loss="hinge", penalties=[("r1", 0.1)], latent=4, set=rates).fit(POINTS, steps=400)
+    rates = [f"optimizers.{player}.lr=5e-3" for player in ("generator", "discriminator")]
+    gan = zs.GAN(G, D, loss="hinge", penalties=[("r1", 0.1)], latent=4, set=rates).fit(POINTS, rounds=400)
     samples = gan.sample(2000).array
     assert samples.dtype == np.float32
     assert np.abs(samples.mean(0) - 3.0).max() < 0.6
     assert np.abs(samples.std(0) - 2.0).max() < 0.8
-    assert [line["step"] for line in gan.readings][-1] == 400
+    assert [line["round"] for line in gan.readings][-1] == 400
 
 
 def test_fit_again_plays_on_and_equals_one_longer_call():
     torch.manual_seed(0)
-    twice = zs.GAN(*networks(), latent=4).fit(POINTS, steps=3).fit(POINTS, steps=4)
+    twice = zs.GAN(*networks(), latent=4).fit(POINTS, rounds=3).fit(POINTS, rounds=4)
     torch.manual_seed(0)
-    once = zs.GAN(*networks(), latent=4).fit(POINTS, steps=7)
+    once = zs.GAN(*networks(), latent=4).fit(POINTS, rounds=7)
     assert np.array_equal(twice.sample(5).array, once.sample(5).array)
 
 
@@ -40,7 +40,7 @@ def test_images_of_your_own_come_back_as_uint8():
     x = np.random.default_rng(0).random((100, 6, 5, 3))
     G = nn.Sequential(nn.Linear(4, 90), nn.Tanh(), nn.Unflatten(1, (3, 6, 5)))
     D = nn.Sequential(nn.Flatten(), nn.Linear(90, 1))
-    gan = zs.GAN(G, D, latent=4, set=["game.batch=10"]).fit(x, steps=2, range=(0.0, 1.0))
+    gan = zs.GAN(G, D, latent=4, set=["game.batch=10"]).fit(x, rounds=2, range=(0.0, 1.0))
     assert gan.sample(3).array.shape == (3, 6, 5, 3)
     assert gan.sample(3).array.dtype == np.uint8
 
@@ -53,7 +53,7 @@ def test_a_loss_and_a_penalty_of_your_own_are_objects():
         asked.append(meeting.real.shape)
         return meeting.real_logits.square()
 
-    gan = zs.GAN(*networks(), loss=zs.Loss(*hinge[:2]), penalties=[flatness], latent=4).fit(POINTS, steps=2)
+    gan = zs.GAN(*networks(), loss=zs.Loss(*hinge[:2]), penalties=[flatness], latent=4).fit(POINTS, rounds=2)
     assert asked == [(128, 2)] * 2
     assert "discriminator_flatness" in gan.readings[-1]
 
@@ -75,14 +75,14 @@ def test_a_steep_judge_of_your_own_tells_its_slopes_and_learns_the_same(penalty)
         torch.manual_seed(0)
         met.append(judge(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2)), 16))
         gan = zs.GAN(networks()[0], met[-1], penalties=[penalty], latent=4, set=["train.precision=float64"])
-        learnt.append(gan.fit(POINTS, steps=5).sample(5).array)
+        learnt.append(gan.fit(POINTS, rounds=5).sample(5).array)
     assert met[0].told == 5
     np.testing.assert_allclose(*learnt, rtol=1e-5)
 
 
 def test_networks_with_normalisation_are_trained_and_their_average_is_sampled_in_evaluation():
     G = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
-    gan = zs.GAN(G, networks()[1], latent=4).fit(POINTS, steps=5)
+    gan = zs.GAN(G, networks()[1], latent=4).fit(POINTS, rounds=5)
     assert np.array_equal(gan.sample(3).array, gan.sample(300).array[:3])
 
 
@@ -97,7 +97,7 @@ def test_networks_with_normalisation_are_trained_and_their_average_is_sampled_in
 )
 def test_networks_that_do_not_fit_are_refused_before_the_first_round(G, D, said):
     with pytest.raises(UsageError, match=said):
-        zs.GAN(G, D, latent=4).fit(POINTS, steps=1)
+        zs.GAN(G, D, latent=4).fit(POINTS, rounds=1)
 
 
 def test_what_goes_wrong_is_said():
@@ -112,4 +112,4 @@ def test_what_goes_wrong_is_said():
     with pytest.raises(Diverged):
         poisoned = networks()
         poisoned[1][0].weight.data[0, 0] = torch.inf
-        zs.GAN(*poisoned, latent=4).fit(POINTS, steps=3)
+        zs.GAN(*poisoned, latent=4).fit(POINTS, rounds=3)

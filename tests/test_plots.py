@@ -53,8 +53,8 @@ def test_a_walk_through_points_of_any_dimension_is_drawn(d, with_data):
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_each_sample_stands_left_of_its_own_neighbours(n):
-    grey = np.arange(1, n + 1, dtype=np.uint8)[:, None, None, None] * np.ones((n, 50, 50, 1), np.uint8)
-    page = np.asarray(with_neighbours(10 * grey, 10 * grey[:, None].repeat(2, axis=1) + 1))
+    gray = np.arange(1, n + 1, dtype=np.uint8)[:, None, None, None] * np.ones((n, 50, 50, 1), np.uint8)
+    page = np.asarray(with_neighbours(10 * gray, 10 * gray[:, None].repeat(2, axis=1) + 1))
     tall = page.shape[0] // (-(-n // 2))
     for number in range(n):
         block, row = divmod(number, -(-n // 2))

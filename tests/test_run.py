@@ -38,7 +38,7 @@ def test_a_folder_without_a_run_is_refused(path):
         run.open_folder(path)
 
 
-@pytest.mark.parametrize("text", ["[[[", "nonsense = 1", "train.steps = 0"])
+@pytest.mark.parametrize("text", ["[[[", "nonsense = 1", "train.rounds = 0"])
 def test_a_run_whose_settings_cannot_be_read_is_refused_with_the_reason(text):
     Path("broken").mkdir()
     Path("broken/config.toml").write_text(text)
@@ -67,7 +67,7 @@ def test_without_a_name_the_first_free_or_equal_folder_is_taken(begun):
     assert run.choose_folder(settings, None).path == Path("runs/digits-2")
     begun("runs/digits-2", "train.seed=2")
     assert run.choose_folder(settings, None).path == Path("runs/digits-3")
-    begun("runs/digits-3", "train.steps=9")
+    begun("runs/digits-3", "train.rounds=9")
     assert run.choose_folder(settings, None).path == Path("runs/digits-3")
     assert run.choose_folder(config.load("digits", ["train.seed=2"]), None).path == Path("runs/digits-2")
 
@@ -82,7 +82,7 @@ def test_what_the_machine_decided_stays_with_the_run_unless_it_is_set(begun):
 
 def test_a_changed_setting_is_refused_with_both_values_and_free_ones_are_not(begun):
     folder = begun("run")
-    run.refuse_changes(config.load("digits", ["train.steps=9", "train.keep=1", "about=x"]), folder)
+    run.refuse_changes(config.load("digits", ["train.rounds=9", "train.keep=1", "about=x"]), folder)
     run.refuse_changes(config.load("digits", ["train.seed=5"]), RunFolder(Path("new")))
     with pytest.raises(RunError) as caught:
         run.refuse_changes(config.load("digits", ["train.seed=5", "game.k=2"]), folder)
@@ -156,31 +156,31 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(monkeypatch,
 def test_readings_are_read_back_in_order(begun):
     folder = begun("run")
     assert run.read(folder) == []
-    readings = [{"step": step, "cost": step / 3} for step in (1, 2, 3)]
+    readings = [{"round": step, "cost": step / 3} for step in (1, 2, 3)]
     for reading in readings:
         run.append(folder, reading)
     assert run.read(folder) == readings
 
 
-@pytest.mark.parametrize("torn", ['{"step": 3, "co', "{", "\0\0\0", '{"step": 3\0'])
+@pytest.mark.parametrize("torn", ['{"round": 3, "co', "{", "\0\0\0", '{"round": 3\0'])
 def test_a_torn_last_line_is_left_out_and_written_over(begun, torn):
     folder = begun("run")
-    run.append(folder, {"step": 1})
-    run.append(folder, {"step": 2})
+    run.append(folder, {"round": 1})
+    run.append(folder, {"round": 2})
     with folder.readings.open("a") as file:
         file.write(torn)
-    assert run.read(folder) == [{"step": 1}, {"step": 2}]
+    assert run.read(folder) == [{"round": 1}, {"round": 2}]
     run.cut(folder, 9)
-    run.append(folder, {"step": 3})
-    assert run.read(folder) == [{"step": 1}, {"step": 2}, {"step": 3}]
+    run.append(folder, {"round": 3})
+    assert run.read(folder) == [{"round": 1}, {"round": 2}, {"round": 3}]
 
 
 def test_readings_past_a_round_are_cut(begun):
     folder = begun("run")
     for step in (10, 20, 30):
-        run.append(folder, {"step": step})
+        run.append(folder, {"round": step})
     run.cut(folder, 20)
-    assert run.read(folder) == [{"step": 10}, {"step": 20}]
+    assert run.read(folder) == [{"round": 10}, {"round": 20}]
 
 
 def test_erasing_a_run_leaves_what_others_put_there(begun):
@@ -199,18 +199,18 @@ def test_erasing_a_run_leaves_what_others_put_there(begun):
     run.erase(folder)
 
 
-DAMAGED = [b"5", b"[]", b"{}", b'{"step": true}', b'{"step": -1}', b'{"step": 1e3}', b'{"step": "7"}', b"\xff",
-           b'{"step": 2, "generator_cost": "x"}', b'{"step": 2, "signs": 3}', b'{"step": 2, "signs": {"cells": ["a"]}}',
-           b'{"step": 2, "seconds": [1]}', b'{"step": 2, "score": 5}', b'{"step": 2' + b"0" * 400 + b"}",
+DAMAGED = [b"5", b"[]", b"{}", b'{"round": true}', b'{"round": -1}', b'{"round": 1e3}', b'{"round": "7"}', b"\xff",
+           b'{"round": 2, "generator_cost": "x"}', b'{"round": 2, "signs": 3}',
+           b'{"round": 2, "signs": {"cells": ["a"]}}', b'{"round": 2, "seconds": [1]}', b'{"round": 2, "score": 5}', b'{"round": 2' + b"0" * 400 + b"}",
            b"[" * 10**5]  # fmt: skip
 
 
 @pytest.mark.parametrize("damaged", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_line_is_named_passed_over_and_kept(begun, damaged):
     folder, said = begun("run"), []
-    lines = [b'{"step": 10}', damaged, b'{"step": 20}', b'{"step": 30}']
+    lines = [b'{"round": 10}', damaged, b'{"round": 20}', b'{"round": 30}']
     folder.readings.write_bytes(b"\n".join(lines) + b"\n")
-    assert run.read(folder, said.append) == [{"step": 10}, {"step": 20}, {"step": 30}]
+    assert run.read(folder, said.append) == [{"round": 10}, {"round": 20}, {"round": 30}]
     (sentence,) = said
     assert sentence.startswith("readings.jsonl is damaged: line 2 (")
     run.cut(folder, 20)
@@ -219,8 +219,8 @@ def test_a_damaged_line_is_named_passed_over_and_kept(begun, damaged):
 
 def test_many_damaged_lines_are_counted(begun):
     folder, said = begun("run"), []
-    folder.readings.write_bytes(b"x\n" * 10 + b'{"step": 1}\n')
-    assert run.read(folder, said.append) == [{"step": 1}]
+    folder.readings.write_bytes(b"x\n" * 10 + b'{"round": 1}\n')
+    assert run.read(folder, said.append) == [{"round": 1}]
     assert "line 3 (no JSON) and 7 more" in said[0]
 
 
@@ -235,14 +235,14 @@ def test_readings_that_cannot_be_read_stop_a_resume_and_are_not_touched(begun, t
     with pytest.raises(SystemFault, match="cannot write run/readings"):
         run.cut(folder, 5)
     with pytest.raises(SystemFault, match="cannot write run/readings"):
-        run.append(folder, {"step": 1})
+        run.append(folder, {"round": 1})
     assert secret.read_bytes() == b"theirs"
 
 
 def test_evaluations_are_added_to_those_before_and_a_damaged_one_stays(begun):
     folder, said = begun("run"), []
-    line = {"step": 5, "metrics": [{"name": "frechet", "value": 1.0, "n": 60}]}
-    folder.metrics.write_bytes(b'5\n{"step": 5, "metr')
+    line = {"round": 5, "metrics": [{"name": "frechet", "value": 1.0, "n": 60}]}
+    folder.metrics.write_bytes(b'5\n{"round": 5, "metr')
     run.record_metrics(folder, line)
     assert run.read_metrics(folder, said.append) == [line]
     assert said == ["metrics.jsonl is damaged: line 1 (no evaluation); what is damaged is passed over and kept"]
@@ -357,9 +357,9 @@ def test_a_run_with_more_readings_than_are_read_goes_on(begun, monkeypatch):
     folder = begun("run")
     monkeypatch.setattr(journal, "MOST_LINES", 5)
     for step in range(1, 10):
-        run.append(folder, {"step": step})
+        run.append(folder, {"round": step})
     run.cut(folder, 7)
-    assert [json.loads(line)["step"] for line in folder.readings.read_text().splitlines()] == [*range(1, 8)]
+    assert [json.loads(line)["round"] for line in folder.readings.read_text().splitlines()] == [*range(1, 8)]
     said = []
     assert run.read(folder, said.append) == []
     assert said == ["readings.jsonl cannot be read (it has 7 lines, at most 5 are read); it is passed over"]
@@ -380,6 +380,6 @@ def test_no_checkpoint_is_on_the_disk_without_the_readings_before_it(tmp_path, m
 
     monkeypatch.setattr(os, "fsync", noted)
     monkeypatch.setattr(Path, "rename", renamed)
-    zs.train("ring", steps=2, set=["train.log_every=1"], out=tmp_path / "run", report=False, say=lambda _: None)
+    zs.train("ring", rounds=2, set=["train.log_every=1"], out=tmp_path / "run", report=False, say=lambda _: None)
     last = flushed.index("checkpoint 000002")
     assert "readings.jsonl" in flushed[flushed.index("checkpoint 000000") : last]

@@ -151,7 +151,7 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path, name):
 def test_a_run_can_be_sampled_when_its_data_is_gone(tmp_path):
     data = tmp_path / "mine.csv"
     np.savetxt(data, np.random.default_rng(0).normal([100, -5], [3, 0.1], (60, 2)), delimiter=",", fmt="%.6f")
-    zs.train("digits", data=data, steps=3, out=tmp_path / "run", set=SMALL, say=lambda _: None)
+    zs.train("digits", data=data, rounds=3, out=tmp_path / "run", set=SMALL, say=lambda _: None)
     data.unlink()
     drawn = Sampler.load(tmp_path / "run").draw(200).array
     assert drawn.shape == (200, 2)
@@ -160,7 +160,7 @@ def test_a_run_can_be_sampled_when_its_data_is_gone(tmp_path):
 
 
 def test_what_is_sampled_is_the_average_of_the_newest_checkpoint(tmp_path):
-    zs.train("digits", steps=3, out=tmp_path / "run", set=SMALL, say=lambda _: None)
+    zs.train("digits", rounds=3, out=tmp_path / "run", set=SMALL, say=lambda _: None)
     saved = checkpoint.load(tmp_path / "run" / "checkpoints").tensors["average"]
     loaded = Sampler.load(tmp_path / "run").generator.state_dict()
     assert loaded.keys() == saved.keys()
@@ -234,6 +234,6 @@ def test_what_a_generator_is_like_is_told_without_its_memory(name, conditions):
     settings = config.load("digits", [f'nets={{name="{name}", conditions="{conditions}"}}', "train.precision=float64"])
     shape = (1, 28, 28)
     form = SampleSpec("images", shape, (0.0,), (1.0,), tuple("0123456789"))
-    told = average_of(settings, {"data": spec_to_json(form), "step": 1})["average"]
+    told = average_of(settings, {"data": spec_to_json(form), "round": 1})["average"]
     net = build.new_generator(settings, form).double()
     assert told == checkpoint.likeness(net)

@@ -5,7 +5,7 @@ import zerosum as zs
 
 def test_six_lines_of_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = zs.train("digits", steps=20, say=lambda _: None)
+    run = zs.train("digits", rounds=20, say=lambda _: None)
     run.sample(64).save("digits.png")
     images = run.sample(1000, seed=1).array
     costs = [line["generator_cost"] for line in run.readings()]
@@ -18,7 +18,7 @@ def test_six_lines_of_python(tmp_path, monkeypatch):
 
 
 def test_a_run_on_a_mixture_counts_its_modes(tmp_path):
-    run = zs.train("ring", steps=2, out=tmp_path, say=lambda _: None)
+    run = zs.train("ring", rounds=2, out=tmp_path, say=lambda _: None)
     facts = run.modes()
     assert facts["of"] == 8
     assert 0 <= facts["found"] <= 8

@@ -39,7 +39,7 @@ def lab(tmp_path, monkeypatch):
 @pytest.fixture
 def own(lab):
     """A run of that pair, trained here; the module is forgotten again."""
-    run = zs.train("digits", steps=2, set=[*TINY, f'nets.name="{lab}:pair"'], report=False, say=lambda _: None)
+    run = zs.train("digits", rounds=2, set=[*TINY, f'nets.name="{lab}:pair"'], report=False, say=lambda _: None)
     assert Path("imported").exists()
     forget(lab)
     return run
@@ -116,7 +116,7 @@ def test_an_odd_note_grants_nothing(own, note):
 def test_a_note_that_cannot_be_written_costs_no_training(lab, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     heard = []
-    run = zs.train("digits", steps=2, set=[*TINY, f'nets.name="{lab}:pair"'], report=False, say=heard.append)
+    run = zs.train("digits", rounds=2, set=[*TINY, f'nets.name="{lab}:pair"'], report=False, say=heard.append)
     assert any("other commands will want --trust" in sentence for sentence in heard)
     assert len(run.sample(3)) == 3
     with pytest.raises(Untrusted):
@@ -125,7 +125,7 @@ def test_a_note_that_cannot_be_written_costs_no_training(lab, monkeypatch):
 
 def test_training_again_makes_a_run_trusted_that_was_moved(own, lab):
     path = moved(own.path)
-    zs.train("digits", steps=2, set=[*TINY, f'nets.name="{lab}:pair"'], out=path, report=False, say=lambda _: None)
+    zs.train("digits", rounds=2, set=[*TINY, f'nets.name="{lab}:pair"'], out=path, report=False, say=lambda _: None)
     forget(lab)
     assert trust.of(RunFolder(path)) is not None
 
@@ -161,7 +161,7 @@ def test_two_modules_of_one_name_are_not_taken_for_each_other(own, lab, tmp_path
     elsewhere.mkdir()
     (elsewhere / f"{lab}.py").write_text(MODULE)
     monkeypatch.chdir(elsewhere)
-    other = zs.train("digits", steps=2, set=[*TINY, f'nets.name="{lab}:pair"'], report=False, say=lambda _: None)
+    other = zs.train("digits", rounds=2, set=[*TINY, f'nets.name="{lab}:pair"'], report=False, say=lambda _: None)
     assert Path("imported").read_text() == str(elsewhere / f"{lab}.py")
     assert len(other.sample(2)) == 2
     with pytest.raises(ConfigError, match=rf"the module '{lab}' .*another of that name is in use: {elsewhere}"):
@@ -170,10 +170,10 @@ def test_two_modules_of_one_name_are_not_taken_for_each_other(own, lab, tmp_path
 
 @pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
 def test_what_a_killed_process_left_beside_the_notes_is_removed_after_a_day(lab, hours, stays):
-    run = zs.train("digits", steps=2, set=TINY, report=False, say=lambda _: None)
+    run = zs.train("digits", rounds=2, set=TINY, report=False, say=lambda _: None)
     left = trust._note(run.folder).parent / files.temporary_name()
     left.touch()
     os.utime(left, (time.time() - hours * 3600,) * 2)
-    zs.train("digits", steps=2, out="another", set=TINY, report=False, say=lambda _: None)
+    zs.train("digits", rounds=2, out="another", set=TINY, report=False, say=lambda _: None)
     assert left.exists() == stays
     left.unlink(missing_ok=True)

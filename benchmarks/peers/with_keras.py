@@ -37,8 +37,8 @@ class GAN(keras.Model):
     def __init__(self):
         super().__init__()
         self.G, self.D = generator, discriminator
-        self.optimiser_G = keras.optimizers.Adam(RATE, 0.5, 0.999)
-        self.optimiser_D = keras.optimizers.Adam(RATE, 0.5, 0.999)
+        self.optimizer_G = keras.optimizers.Adam(RATE, 0.5, 0.999)
+        self.optimizer_D = keras.optimizers.Adam(RATE, 0.5, 0.999)
         self.cost = keras.losses.BinaryCrossentropy(from_logits=True)
 
     def noise(self):
@@ -50,11 +50,11 @@ class GAN(keras.Model):
         with tf.GradientTape() as tape:
             cost = self.cost(ones, self.D(real, training=True)) + self.cost(zeros, self.D(fake, training=True))
         weights = self.D.trainable_weights
-        self.optimiser_D.apply_gradients(zip(tape.gradient(cost, weights), weights, strict=True))
+        self.optimizer_D.apply_gradients(zip(tape.gradient(cost, weights), weights, strict=True))
         with tf.GradientTape() as tape:
             g_cost = self.cost(ones, self.D(self.G(self.noise(), training=True), training=True))
         weights = self.G.trainable_weights
-        self.optimiser_G.apply_gradients(zip(tape.gradient(g_cost, weights), weights, strict=True))
+        self.optimizer_G.apply_gradients(zip(tape.gradient(g_cost, weights), weights, strict=True))
         return {"D": cost, "G": g_cost}
 
 

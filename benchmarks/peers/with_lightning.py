@@ -1,4 +1,4 @@
-"""Lightning with manual optimisation, which it asks of everyone who has two optimisers."""
+"""Lightning with manual optimisation, which it asks of everyone who has two optimizers."""
 
 import logging
 import warnings
@@ -22,24 +22,24 @@ class GAN(lightning.LightningModule):
 
     def training_step(self, batch, _):
         (real,) = batch
-        optimiser_G, optimiser_D = self.optimizers()
+        optimizer_G, optimizer_D = self.optimizers()
         ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
 
-        self.toggle_optimizer(optimiser_D)
+        self.toggle_optimizer(optimizer_D)
         fake = self.G(noise(len(real))).detach()
         cost = binary_cross_entropy_with_logits(self.D(real), ones)
         cost = cost + binary_cross_entropy_with_logits(self.D(fake), zeros)
-        optimiser_D.zero_grad()
+        optimizer_D.zero_grad()
         self.manual_backward(cost)
-        optimiser_D.step()
-        self.untoggle_optimizer(optimiser_D)
+        optimizer_D.step()
+        self.untoggle_optimizer(optimizer_D)
 
-        self.toggle_optimizer(optimiser_G)
+        self.toggle_optimizer(optimizer_G)
         cost = binary_cross_entropy_with_logits(self.D(self.G(noise(len(real)))), ones)
-        optimiser_G.zero_grad()
+        optimizer_G.zero_grad()
         self.manual_backward(cost)
-        optimiser_G.step()
-        self.untoggle_optimizer(optimiser_G)
+        optimizer_G.step()
+        self.untoggle_optimizer(optimizer_G)
 
 
 class Endless(IterableDataset):

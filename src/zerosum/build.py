@@ -25,7 +25,7 @@ from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, Penal
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
-from zerosum.engine import SINGLE, FULL_BATCH, Gradients, Shard, World, masks_of, synchronized, with_shared_masks
+from zerosum.engine import FULL_BATCH, SINGLE, Gradients, Shard, World, masks_of, synchronized, with_shared_masks
 from zerosum.engine.precision import ComputeCopy, dtype_of, is_fast
 from zerosum.errors import ConfigError, Untrusted, named
 from zerosum.game.game import visit
@@ -33,7 +33,7 @@ from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.optimizers import OPTIMIZERS, factor
 from zerosum.game.penalties import PENALTIES, asks
 from zerosum.game.state import Batches, Game, Player, State, Term
-from zerosum.nets import NETS, Discriminator, ConditionalGenerator, ProjectionDiscriminator, Pair, is_per_sample
+from zerosum.nets import NETS, ConditionalGenerator, Discriminator, Pair, ProjectionDiscriminator, is_per_sample
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -56,7 +56,7 @@ def assemble(config: Config, data: Data | None = None, world: World = SINGLE) ->
     Args:
         config: Settings, see `resolve`.
         data: The data set, if it is already open.
-        team: The processes that play together.
+        world: The processes that play together.
 
     Raises:
         ConfigError: A name or an option is wrong.
@@ -110,10 +110,10 @@ def filled(config: Config, code: bool = True) -> Config:
         parts["loss"] = _filled_loss(config)
     moves: Tree = {}
     for player in PLAYERS:
-        choice, where = getattr(config.optimizers, player), f"optimisers.{player}"
+        choice, where = getattr(config.optimizers, player), f"optimizers.{player}"
         if where not in left:
-            moves[player] = _filled(choice, where, lookup(OPTIMIZERS, choice.name, "optimiser"), takes=("parameters",))
-    parts["optimisers"] = config.optimizers.model_copy(update=moves)
+            moves[player] = _filled(choice, where, lookup(OPTIMIZERS, choice.name, "optimizer"), takes=("parameters",))
+    parts["optimizers"] = config.optimizers.model_copy(update=moves)
     for number, penalty in enumerate(config.penalties):
         if f"penalties.{number}" not in left:
             _term(penalty)
@@ -183,7 +183,7 @@ def suited(data: Data) -> tuple[str, list[str], str]:
     if data.kind == "points":
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
         wider = [f"nets.{player}.width=128" for player in PLAYERS]
-        longer = ["train.steps=6000", "schedule.end=6000"]
+        longer = ["train.rounds=6000", "schedule.end=6000"]
         return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(LONGEST, max(8, data.shape[0]))}"], why
     size = f"images of {data.shape[1]} x {data.shape[2]}"
     if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
@@ -209,7 +209,9 @@ def new_discriminator(config: Config, form: SampleSpec) -> nn.Module:
     with _seeded(config.train.seed, "discriminator"), _making("discriminator"):
         net = _pair(config).discriminator(form.shape, **config.nets.discriminator)
         if classes:
-            net = ProjectionDiscriminator(expect(Discriminator, net, f"nets.name = {config.nets.name}, with conditions"), classes)
+            net = ProjectionDiscriminator(
+                expect(Discriminator, net, f"nets.name = {config.nets.name}, with conditions"), classes
+            )
     return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
@@ -240,7 +242,9 @@ def new_state(
     return state_of(config, *players, device, dtype, parts, world)
 
 
-def _refuse_lone_rows(config: Config, form: SampleSpec, generator: nn.Module, discriminator: nn.Module, world: World) -> None:
+def _refuse_lone_rows(
+    config: Config, form: SampleSpec, generator: nn.Module, discriminator: nn.Module, world: World
+) -> None:
     """Make sure that players which are to see a single row at a time can: batch normalisation has no mean of one.
 
     Raises:
@@ -277,7 +281,7 @@ def state_of(
     moves: dict[Player, torch.optim.Optimizer] = {}
     for player, net in (("generator", generator), ("discriminator", discriminator)):
         choice: Choice = getattr(config.optimizers, player)
-        where, move = f"optimisers.{player}", lookup(OPTIMIZERS, choice.name, "optimiser")
+        where, move = f"optimizers.{player}", lookup(OPTIMIZERS, choice.name, "optimizer")
         made = move(net.parameters(), **options(choice.options, where, move))
         moves[player] = expect(torch.optim.Optimizer, made, f"{where} = {choice.name}")  # type: ignore[index]
     state = State(generator, discriminator, copy_of(generator), moves)
@@ -323,15 +327,15 @@ def rules(config: Config) -> Game:
         penalties=tuple(_term(choice) for choice in config.penalties),
         k=config.game.k,
         order=config.game.order,
-        halved=config.game.terms == "halved",
+        reduction=config.game.reduction,
         flip=config.game.flip,
         clip=config.game.clip,
         seed=config.train.seed,
         value=bound(loss, _unsmoothed(config.loss)).discriminator,
         conditional=config.nets.conditions == "labels",
         schedule=partial(factor, config.schedule),
-        half_life=config.average.half_life,
-        ramp=config.average.ramp,
+        half_life=config.ema.half_life,
+        ramp=config.ema.ramp,
     )
 
 
@@ -354,7 +358,7 @@ def _unsmoothed(choice: Choice) -> Choice:
 
 def latent(law: Latent) -> Callable[..., Tensor]:
     """(n, seed, *key) -> noise z (n, size)."""
-    if law.law == "normal":
+    if law.distribution == "normal":
         return lambda n, seed, *key: rng.normal((n, law.size), seed, *key)
     return lambda n, seed, *key: law.low + (law.high - law.low) * rng.uniform((n, law.size), seed, *key)
 
@@ -419,8 +423,8 @@ def _absolute(choice: Choice) -> Choice:
 
 def _refuse_contradictions(config: Config, loss: Loss) -> None:
     """Settings that are right one by one and mean nothing together."""
-    if config.game.terms == "halved" and loss.terms == 1:
-        raise ConfigError(f"game.terms = 'halved' means nothing for {config.loss.name}: D pays one term per pair")
+    if config.game.reduction == "mean" and loss.terms == 1:
+        raise ConfigError(f"game.reduction = 'mean' means nothing for {config.loss.name}: D pays one term per pair")
 
 
 @contextmanager

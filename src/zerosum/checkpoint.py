@@ -2,7 +2,7 @@
 
     checkpoints/000500/players.safetensors      weights and buffers of G and D
                        average.safetensors      the moving average of G
-                       optimizers.safetensors   what the optimisers remember
+                       optimizers.safetensors   what the optimizers remember
                        state.json               round, run, data fingerprint, whatever else is in State.extra
                        manifest.json            size and sha256 of each file, and of itself
 
@@ -11,7 +11,7 @@ removed. So at every instant one complete checkpoint exists. No random state is 
 
 Nothing is ever unpickled. A checkpoint is believed once its five files are regular ones of the right size and sha256,
 it lies under its own round, belongs to this run, and holds just the tensors, of shape and type, that the networks and
-their optimisers have. A file with a single flipped bit is named, and the checkpoint before it is used.
+their optimizers have. A file with a single flipped bit is named, and the checkpoint before it is used.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ May raise CheckpointError, where state.json does not hold what it should.
 class Checkpoint:
     """A complete, verified checkpoint, read into memory."""
 
-    step: int
+    round: int
     path: Path
     tensors: dict[str, dict[str, Tensor]]
     """File ("players", "average", "optimizers") -> name -> tensor."""
@@ -112,7 +112,7 @@ def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
     Raises:
         CheckpointError: The disk refused; the checkpoints before it are untouched.
     """
-    target = folder / f"{state.step:06d}"
+    target = folder / f"{state.round:06d}"
     temporary = folder / files.temporary_name()
     contents: dict[str, bytes] = {}
     try:
@@ -133,21 +133,21 @@ def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
         if isinstance(error, OSError):
             why = files.reason(error, needed, target)
         raise CheckpointError(f"cannot save {named(target)}: {why}. Older checkpoints are intact") from None
-    prune(folder, state.step, keep)
+    prune(folder, state.round, keep)
     return target
 
 
-def prune(folder: Path, step: int, keep: int) -> None:
+def prune(folder: Path, at_round: int, keep: int) -> None:
     """Remove the checkpoints up to a round, but for the newest `keep` of them.
 
     A process that was killed while it did so leaves one of them half-removed: whoever resumes does it once more.
     """
-    for path in [path for path in steps(folder) if int(path.name) <= step][keep:]:
+    for path in [path for path in newest_first(folder) if int(path.name) <= at_round][keep:]:
         remove_checkpoint(path)
 
 
 def refuse_non_finite(state: State) -> None:
-    """Stop where a weight, an average or what an optimiser remembers is no longer finite: it must never be saved.
+    """Stop where a weight, an average or what an optimizer remembers is no longer finite: it must never be saved.
 
     Raises:
         Diverged: With the name of the first such tensor.
@@ -157,7 +157,7 @@ def refuse_non_finite(state: State) -> None:
         of_d = name.startswith(("discriminator.", "the memory of discriminator."))
         player: Player = "discriminator" if of_d else "generator"
         bad = tensors[name][~torch.isfinite(tensors[name])][0].item()
-        raise Diverged(state.step, player, f"tensor {name}", bad)
+        raise Diverged(state.round, player, f"tensor {name}", bad)
 
 
 def load(folder: Path, say: Say = silent, run: str | None = None, fits: Fits | None = None) -> Checkpoint | None:
@@ -177,7 +177,7 @@ def load(folder: Path, say: Say = silent, run: str | None = None, fits: Fits | N
     """
     faults: list[str] = []
     for _ in range(LOOKS):
-        listed, faults = steps(folder), []
+        listed, faults = newest_first(folder), []
         for path in listed:
             try:
                 checkpoint = read(path, run, fits)
@@ -187,7 +187,7 @@ def load(folder: Path, say: Say = silent, run: str | None = None, fits: Fits | N
             for fault in faults:
                 say(f"{fault}; using {path.name} instead")
             return checkpoint
-        if steps(folder) == listed:
+        if newest_first(folder) == listed:
             break
         time.sleep(0.05)
     if faults:
@@ -225,13 +225,13 @@ def read(path: Path, run: str | None = None, fits: Fits | None = None) -> Checkp
             refuse_others(tensors[stem], layout[stem], f"checkpoint {path.name} does not fit: {name}", stem)
             if odd := non_finite(tensors[stem]):
                 raise _damaged(path, f"{name}: {odd} holds NaN or infinity, which is never saved")
-    return Checkpoint(state["step"], path, tensors, state)
+    return Checkpoint(state["round"], path, tensors, state)
 
 
 def refuse_others(found: dict[str, Tensor], wanted: dict[str, Likeness], where: str, stem: str) -> None:
     """Make sure that tensors are those that are wanted, by name, shape and type.
 
-    What an optimiser remembers of a weight may be missing as a whole: it has not moved yet.
+    What an optimizer remembers of a weight may be missing as a whole: it has not moved yet.
 
     Raises:
         CheckpointError: One is missing, not wanted, or of another shape or type.
@@ -258,7 +258,7 @@ def non_finite(tensors: Mapping[str, Tensor]) -> str | None:
 def layout_of(state: State) -> Layout:
     """What a checkpoint of this state holds, to resume from.
 
-    Each optimiser makes one step without a gradient, to show what it remembers: whoever asks must `restore` afterwards.
+    Each optimizer makes one step without a gradient, to show what it remembers: whoever asks must `restore` afterwards.
     """
     players = {f"{player}.{name}": one for player in PLAYERS for name, one in likeness(getattr(state, player)).items()}
     for optimizer in state.optimizers.values():
@@ -282,7 +282,7 @@ def _move_nowhere(optimizer: Optimizer) -> None:
 
 
 def restore(checkpoint: Checkpoint, state: State) -> None:
-    """Put a checkpoint back into freshly built players and optimisers.
+    """Put a checkpoint back into freshly built players and optimizers.
 
     Raises:
         CheckpointError: The networks are not those that were saved.
@@ -295,7 +295,7 @@ def restore(checkpoint: Checkpoint, state: State) -> None:
         _remember(optimizer, checkpoint.tensors["optimizers"], f"{player}.")
     for copy in state.rounded.values():
         copy.follow()
-    state.step = checkpoint.step
+    state.round = checkpoint.round
     state.extra = dict(checkpoint.state["extra"])
 
 
@@ -310,7 +310,7 @@ def spread(state: State, world: World) -> None:
         path = Path("the state of process 0")
         tensors = {name.removesuffix(".safetensors"): _parsed(path, name, received[name]) for name in TENSORS}
         told = json.loads(received[STATE])
-        restore(Checkpoint(told["step"], path, tensors, told), state)
+        restore(Checkpoint(told["round"], path, tensors, told), state)
 
 
 def tensors_of(state: State) -> dict[str, Tensor]:
@@ -338,7 +338,7 @@ def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> No
         )
 
 
-def steps(folder: Path) -> list[Path]:
+def newest_first(folder: Path) -> list[Path]:
     """The checkpoints, newest first.
 
     Raises:
@@ -356,7 +356,7 @@ def steps(folder: Path) -> list[Path]:
 def _contents(state: State, facts: dict[str, Any]) -> dict[str, bytes]:
     """File name -> bytes."""
     players = _named(state.generator, "generator.") | _named(state.discriminator, "discriminator.")
-    numbers = {"step": state.step, "extra": state.extra, **facts}
+    numbers = {"round": state.round, "extra": state.extra, **facts}
     return {
         "players.safetensors": _file_of(players),
         "average.safetensors": _file_of(_named(state.average, "")),
@@ -377,7 +377,7 @@ def _named(net: nn.Module, prefix: str) -> dict[str, Tensor]:
 
 
 def _memories(state: State) -> dict[str, Tensor]:
-    """What the optimisers remember, as "generator.0.exp_avg" -> tensor; their settings come from the recipe."""
+    """What the optimizers remember, as "generator.0.exp_avg" -> tensor; their settings come from the recipe."""
     return {
         f"{player}.{index}.{key}": value.detach().cpu().contiguous()
         for player, optimizer in state.optimizers.items()
@@ -467,14 +467,14 @@ def _state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
         state = json.loads(content)
     except (ValueError, RecursionError):
         raise _damaged(path, f"{STATE} is no JSON") from None
-    kinds: dict[str, type] = {"step": int, "run": str, "fingerprint": str, "extra": dict, "data": dict}
+    kinds: dict[str, type] = {"round": int, "run": str, "fingerprint": str, "extra": dict, "data": dict}
     odd = [key for key, kind in kinds.items() if not isinstance(state, dict) or type(state.get(key)) is not kind]
     if not odd and not _is_extra(state["extra"]):
         odd = ["extra"]
     if odd:
         raise _damaged(path, f"{STATE} does not say what it should: {', '.join(odd)}")
-    if state["step"] != int(path.name):
-        raise _damaged(path, f"it is the one of round {state['step']}, renamed")
+    if state["round"] != int(path.name):
+        raise _damaged(path, f"it is the one of round {state['round']}, renamed")
     if run is not None and state["run"] != run:
         raise CheckpointError(f"checkpoint {path.name} belongs to another run")
     found: dict[str, Any] = state

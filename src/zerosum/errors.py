@@ -67,7 +67,7 @@ class Diverged(ZerosumError):
     """A cost, a gradient or a weight is no longer a finite number.
 
     Args:
-        step: The round in which it was seen, counted from 1.
+        at_round: The round in which it was seen, counted from 1.
         player: "discriminator" or "generator".
         term: Which of the player's numbers: "cost", the name of a penalty, "gradient norm", or a tensor's name.
         value: What it had become.
@@ -75,9 +75,9 @@ class Diverged(ZerosumError):
 
     exit_code = 4
 
-    def __init__(self, step: int, player: str, term: str, value: float) -> None:
-        super().__init__(f"round {step}: the {player}'s {term} is {value}")
-        self.step, self.player, self.term, self.value = step, player, term, value
+    def __init__(self, at_round: int, player: str, term: str, value: float) -> None:
+        super().__init__(f"round {at_round}: the {player}'s {term} is {value}")
+        self.round, self.player, self.term, self.value = at_round, player, term, value
 
 
 class WorkerLost(ZerosumError):

@@ -145,7 +145,7 @@ def evaluate(
             labels, else pixels.
         seed: Of the samples.
         cache: Where trained classifiers are kept, and where Inception's file is looked for.
-        team: Processes that share the work, and have all numbers in the end.
+        world: Processes that share the work, and have all numbers in the end.
         trusted: Whether code and data that the settings name are used though the run was not made here.
         data: Where the data lies, if not where the settings say.
         say: Told of damaged checkpoints that were passed over.
@@ -166,7 +166,7 @@ def evaluate(
         with world.local_main_first():
             opened = build.open_data(config) if data is None else named_data(config, data)
     checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
-    return saved.step, measure(sampler, opened, n, features, seed, cache, world=world)
+    return saved.round, measure(sampler, opened, n, features, seed, cache, world=world)
 
 
 def refuse_other_size(config: Config, form: SampleSpec) -> None:
@@ -211,7 +211,7 @@ def measure(
         seed: Of the samples.
         cache: Where classifiers and Inception's file lie.
         rows: Training rows to compare with, at most; fewer are quicker, and give other numbers.
-        team: Processes that share the work.
+        world: Processes that share the work.
 
     Raises:
         UsageError: Too few rows, or an extractor that is not known or not there.
@@ -429,9 +429,9 @@ def of_density(sides: Sides) -> Iterator[Row]:
     yield Row("log-likelihood", found.value, found.error, floor.value, ceiling.value, len(fake), seen, "higher")
 
 
-def record(folder: RunFolder, rows: list[Row], step: int) -> None:
+def record(folder: RunFolder, rows: list[Row], at_round: int) -> None:
     """Add the evaluation to metrics.jsonl."""
-    record_metrics(folder, {"step": step, "metrics": [facts(row) for row in rows]})
+    record_metrics(folder, {"round": at_round, "metrics": [facts(row) for row in rows]})
 
 
 def facts(row: Row) -> dict[str, Any]:

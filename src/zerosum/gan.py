@@ -1,6 +1,6 @@
 """The Python interface to a game with networks of your own.
 
-gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, steps=1000)
+gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, rounds=1000)
 gan.sample(64)
 """
 
@@ -39,7 +39,7 @@ class GAN:
         loss: A name (`zerosum list losses`) or a `Loss`.
         penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `Round`.
         latent: Numbers in one z.
-        set: Further settings as on the command line: "game.k=5", "optimisers.generator.rate=1e-4"; networks with
+        set: Further settings as on the command line: "game.k=5", "optimizers.generator.lr=1e-4"; networks with
             large matrices may be faster with "train.precision=bfloat16".
 
     Raises:
@@ -81,18 +81,18 @@ class GAN:
         x: Any,
         labels: Any = None,
         *,
-        steps: int = 2000,
+        rounds: int = 2000,
         range: tuple[float, float] | None = None,
         standardize: bool = True,
     ) -> "GAN":
-        """Play `steps` rounds; a second call plays on.
+        """Play `rounds` rounds; a second call plays on.
 
         Args:
             x: Points (n,) or (n, d), or images (n, h, w), (n, h, w, c), (n, c, h, w): array or tensor.
             labels: (n,) classes, kept with the data.
-            steps: Rounds to play now.
+            rounds: Rounds to play now.
             range: (black, white) of floating-point images.
-            standardise: Points: the networks see mean 0 and deviation 1.
+            standardize: Points: the networks see mean 0 and deviation 1.
 
         Returns:
             This object.
@@ -108,10 +108,10 @@ class GAN:
         batches = batch_loader(data, self.game.batch, self.game.seed, like.device, like.dtype)
         self._try_on(batches(0)[0])
         watch, log_every = loop.FiniteCheck(), self.config.train.log_every
-        last = self.state.step + steps
+        last = self.state.round + rounds
         for moment in loop.rounds(self.state, self.game, batches, last):
             watch.note(moment)
-            if moment.step % log_every == 0 or moment.step == last:
+            if moment.round % log_every == 0 or moment.round == last:
                 watch.look()
                 self.readings.append(loop.describe(moment, self.game))
         return self

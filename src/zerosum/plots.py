@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Points = NDArray[np.floating[Any]]
 INK, PAPER = "#1b4f8f", "#c9c9c9"
-"""Samples, and the data behind them: dark blue on grey, which every eye tells apart."""
+"""Samples, and the data behind them: dark blue on gray, which every eye tells apart."""
 
 FARTHEST = 1e30
 """Numbers beyond are drawn there: widths of float32 numbers then stay float32 numbers, and so do shares of one."""
@@ -30,10 +30,10 @@ FEW = 3
 
 
 def sheet(images: NDArray[np.uint8], columns: int | None = None, side: int = 640) -> Image.Image:
-    """Images in rows and columns, each enlarged by a whole factor, on a grey ground.
+    """Images in rows and columns, each enlarged by a whole factor, on a gray ground.
 
     Args:
-        images: (n, h, w, c) with c = 1 (grey), 3 (RGB) or 4 (RGBA); of any other number, the first channel is shown.
+        images: (n, h, w, c) with c = 1 (gray), 3 (RGB) or 4 (RGBA); of any other number, the first channel is shown.
         columns: How many in a row; about square if absent.
         side: Pixels that the sheet should be wide, roughly.
 

@@ -55,12 +55,12 @@ class Samples:
     Args:
         array: uint8 (n, h, w, c) for images, float32 (n, d) in data units for points.
         labels: (n,) classes, where the generator was asked for them.
-        step: The round of the generator that made them; None: it was not saved.
+        round: The round of the generator that made them; None: it was not saved.
     """
 
     array: NDArray[Any]
     labels: NDArray[np.int64] | None = None
-    step: int | None = None
+    round: int | None = None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -165,8 +165,8 @@ class Sampler:
         generator: Usually the moving average.
         form: What a sample looks like.
         latent: (n, seed, *key) -> noise z (n, size).
-        round: Whether z is normal, and so lies near a sphere.
-        step: The round of the run at which it was saved; None: not saved.
+        spherical_latent: Whether z is normal, and so lies near a sphere.
+        round: The round of the run at which it was saved; None: not saved.
     """
 
     def __init__(
@@ -174,10 +174,11 @@ class Sampler:
         generator: nn.Module,
         form: SampleSpec,
         latent: Callable[..., Tensor],
-        round: bool = True,
-        step: int | None = None,
+        spherical_latent: bool = True,
+        round: int | None = None,
     ) -> None:
-        self.generator, self.form, self.latent, self.round, self.step = generator, form, latent, round, step
+        self.generator, self.form, self.latent = generator, form, latent
+        self.spherical_latent, self.round = spherical_latent, round
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu", *, trusted: bool = False, say: Say = silent) -> "Sampler":
@@ -206,7 +207,7 @@ class Sampler:
         dtype = dtype_of(config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
         checkpoint.restore_average(saved, generator)
-        return cls(generator, form, build.latent(config.latent), config.latent.law == "normal", saved.step)
+        return cls(generator, form, build.latent(config.latent), config.latent.distribution == "normal", saved.round)
 
     @torch.no_grad()
     def draw(self, n: int, seed: int = 0, label: str | None = None, world: World = SINGLE) -> Samples:
@@ -216,7 +217,7 @@ class Sampler:
             n: How many, at least 1.
             seed: The same seed gives the same samples.
             label: The class to ask for, of a generator that is told classes. Absent: every class as often as another.
-            team: Processes that make a part of them each, and have all in the end.
+            world: Processes that make a part of them each, and have all in the end.
 
         Raises:
             UsageError: n is not positive, the seed is negative, or there is no such class to ask for.
@@ -230,7 +231,7 @@ class Sampler:
         count = -(-n // BLOCK)
         samples = world.map_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
         told = [c.cpu().numpy() for block in range(count) if (c := self._labels(block, asked)) is not None]
-        return Samples(samples, np.concatenate(told)[:n] if told else None, self.step)
+        return Samples(samples, np.concatenate(told)[:n] if told else None, self.round)
 
     def _block(self, seed: int, block: int, c: Tensor | None) -> NDArray[Any]:
         """Samples that are made together."""
@@ -264,14 +265,14 @@ class Sampler:
         self._refuse_more_than_memory(stations * steps)
         asked = self._class_of(label) or 0
         z = self.latent(stations, seed, "walk").to(self._like)
-        between = slerp if self.round else torch.lerp
+        between = slerp if self.spherical_latent else torch.lerp
         path = [
             between(z[i], z[(i + 1) % stations], torch.tensor(t / steps).to(z))
             for i in range(stations)
             for t in range(steps)
         ]
         c = torch.full((len(path),), asked, device=z.device) if self.conditional else None
-        return Samples(self._made(torch.stack(path), c), step=self.step)
+        return Samples(self._made(torch.stack(path), c), round=self.round)
 
     @property
     def conditional(self) -> bool:
@@ -347,12 +348,12 @@ def average_of(config: Config, state: dict[str, Any]) -> Layout:
                 thrifty.enter_context(_Undrawn())
             net = build.new_generator(config, spec_from_json(state["data"])).to(dtype_of(config.train.precision))
     except ConfigError as error:
-        raise CheckpointError(f"checkpoint {state['step']:06d} does not fit the run's settings: {error}") from None
+        raise CheckpointError(f"checkpoint {state['round']:06d} does not fit the run's settings: {error}") from None
     average, there = checkpoint.likeness(net), memory.total()
     needed = 3 * sum(one.nbytes for one in average.values())  # the file, its tensors and the network that they go into
     if there is not None and needed > there:
         raise CheckpointError(
-            f"checkpoint {state['step']:06d}: its generator takes {needed / 1e9:,.1f} GB of memory to read, this "
+            f"checkpoint {state['round']:06d}: its generator takes {needed / 1e9:,.1f} GB of memory to read, this "
             f"machine has {there / 1e9:,.1f}"
         )
     return {"average": average}

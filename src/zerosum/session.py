@@ -118,12 +118,12 @@ class Run:
         """
         data = None if data is None else run.folder.refuse_name(data, "data")
         with engine.join_world(WAIT, "cpu") as world:
-            step, rows = evaluation.evaluate(
+            at_round, rows = evaluation.evaluate(
                 self.folder, n, features, seed, world=world, trusted=self.trusted, data=data, say=self.say
             )
         if world.is_main:
             try:
-                evaluation.record(self.folder, rows, step)
+                evaluation.record(self.folder, rows, at_round)
             except SystemFault as error:
                 self.say(f"the numbers are not kept: {error}")
         return rows
@@ -189,10 +189,10 @@ class Run:
 
     def summary(self, played: int) -> dict[str, Any]:
         """What came of a training of which `played` rounds were played just now."""
-        last = {"step": 0, "seconds": 0.0, "samples_per_second": 0.0, **(self.readings() or [{}])[-1]}
+        last = {"round": 0, "seconds": 0.0, "samples_per_second": 0.0, **(self.readings() or [{}])[-1]}
         return {
             "run": str(self.path),
-            "steps": last["step"],
+            "rounds": last["round"],
             "played": played,
             "seconds": last["seconds"],
             "samples_per_second": last["samples_per_second"],
@@ -282,7 +282,7 @@ def train(
     recipe: str | None = None,
     *,
     data: str | Path | None = None,
-    steps: int | None = None,
+    rounds: int | None = None,
     minutes: float | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -302,7 +302,7 @@ def train(
     Args:
         recipe: A name (`zerosum list recipes`) or a .toml file; without one, the recipe that suits the data.
         data: A .npy, .npz or .csv file, a folder of pictures, or the name of a data set, instead of the recipe's.
-        steps: Rounds in all.
+        rounds: Rounds in all.
         minutes: Wall-clock limit, summed over resumes.
         seed: Everything random follows from it.
         device: "cpu", "cuda" ...; the best there is if absent.
@@ -325,7 +325,7 @@ def train(
         ZerosumError: See its tree for what can go wrong.
     """
     finished = asks_until_finished(until)
-    overrides = overrides_of(data, steps, minutes, seed, device, precision, processes, accumulate) + list(set)
+    overrides = overrides_of(data, rounds, minutes, seed, device, precision, processes, accumulate) + list(set)
     with permission.to_train():
         settings, opened = settings_of(recipe, overrides, say)
     if settings.train.processes > 1 and not engine.under_torchrun():
@@ -373,13 +373,13 @@ def asks_until_finished(until: str | None) -> bool:
         UsageError: Something else was asked for.
     """
     if until not in (None, "finished"):
-        raise UsageError(f"until = {until!r}: 'finished' is the one thing that can be waited for; for rounds, steps=N")
+        raise UsageError(f"until = {until!r}: 'finished' is the one thing that can be waited for; for rounds, rounds=N")
     return until is not None
 
 
 def overrides_of(
     data: str | Path | None,
-    steps: int | None,
+    rounds: int | None,
     minutes: float | None,
     seed: int | None,
     device: str | None,
@@ -390,7 +390,7 @@ def overrides_of(
     """The everyday options as overrides."""
     named = {
         "data.name": None if data is None else _quoted(Path(data).as_posix() if str(data) else ""),
-        "train.steps": steps,
+        "train.rounds": rounds,
         "train.minutes": None if minutes is None else float(minutes),
         "train.seed": seed,
         "train.device": None if device is None else _quoted(device),

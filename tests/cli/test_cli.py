@@ -23,7 +23,7 @@ LONG = "a" * 300
 def trained(tmp_path_factory):
     """The folder of a run of three rounds on the digits."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    words = ["train", "digits", "--steps=3", "--device=cpu", f"--out={folder}", *SMALL]
+    words = ["train", "digits", "--rounds=3", "--device=cpu", f"--out={folder}", *SMALL]
     subprocess.run([sys.executable, "-m", "zerosum", *words], check=True, capture_output=True)
     return folder
 
@@ -55,7 +55,7 @@ def place(tmp_path, monkeypatch):
     Path("begun/config.toml").touch()
     np.save("points.npy", rng.normal(size=(60, 2)))
     np.save("constant.npy", np.zeros((60, 2)))
-    np.save("grey.npy", rng.normal(size=(60, 4, 4)))
+    np.save("gray.npy", rng.normal(size=(60, 4, 4)))
     np.savez("empty.npz")
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
@@ -88,18 +88,18 @@ def test_every_command_explains_itself_and_answers_in_json(zerosum, verb):
 
 
 def test_training_answers_with_its_run_and_its_readings(zerosum, place):
-    code, out, _ = zerosum("train", "digits", "--steps=3", "--device=cpu", "--json", *SMALL)
+    code, out, _ = zerosum("train", "digits", "--rounds=3", "--device=cpu", "--json", *SMALL)
     facts = one_line(out)
     assert code == 0
     assert (facts["run"], facts["steps"], facts["played"]) == ("runs/digits", 3, 3)
-    assert facts["readings"]["step"] == 3
+    assert facts["readings"]["round"] == 3
     assert facts["seconds"] > 0
     assert facts["samples_per_second"] > 0
     assert Path(facts["picture"]).is_file()
 
 
 def test_training_again_says_that_all_is_played(zerosum, place):
-    words = ["train", "digits", "--steps=2", "--device=cpu", *SMALL]
+    words = ["train", "digits", "--rounds=2", "--device=cpu", *SMALL]
     assert zerosum(*words)[0] == 0
     code, out, _ = zerosum(*words, "--json")
     assert (code, one_line(out)["played"]) == (0, 0)
@@ -109,7 +109,7 @@ def test_training_again_says_that_all_is_played(zerosum, place):
 
 
 def test_training_on_points_says_how_many_modes_were_found(zerosum, place):
-    code, out, _ = zerosum("train", "digits", "--data=ring", "--steps=2", "--device=cpu", "--json", *SMALL)
+    code, out, _ = zerosum("train", "digits", "--data=ring", "--rounds=2", "--device=cpu", "--json", *SMALL)
     modes = one_line(out)["modes"]
     assert code == 0
     assert modes["of"] == 8
@@ -118,7 +118,7 @@ def test_training_on_points_says_how_many_modes_were_found(zerosum, place):
 
 def test_a_dry_run_says_what_to_expect_and_writes_nothing(zerosum, place):
     before = sorted(place.rglob("*"))
-    words = ["train", "digits", "--dry-run", "--steps=100", "--device=cpu", *SMALL]
+    words = ["train", "digits", "--dry-run", "--rounds=100", "--device=cpu", *SMALL]
     code, out, _ = zerosum(*words, "--json")
     facts = one_line(out)
     assert code == 0
@@ -132,7 +132,7 @@ def test_a_dry_run_says_what_to_expect_and_writes_nothing(zerosum, place):
 
 
 def test_your_own_data_needs_no_recipe(zerosum, place):
-    code, out, err = zerosum("train", "--data=points.npy", "--dry-run", "--device=cpu", "--json", "--steps=2", *SMALL)
+    code, out, err = zerosum("train", "--data=points.npy", "--dry-run", "--device=cpu", "--json", "--rounds=2", *SMALL)
     assert code == 0, err
     assert 'name = "points"' in one_line(out)["config"]
     assert "recipe " in err
@@ -152,7 +152,7 @@ def test_samples_are_saved_and_described(zerosum, trained, tmp_path):
     out_file = tmp_path / "x.npz"
     code, out, _ = zerosum("sample", str(trained), "-n", "5", "--seed", "2", "--out", str(out_file), "--json")
     assert code == 0
-    assert one_line(out) == {"path": str(out_file), "n": 5, "seed": 2, "shape": [5, 8, 8, 1], "step": 3}
+    assert one_line(out) == {"path": str(out_file), "n": 5, "seed": 2, "shape": [5, 8, 8, 1], "round": 3}
     with np.load(out_file) as archive:
         assert (archive["samples"].dtype, archive["samples"].shape) == (np.uint8, (5, 8, 8, 1))
     sheet = tmp_path / "x.png"
@@ -160,7 +160,7 @@ def test_samples_are_saved_and_described(zerosum, trained, tmp_path):
     assert sheet.is_file()
 
 
-@pytest.mark.parametrize("what", ["recipes", "losses", "penalties", "nets", "datasets", "optimisers"])
+@pytest.mark.parametrize("what", ["recipes", "losses", "penalties", "nets", "datasets", "optimizers"])
 def test_every_table_is_listed_with_a_sentence_for_each_row(zerosum, what):
     code, out, _ = zerosum("list", what, "--json")
     rows = one_line(out)
@@ -196,14 +196,14 @@ def test_a_recipe_is_shown_whole(zerosum):
     assert code == 0
     facts = one_line(out)
     assert facts["train"]["seed"] == 7
-    assert facts["optimisers"]["generator"]["epsilon"] > 0  # a default of the row, filled in
+    assert facts["optimizers"]["generator"]["epsilon"] > 0  # a default of the row, filled in
     assert "seed = 7" in zerosum("show", "digits", "--set", "train.seed=7")[1]
 
 
 def test_what_is_shown_can_be_trained(zerosum, place):
-    Path("shown.toml").write_text(zerosum("show", "digits", "--set", "train.steps=9")[1])
+    Path("shown.toml").write_text(zerosum("show", "digits", "--set", "train.rounds=9")[1])
     shown, again = (one_line(zerosum("show", recipe, "--json", *words)[1]) for recipe, words in (
-        ("digits", ["--set", "train.steps=9"]), ("shown.toml", [])))  # fmt: skip
+        ("digits", ["--set", "train.rounds=9"]), ("shown.toml", [])))  # fmt: skip
     assert shown == again
 
 
@@ -247,7 +247,7 @@ def test_a_full_disk_is_named_in_a_sentence_with_what_is_needed_and_free(zerosum
         append(path, content)
 
     monkeypatch.setattr(files, "append", full)
-    code, out, err = zerosum("train", "digits", "--steps=1", "--device=cpu", "--json", *SMALL)
+    code, out, err = zerosum("train", "digits", "--rounds=1", "--device=cpu", "--json", *SMALL)
     error = one_line(out)
     assert (code, error["exit_code"], error["kind"]) == (3, 3, "SystemFault")
     assert "cannot write runs/digits/readings.jsonl: No space left on device: 0.00 MB are needed" in error["error"]
@@ -266,10 +266,10 @@ USAGE = [
     "train wrong.toml",
     "train begun",
     f"train {LONG}.toml",
-    "train digits --steps 0",
-    "train digits --steps -1",
-    "train digits --steps many",
-    f"train digits --steps {2**63}",
+    "train digits --rounds 0",
+    "train digits --rounds -1",
+    "train digits --rounds many",
+    f"train digits --rounds {2**63}",
     "train digits --minutes nan",
     "train digits --minutes inf",
     "train digits --minutes 0",
@@ -282,7 +282,7 @@ USAGE = [
     "train digits --data grd",
     "train digits --data=",
     "train digits --set",
-    "train digits --set train.steps",
+    "train digits --set train.rounds",
     "train digits --set =3",
     "train digits --set train.stepz=3",
     "train digits --set train.precision=int8",
@@ -302,10 +302,10 @@ USAGE = [
     f"train digits --set latent.size={10**12}",
     "train digits --set game.batch=100000",
     "train digits --set game.order=simultaneous --set game.k=2",
-    "train digits --set game.terms=halved --set loss=relativistic",
-    "train digits --set optimisers.generator.rate=0",
-    "train digits --set optimisers.generator.betas=[1,2]",
-    "train digits --set optimisers.generator=adan",
+    "train digits --set game.reduction=mean --set loss=relativistic",
+    "train digits --set optimizers.generator.lr=0",
+    "train digits --set optimizers.generator.betas=[1,2]",
+    "train digits --set optimizers.generator=adan",
     "train digits --set data.name=ring --set data.modes=0",
     f"train digits --set data.name=ring --set data.modes={10**12}",
     "train digits --set data.held_out=0.5",
@@ -322,8 +322,8 @@ USAGE = [
     "train digits --set data=json:dumps",
     "train digits --set data=builtins:dict",
     "train digits --set data=os:path",
-    "train digits --set optimisers.generator=os:getcwd",
-    "train digits --set optimisers.generator=builtins:list",
+    "train digits --set optimizers.generator=os:getcwd",
+    "train digits --set optimizers.generator=builtins:list",
     "train digits --set penalties=['os:getcwd']",
     r'train digits --set data="a\u0000.csv"',
     "train digits --out file",
@@ -365,7 +365,7 @@ DATA = [
     "train digits --data words.csv",
     "train digits --data few.csv",
     "train digits --data constant.npy",
-    "train digits --data grey.npy",
+    "train digits --data gray.npy",
     "train digits --data points.npy --set data.key=x",
     f"train digits --data {LONG}.csv",
     "train digits --set data.name=mixture-1d --set data.means=[1]",

@@ -20,8 +20,8 @@ SMALL = [
 def sick(tmp_path_factory):
     """A D that hardly moves."""
     path = tmp_path_factory.mktemp("sick") / "run"
-    still = ["optimisers.discriminator.rate=1e-7", "train.check_every=10", "train.threads=1"]
-    return zs.train("digits", steps=120, out=path, set=still, report=False, say=lambda _: None)
+    still = ["optimizers.discriminator.lr=1e-7", "train.check_every=10", "train.threads=1"]
+    return zs.train("digits", rounds=120, out=path, set=still, report=False, say=lambda _: None)
 
 
 def test_json_has_the_promised_shape(zerosum, sick):
@@ -39,16 +39,16 @@ def test_what_is_wrong_is_said_first_with_numbers_and_a_setting(zerosum, sick):
     assert code == 0
     assert out.splitlines()[0].startswith("D too weak")
     assert "healthy is above" in out
-    assert "try: --set optimisers.discriminator.rate=0.002" in out
+    assert "try: --set optimizers.discriminator.lr=0.002" in out
     assert sick.verdict() == out.splitlines()[0]
 
 
 def test_a_training_ends_with_a_verdict_and_the_path_of_its_report(zerosum, tmp_path):
-    code, out, _ = zerosum("train", "ring", "--steps", "12", "--out", str(tmp_path / "run"), *SMALL)
+    code, out, _ = zerosum("train", "ring", "--rounds", "12", "--out", str(tmp_path / "run"), *SMALL)
     assert code == 0
     assert f"report:   {tmp_path / 'run' / 'report.html'}" in out
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
-    code, out, _ = zerosum("train", "ring", "--steps", "12", "--out", str(tmp_path / "run"), *SMALL, "--json")
+    code, out, _ = zerosum("train", "ring", "--rounds", "12", "--out", str(tmp_path / "run"), *SMALL, "--json")
     facts = json.loads(out)
     assert facts["verdict"]
     assert facts["report"] == str(tmp_path / "run" / "report.html")
@@ -65,7 +65,7 @@ def test_training_until_something_else_is_refused_before_the_first_round(zerosum
 
 
 def test_a_run_without_checkups_is_told_how_to_get_some(zerosum, tmp_path):
-    zs.train("ring", steps=3, out=tmp_path, report=False, say=lambda _: None)
+    zs.train("ring", rounds=3, out=tmp_path, report=False, say=lambda _: None)
     code, out, _ = zerosum("diagnose", str(tmp_path))
     assert code == 0
     assert "0 checkups" in out
@@ -79,7 +79,7 @@ def test_a_report_that_cannot_be_written_costs_no_training(tmp_path, monkeypatch
         raise SystemFault("cannot write report.html: No space left on device")
 
     monkeypatch.setattr(zs.Run, "report", full)
-    run = zs.train("ring", steps=2, out=tmp_path, say=heard.append)
+    run = zs.train("ring", rounds=2, out=tmp_path, say=heard.append)
     assert len(run.sample(3)) == 3
     assert any("no report: cannot write report.html" in sentence and "zerosum report" in sentence for sentence in heard)
 
@@ -99,5 +99,5 @@ def test_whatever_keeps_a_report_from_being_written_is_said_in_words(tmp_path, m
         raise error
 
     monkeypatch.setattr(zs.Run, "report", fails)
-    zs.train("ring", steps=2, out=tmp_path, say=heard.append)
+    zs.train("ring", rounds=2, out=tmp_path, say=heard.append)
     assert any(says in sentence for sentence in heard), heard

@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ring") / "run"
-    words = ["train", "ring", "--steps=3", "--device=cpu", f"--out={folder}"]
+    words = ["train", "ring", "--rounds=3", "--device=cpu", f"--out={folder}"]
     subprocess.run([sys.executable, "-m", "zerosum", *words], check=True, capture_output=True)
     return folder
 

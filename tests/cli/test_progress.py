@@ -9,7 +9,7 @@ from zerosum.training.loop import fit
 
 @pytest.fixture
 def moments(settings, tmp_path):
-    return fit(settings("train.steps=6", "train.log_every=2"), RunFolder(tmp_path / "run"))
+    return fit(settings("train.rounds=6", "train.log_every=2"), RunFolder(tmp_path / "run"))
 
 
 def test_a_terminal_shows_rounds_time_left_speed_and_both_costs(moments, monkeypatch, capsys):
@@ -36,7 +36,7 @@ def test_tensorboard_gets_every_number_of_every_reading(moments, tmp_path):
     assert len(list(with_events(moments, tmp_path / "events"))) == 6
     events = accumulator.EventAccumulator(str(tmp_path / "events"))
     events.Reload()
-    assert [event.step for event in events.Scalars("discriminator_cost")] == [2, 4, 6]
+    assert [event.round for event in events.Scalars("discriminator_cost")] == [2, 4, 6]
     assert {"generator_cost", "value", "real_score", "fake_score"} <= set(events.Tags()["scalars"])
 
 

@@ -185,7 +185,7 @@ def test_a_closed_folder_is_noticed_before_the_first_round(place, calm, new, wha
         shutil.copytree(calm[0].run, there.run)
         (there.run / "tensorboard").mkdir()
     before = there.contents()
-    ending = there.zygote.run(*TRAIN, "--steps", "14", cwd=closed(there, what, mode).path, **OTHER)
+    ending = there.zygote.run(*TRAIN, "--rounds", "14", cwd=closed(there, what, mode).path, **OTHER)
     refused(ending, 2, "(Permission denied|no run that can be read)")
     (there.path / what).chmod(0o755)
     assert there.contents() == before
@@ -246,7 +246,7 @@ def test_a_thousand_million_samples_are_more_than_there_is_room_for(calm):
 def test_where_memory_is_short_in_a_save_the_one_before_is_whole(new):
     """safetensors would end the process there and then."""
     there = new()
-    ending = there.zygote.run(*TRAIN, *WIDE, "--steps", "2", cwd=there.path, report=False, limits={"AS": 100 * 10**6})
+    ending = there.zygote.run(*TRAIN, *WIDE, "--rounds", "2", cwd=there.path, report=False, limits={"AS": 100 * 10**6})
     refused(ending, 3, r"cannot save run/checkpoints/00000[02]: " + ADVICE)
     assert not list(there.run.rglob("*.tmp"))
     assert there.newest() in (None, 0)
@@ -256,10 +256,10 @@ def test_where_memory_is_short_in_a_save_the_one_before_is_whole(new):
 @pytest.mark.timeout(900)
 def test_wherever_memory_is_short_a_sentence_says_what_to_make_smaller(new):
     calm, there, said = new("calm"), new(), set()
-    calm.train(*WIDE, "--steps", "4", report=False)
+    calm.train(*WIDE, "--rounds", "4", report=False)
     for more in range(10, 900, 15):
         ending = there.zygote.run(
-            *TRAIN, *WIDE, "--steps", "4", cwd=there.path, report=False, timeout=60, limits={"AS": more * 10**6}
+            *TRAIN, *WIDE, "--rounds", "4", cwd=there.path, report=False, timeout=60, limits={"AS": more * 10**6}
         )
         assert not list(there.run.rglob("*.tmp"))
         there.newest()
@@ -376,7 +376,7 @@ def test_an_odd_number_of_processes_is_refused(calm, size):
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "rubbish", "TkAgg", ""])
 def test_pictures_are_drawn_whatever_display_the_environment_asks_for(new, backend):
     there = new()
-    words = [sys.executable, "-m", "zerosum", "train", "ring", "--steps=2", "--device=cpu", "--out=run"]
+    words = [sys.executable, "-m", "zerosum", "train", "ring", "--rounds=2", "--device=cpu", "--out=run"]
     env = os.environ | {"MPLBACKEND": backend}
     ended = subprocess.run(words, cwd=there.path, capture_output=True, text=True, check=False, env=env)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -410,7 +410,7 @@ def test_a_run_folder_that_is_deleted_at_any_operation_is_missed_in_a_sentence(c
 def test_a_run_folder_that_is_deleted_with_its_events_open_is_missed_in_a_sentence(new):
     """TensorBoard's files are written by a thread of their own."""
     there = new()
-    words = [sys.executable, "-m", "zerosum", *TRAIN, "--steps", "100000"]
+    words = [sys.executable, "-m", "zerosum", *TRAIN, "--rounds", "100000"]
     with subprocess.Popen(words, cwd=there.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + 60
         while not list(there.run.glob("tensorboard/events*")) and time.monotonic() < end:
@@ -459,7 +459,7 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(calm, new):
 @slow
 def test_nohup_keeps_a_training_going(new):
     there = new()
-    words = ["nohup", sys.executable, "-m", "zerosum", *TRAIN, "--steps", "1500"]
+    words = ["nohup", sys.executable, "-m", "zerosum", *TRAIN, "--rounds", "1500"]
     with subprocess.Popen(words, cwd=there.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not there.newest():
             time.sleep(0.05)
@@ -480,8 +480,8 @@ def test_a_sweep_that_passes_over_errors_ends_where_a_signal_asks_for_it(setting
         for rate in (1e30, 1e-3, 1e-4):
             folder = RunFolder(tmp_path / str(rate))
             try:
-                for moment in loop.fit(settings(f"optimisers.generator.rate={rate}", "train.log_every=1"), folder):
-                    if moment.step == 5:
+                for moment in loop.fit(settings(f"optimizers.generator.lr={rate}", "train.log_every=1"), folder):
+                    if moment.round == 5:
                         os.kill(os.getpid(), signal.SIGTERM)
             except ZerosumError:
                 ended.append("an error")

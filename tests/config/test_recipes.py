@@ -47,7 +47,7 @@ def test_every_setting_says_what_it_is(section):
 
 @pytest.mark.parametrize(
     ("text", "near"),
-    [("trian.steps=5", "train"), ("train.stepz=5", "steps"), ("optimisers.generater=5", "generator")],
+    [("trian.steps=5", "train"), ("train.stepz=5", "steps"), ("optimizers.generater=5", "generator")],
 )
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(text, near):
     key = text.partition("=")[0].removesuffix(".steps")
@@ -65,24 +65,24 @@ def test_every_wrong_setting_gets_a_line():
 @pytest.mark.parametrize(
     "text",
     [
-        "train.steps=0",
-        "train.steps=1.5",
-        "train.steps=true",
-        'train.steps="5"',
-        f"train.steps={2**63}",
-        "train.steps=0x" + "f" * 5000,
+        "train.rounds=0",
+        "train.rounds=1.5",
+        "train.rounds=true",
+        'train.rounds="5"',
+        f"train.rounds={2**63}",
+        "train.rounds=0x" + "f" * 5000,
         "train.minutes=nan",
         "train.minutes=inf",
         "train.threads=100000",
         "train.precision=int8",
         "train.device=3",
         "train.seed=-1",
-        "latent.law=cauchy",
+        "latent.distribution=cauchy",
         "latent.size=0",
         "game.flip=1.1",
         "game.order=foo",
         "schedule.factor=0.0",
-        "average.half_life=-1.0",
+        "ema.half_life=-1.0",
         "nets.generator=3",
         "nets.name=",
         "loss.name=",
@@ -133,8 +133,8 @@ def test_the_neighbours_of_contradictions_are_fine():
 @pytest.mark.parametrize(
     ("text", "key", "value"),
     [
-        ("train.steps=7", "train.steps", 7),
-        ("average.half_life = 1e3", "average.half_life", 1000.0),
+        ("train.rounds=7", "train.rounds", 7),
+        ("ema.half_life = 1e3", "ema.half_life", 1000.0),
         ("train.device=cpu", "train.device", "cpu"),
         ('train.device="cpu"', "train.device", "cpu"),
         ("about=a = b", "about", "a = b"),
@@ -144,7 +144,7 @@ def test_the_neighbours_of_contradictions_are_fine():
         ("penalties.0=r1", "penalties.0.name", "r1"),
         ("data.modes=3", "data.modes", 3),
         ("nets.generator.width=9", "nets.generator.width", 9),
-        ("optimisers.generator.betas=[0.5, 0.9]", "optimisers.generator.betas.0", 0.5),
+        ("optimizers.generator.betas=[0.5, 0.9]", "optimizers.generator.betas.0", 0.5),
     ],
 )
 def test_an_override_sets_one_value_and_leaves_the_others(text, key, value):
@@ -153,7 +153,7 @@ def test_an_override_sets_one_value_and_leaves_the_others(text, key, value):
         "loss": "wasserstein",
         "nets": {"generator": {"width": 4, "depth": 1}},
         "penalties": [{"name": "r1+r2", "weight": 0.5}],
-        "optimisers": {"generator": {"name": "adam", "betas": [0.0, 0.9]}},
+        "optimizers": {"generator": {"name": "adam", "betas": [0.0, 0.9]}},
         "average": {"half_life": 5.0},
     }
     before, after = (flat(check(part).model_dump()) for part in (tree, override(tree, [text])))
@@ -166,12 +166,12 @@ def test_an_override_sets_one_value_and_leaves_the_others(text, key, value):
 
 def test_overrides_leave_the_tree_they_are_given_alone():
     tree = {"penalties": [{"name": "r1"}]}
-    override(tree, ["penalties.0.weight=2", "train.steps=1"])
+    override(tree, ["penalties.0.weight=2", "train.rounds=1"])
     assert tree == {"penalties": [{"name": "r1"}]}
 
 
 def test_the_last_override_wins():
-    assert load("digits", ["train.steps=3", "train.steps=4"]).train.steps == 4
+    assert load("digits", ["train.rounds=3", "train.rounds=4"]).train.rounds == 4
 
 
 def test_another_row_drops_the_options_of_the_one_before():
@@ -187,13 +187,13 @@ def test_a_recipe_under_another_name_is_the_same_recipe(name):
 
 def test_options_without_a_name_belong_to_the_default_row():
     assert check(tree_of("loss.smoothing=0.1")).loss == settings.Choice(name="non-saturating", smoothing=0.1)
-    assert check(tree_of("optimisers.generator.rate=0.1")).optimizers.generator.name == "adam"
+    assert check(tree_of("optimizers.generator.lr=0.1")).optimizers.generator.name == "adam"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "=", "=3", "train.steps", "train.=3", ".steps=3", "train..steps=3", "train.steps.x=3", "penalties.9.weight=1",
-     "penalties.x.weight=1", "penalties.-9=r1", "about=\udcff", "\udcff=1"],
+    ["", "=", "=3", "train.rounds", "train.=3", ".steps=3", "train..steps=3", "train.rounds.x=3",
+     "penalties.9.weight=1", "penalties.x.weight=1", "penalties.-9=r1", "about=\udcff", "\udcff=1"],
 )  # fmt: skip
 def test_a_malformed_override_is_refused_and_quoted(text):
     with pytest.raises(ConfigError) as caught:
@@ -267,8 +267,8 @@ SCALARS = st.one_of(
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3))
 TREES = st.dictionaries(NAMES, VALUES, max_size=4)
 ODD_TEXTS = [
-    "train.steps = " + "9" * 5000,
-    "train.steps = 0x" + "f" * 5000,
+    "train.rounds = " + "9" * 5000,
+    "train.rounds = 0x" + "f" * 5000,
     ".".join("a" * 5000) + " = 1",
     "nets.generator." + ".".join("a" * 5000) + " = 1",
     "x = " + "[" * 5000,
@@ -290,7 +290,7 @@ def only_config_errors(work):
 @budget(max_examples=300, deadline=None)
 def test_random_trees_are_settings_or_config_errors(tree):
     only_config_errors(lambda: check(tree))
-    only_config_errors(lambda: override(tree, ["train.steps=1"]))
+    only_config_errors(lambda: override(tree, ["train.rounds=1"]))
 
 
 @given(st.sampled_from(KNOWN), VALUES)
@@ -310,7 +310,7 @@ def test_random_texts_are_settings_or_config_errors(text):
 
 @pytest.mark.parametrize("text", ODD_TEXTS)
 def test_odd_texts_are_config_errors_or_settings_that_an_override_survives(text):
-    only_config_errors(lambda: check(override(parse(text), ["train.steps=1"])))
+    only_config_errors(lambda: check(override(parse(text), ["train.rounds=1"])))
 
 
 @given(st.sampled_from([*KNOWN, "penalties.0.weight", "", ".", "data.name.x"]) | st.text(max_size=6), st.text())
@@ -330,7 +330,7 @@ WRONG_RECIPES = [
     "[data]\nname = 'ring'\nsigma = {}",
     "[nets.generator]\nwidth = []",
     "loss = 'os'",
-    "[optimisers.generator]\nname = 'sgd'\nmomentum = 1.0",
+    "[optimizers.generator]\nname = 'sgd'\nmomentum = 1.0",
     "'' = 1",
 ]
 

@@ -33,7 +33,7 @@ def test_no_test_row_is_a_training_row(data):
     train, test = (rows[np.arange(len(rows))][0].reshape(len(rows), -1) for rows in (data.train, data.test))
     shared = {row.tobytes() for row in train} & {row.tobytes() for row in test}
     own = {row.tobytes() for row in test}
-    assert len(shared) <= 0.01 * len(own)  # two people may write the same 64 grey values
+    assert len(shared) <= 0.01 * len(own)  # two people may write the same 64 gray values
 
 
 def test_it_is_the_same_each_time(data):

@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(N, 2))
 
 
-def grey(*shape, dtype=np.uint8):
+def gray(*shape, dtype=np.uint8):
     return RNG.integers(0, 256, shape).astype(dtype)
 
 
@@ -63,7 +63,7 @@ def test_one_and_two_axes_are_points(given, shape):
     ],
 )
 def test_three_and_four_axes_are_images_with_channels_first(given, layout, shape):
-    images = grey(*given)
+    images = gray(*given)
     data = checked(from_array(images, layout=layout, held_out=0.0))
     assert (data.kind, data.shape) == ("images", shape)
     last = layout == "nhwc" or (layout is None and given[-1] <= 4)
@@ -74,7 +74,7 @@ def test_three_and_four_axes_are_images_with_channels_first(given, layout, shape
 
 @pytest.mark.parametrize("shape", [(N, 3, 4, 4), (N, 8, 8, 8)])
 def test_images_that_do_not_show_their_channels_are_refused_with_the_way_out(shape):
-    said = refusal(from_array, grey(*shape))
+    said = refusal(from_array, gray(*shape))
     assert str(shape) in said
     assert 'data.layout="nhwc"' in said
 
@@ -91,7 +91,7 @@ def test_wide_grey_values_are_scaled_and_not_clipped():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.float16, np.int32])
 def test_grey_values_come_back_as_they_were(dtype):
-    images = grey(N, 6, 5, 3, dtype=dtype)
+    images = gray(N, 6, 5, 3, dtype=dtype)
     data = checked(from_array(images, range=(0.0, 255.0), held_out=0.0))
     encoded = data.form.encode(torch.from_numpy(everything(data)))
     assert encoded.abs().max() <= 1
@@ -99,7 +99,7 @@ def test_grey_values_come_back_as_they_were(dtype):
 
 
 def test_yes_and_no_are_white_and_black():
-    data = checked(from_array(grey(N, 4, 4) > 127))
+    data = checked(from_array(gray(N, 4, 4) > 127))
     assert data.range == (0, 1)
     assert set(data.samples(data.train).ravel().tolist()) == {0, 255}
 
@@ -482,7 +482,7 @@ def test_an_archive_that_leaves_open_what_is_meant_is_refused(tmp_path, arrays, 
 
 
 def test_an_array_in_a_file_stays_on_the_disk(tmp_path):
-    np.save(tmp_path / "a.npy", grey(N, 6, 5, 3))
+    np.save(tmp_path / "a.npy", gray(N, 6, 5, 3))
     data = checked(from_file(tmp_path / "a.npy"))
     assert isinstance(data.train.x, np.memmap)
     assert data.shape == (3, 6, 5)

@@ -22,7 +22,7 @@ def parted(train, test, kind="images", span=(0.0, 255.0)):
     return Data(name="own", kind=kind, train=Rows(train), test=Rows(test), range=span)
 
 
-def grey(n=N, side=4):
+def gray(n=N, side=4):
     return RNG.integers(0, 256, (n, 1, side, side), np.uint8)
 
 
@@ -136,10 +136,10 @@ def test_a_row_that_differs_among_the_test_rows_alone_is_not_enough():
 
 
 def test_test_rows_of_their_own_that_are_all_the_same_are_refused():
-    same = np.repeat(grey(1), 9, 0)
-    assert refusal(parted(grey(), same)) == "own: all 9 test rows are the same; they can measure nothing"
-    checked(parted(grey(), same[:1]))
-    checked(parted(grey(), same[:0]))
+    same = np.repeat(gray(1), 9, 0)
+    assert refusal(parted(gray(), same)) == "own: all 9 test rows are the same; they can measure nothing"
+    checked(parted(gray(), same[:1]))
+    checked(parted(gray(), same[:0]))
 
 
 def test_rows_are_compared_until_two_differ(tmp_path):
@@ -150,7 +150,7 @@ def test_rows_are_compared_until_two_differ(tmp_path):
             asked.append(len(indices))
             return super().__getitem__(indices)
 
-    rows = Counted(grey(10_000))
+    rows = Counted(gray(10_000))
     checked(Data(name="own", kind="images", train=rows, test=Rows(rows.x, None, 0, 0), range=(0.0, 255.0)))
     assert sum(asked) <= 20  # bytes that cannot leave their range are not read for it, either
 
@@ -161,7 +161,7 @@ def test_pictures_of_one_shade_are_refused_with_the_range_they_have(top):
     pictures[0, 0, :2] = 0, top
     said = refusal(from_array(pictures, range=(0.0, 1000.0 * top)))
     assert said == (
-        f"array: values from 0 to {top:g} are one shade of grey in {[0.0, 1000.0 * top]}. "
+        f"array: values from 0 to {top:g} are one shade of gray in {[0.0, 1000.0 * top]}. "
         f"Declare the true range: --set data.range=[0,{top:g}]"
     )
     checked(from_array(pictures, range=(0.0, top)))

@@ -52,7 +52,7 @@ def test_pictures_of_any_size_are_cut_to_one(folder, size, shape):
 
 
 def test_grey_is_one_channel(folder):
-    assert from_folder(folder, color="grey").shape == (1, 32, 32)
+    assert from_folder(folder, color="gray").shape == (1, 32, 32)
 
 
 def test_subfolders_are_classes_and_pictures_beside_them_have_none(folder):
@@ -109,9 +109,9 @@ def test_a_bomb_is_refused_before_it_is_decoded(folder):
 
 
 def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
-    grey = np.array([[0, 255, 256, 30000, 65535]] * 5, np.uint16)
-    Image.fromarray(grey).save(tmp_path / "deep.png")
-    row = pixels(tmp_path / "deep.png", (5, 5), "grey")[0, :, 0]
+    gray = np.array([[0, 255, 256, 30000, 65535]] * 5, np.uint16)
+    Image.fromarray(gray).save(tmp_path / "deep.png")
+    row = pixels(tmp_path / "deep.png", (5, 5), "gray")[0, :, 0]
     assert row.tolist() == [0, 1, 1, 117, 255]
 
 
@@ -128,7 +128,7 @@ def test_modes_become_eight_bit_colour(tmp_path, mode):
 
 
 CORNERS = np.array([[10, 10, 90, 90], [10, 10, 90, 90], [170, 170, 250, 250], [170, 170, 250, 250]], np.uint8)
-"""Grey values of four corners; each orientation puts them in another order."""
+"""Gray values of four corners; each orientation puts them in another order."""
 
 CAMERA = {
     1: CORNERS, 2: CORNERS[:, ::-1], 3: CORNERS[::-1, ::-1], 4: CORNERS[::-1],
@@ -145,7 +145,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path, ending, orientation
     how = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}.get(ending, {})
     stored = Image.fromarray(np.kron(CAMERA[orientation], np.ones((8, 8), np.uint8))).convert("RGB")
     stored.save(tmp_path / f"x.{ending}", exif=exif, **how)
-    picture, known = read(tmp_path / f"x.{ending}", (32, 32), "grey")
+    picture, known = read(tmp_path / f"x.{ending}", (32, 32), "gray")
     assert known
     assert np.abs(picture[4::8, 4::8, 0].astype(int) - CORNERS).max() <= 3
 
@@ -183,8 +183,8 @@ def test_odd_metadata_stops_nothing_and_the_picture_is_still_turned(folder, odd,
     data = from_folder(folder)
     assert len(data.train) + len(data.test) == 21
     assert data.notes == ()
-    grey = pixels(folder / f"odd.{ending}", (32, 32), "grey")[4::8, 4::8, 0]
-    assert np.abs(grey.astype(int) - CORNERS).max() <= 6
+    gray = pixels(folder / f"odd.{ending}", (32, 32), "gray")[4::8, 4::8, 0]
+    assert np.abs(gray.astype(int) - CORNERS).max() <= 6
 
 
 def test_a_picture_whose_exif_is_none_is_taken_as_it_is_stored_and_named(folder):
@@ -236,14 +236,14 @@ def test_whatever_a_decoder_raises_leaves_one_picture_out(folder, monkeypatch, e
 def test_grey_values_beyond_sixteen_bits_are_left_out_and_not_cut_off(folder, low, high):
     Image.fromarray(np.linspace(low, high, 64).astype(np.int32).reshape(8, 8)).save(folder / "wide.tif")
     (note,) = from_folder(folder).notes
-    said = f"wide.tif (grey values from {low} to {high} leave 0..65535: save it as 8 or 16 bits)"
+    said = f"wide.tif (gray values from {low} to {high} leave 0..65535: save it as 8 or 16 bits)"
     assert note == f"1 file(s) could not be read and are left out: {said}"
 
 
 def test_grey_values_of_sixteen_bits_in_thirty_two_are_scaled(tmp_path):
-    grey = np.array([[0, 255, 256, 30000, 65535]] * 5, np.int32)
-    Image.fromarray(grey).save(tmp_path / "wide.tif")
-    assert pixels(tmp_path / "wide.tif", (5, 5), "grey")[0, :, 0].tolist() == [0, 1, 1, 117, 255]
+    gray = np.array([[0, 255, 256, 30000, 65535]] * 5, np.int32)
+    Image.fromarray(gray).save(tmp_path / "wide.tif")
+    assert pixels(tmp_path / "wide.tif", (5, 5), "gray")[0, :, 0].tolist() == [0, 1, 1, 117, 255]
 
 
 def test_links_to_files_are_followed_wherever_they_lead(folder, tmp_path):

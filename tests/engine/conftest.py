@@ -36,7 +36,7 @@ check_every = 100000
 def rounds_of(folder):
     """How many rounds the readings tell of."""
     try:
-        return json.loads((folder / "readings.jsonl").read_text().splitlines()[-1])["step"]
+        return json.loads((folder / "readings.jsonl").read_text().splitlines()[-1])["round"]
     except (OSError, ValueError, IndexError):
         return 0
 

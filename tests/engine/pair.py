@@ -21,7 +21,7 @@ OPEN = {}
 DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
 ORDERS = ("discriminator-first", "generator-first", "simultaneous")
 SMALL = [  # Adam would blow up the rounding of a gradient that is zero by 1 / epsilon: that of D's last bias, say
-    *(f'optimisers.{player}={{name="sgd", rate=0.05, momentum=0.5}}' for player in ("generator", "discriminator")),
+    *(f'optimizers.{player}={{name="sgd", lr=0.05, momentum=0.5}}' for player in ("generator", "discriminator")),
     "nets.generator.width=8", "nets.discriminator.width=8", "nets.generator.depth=2", "nets.discriminator.depth=2",
     "latent.size=4",
 ]  # fmt: skip
@@ -65,7 +65,7 @@ def apart(mine, theirs):
 def every_case(thorough):
     """(name, recipe, overrides, accumulate): all combinations, or some with every loss, penalty and order."""
     passes, intervals = (1, 2, 3), (1, 4)
-    adam = ['optimisers.generator="adam"', 'optimisers.discriminator="adam"']
+    adam = ['optimizers.generator="adam"', 'optimizers.discriminator="adam"']
     combinations = product(LOSSES, [None, *PENALTIES], ORDERS)
     for number, (loss, name, order) in enumerate(combinations):
         chosen = list(product(intervals if name else (1,), passes))
@@ -80,7 +80,7 @@ def every_case(thorough):
         "several steps of D, G first": ["game.k=2", 'game.order="generator-first"'],
         "flips and smoothing": ["game.flip=0.2", "loss.smoothing=0.1"],
         "clipping": ["game.clip=0.05", 'loss="wasserstein"'],
-        "halved": ['game.terms="halved"'],
+        "mean": ['game.reduction="mean"'],
         "Adam": adam,
         "told classes": ['nets.conditions="labels"', *penalty("wgan-gp", 1)],
         "spectral normalisation": ["nets.discriminator.spectral=true"],
@@ -124,7 +124,7 @@ def gradient_of(setup):
 
 def gradients(world, _):
     """From the same weights, in float32 and in bfloat16: the difference of the gradients over the gradient."""
-    still = [f"optimisers.{player}.rate=1e-30" for player in ("generator", "discriminator")]
+    still = [f"optimizers.{player}.lr=1e-30" for player in ("generator", "discriminator")]
     pairs = {
         "mlp": ("digits", []),
         "goodfellow2014": ("goodfellow2014-mnist", ['data="digits"']),

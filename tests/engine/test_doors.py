@@ -47,7 +47,7 @@ def run(command, **how):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    return zs.train("digits", steps=30, out=folder, set=SMALL, report=False, say=lambda _: None)
+    return zs.train("digits", rounds=30, out=folder, set=SMALL, report=False, say=lambda _: None)
 
 
 @pytest.mark.parametrize("features", ["pixels", pytest.param("classifier", marks=pytest.mark.slow)])
@@ -80,7 +80,7 @@ def test_samples_dealt_out_are_in_order(trained):
 def test_python_starts_processes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     heard = []
-    trained = zs.train("digits", steps=20, processes=2, set=SMALL, say=heard.append)
+    trained = zs.train("digits", rounds=20, processes=2, set=SMALL, say=heard.append)
     assert trained.path == Path("runs/digits")
     assert "2 processes play, each 8 of the 16 samples of a batch at a time" in heard
     assert trained.config.train.processes == 2
@@ -88,7 +88,7 @@ def test_python_starts_processes(tmp_path, monkeypatch):
     assert trained.sample(3).array.shape == (3, 8, 8, 1)
     with pytest.raises(ZerosumError, match="2 processes ended with exit code 3"):
         monkeypatch.setattr("subprocess.Popen.__init__", broken_data(tmp_path))
-        zs.train("digits", steps=30, processes=2, set=SMALL, say=heard.append)
+        zs.train("digits", rounds=30, processes=2, set=SMALL, say=heard.append)
 
 
 def broken_data(folder):
@@ -196,7 +196,7 @@ def test_two_hosts_without_a_common_disk_play_one_game(hosts, tmp_path):
         "digits",
         "--out",
         "run",
-        "--steps",
+        "--rounds",
         "30",
         "--json",
         *sets("train.precision=float64"),
@@ -221,6 +221,6 @@ def test_two_hosts_without_a_common_disk_play_one_game(hosts, tmp_path):
     assert json.loads(told[0][0])["steps"] == 30
     assert told[1][0] == ""
     assert list((tmp_path / hosts[1][0]).iterdir()) == []
-    one = zs.train("digits", steps=30, out=tmp_path / "one", set=[*SMALL, "train.precision=float64"], report=False)
+    one = zs.train("digits", rounds=30, out=tmp_path / "one", set=[*SMALL, "train.precision=float64"], report=False)
     for name, value in weights(tmp_path / hosts[0][0] / "run").items():
         assert (value - weights(one.path)[name]).abs().max() < 1e-9, name

@@ -8,7 +8,7 @@ from torch.distributed import HashStore
 
 import zerosum as zs
 from zerosum import build, config
-from zerosum.engine import SINGLE, FULL_BATCH, Gradients, Shard, SharedDropout, World
+from zerosum.engine import FULL_BATCH, SINGLE, Gradients, Shard, SharedDropout, World
 from zerosum.engine.heartbeat import Beat, Heartbeat
 from zerosum.engine.reduce import buckets_of
 from zerosum.engine.world import checksum
@@ -79,7 +79,7 @@ def test_accumulation_with_networks_of_ones_own():
         rules = [f"game.batch={batch}", f"game.accumulate={passes}", "train.precision=float64"]
         gan = zs.GAN(nn.Sequential(nn.Linear(4, 2)), D.double(), latent=4, set=rules)
         gan.state.generator.load_state_dict(G.state_dict())
-        gan.fit(x, steps=5)
+        gan.fit(x, rounds=5)
         found.append([weight.detach().clone() for weight in D.parameters()])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
@@ -154,7 +154,7 @@ def test_a_checksum_sees_every_bit_and_every_exchange_of_two(dtype):
 
 def test_whoever_is_behind_or_silent_or_spoke_last_is_to_blame():
     heartbeat = Heartbeat(HashStore(), rank=0, size=3)
-    heartbeat.step, heartbeat.exchanges = 9, 40
+    heartbeat.round, heartbeat.exchanges = 9, 40
     beats = {0: Beat(1, 40, 9), 1: Beat(5, 40, 9), 2: Beat(5, 39, 8)}
     later = {0: Beat(9, 40, 9), 1: Beat(9, 40, 9), 2: Beat(9, 39, 8)}
     silent = dict.fromkeys(range(3))

@@ -144,7 +144,7 @@ def test_auto_asks_the_machine_and_the_networks(monkeypatch, fast):
 
 def test_a_run_keeps_the_precision_that_it_began_with(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    small = [*SMALL, "nets.name=dcgan", "nets.generator={width=4}", "nets.discriminator={width=4}", "train.steps=2"]
+    small = [*SMALL, "nets.name=dcgan", "nets.generator={width=4}", "nets.discriminator={width=4}", "train.rounds=2"]
     wanted = build.filled(config.load("digits", [*small, "penalties=[]"]))
     for fast in (True, False):  # the second machine would decide otherwise
         monkeypatch.setattr(build, "is_fast", lambda device, fast=fast: fast)
@@ -171,6 +171,6 @@ def test_conditions_spectral_normalisation_and_inner_steps_play_in_bfloat16_too(
 def test_networks_of_ones_own_play_in_bfloat16_when_asked():
     G, D = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1))
     gan = zs.GAN(G, D, latent=4, set=["train.precision=bfloat16", "game.batch=8"])
-    gan.fit(torch.randn(64, 2), steps=3)
+    gan.fit(torch.randn(64, 2), rounds=3)
     assert gan.state.rounded
     assert gan.sample(5).array.shape == (5, 2)

@@ -23,7 +23,7 @@ from zerosum.cli.main import main
 from zerosum.training import loop
 play, rank = loop.play, os.environ["RANK"]
 def faulty(state, game, batches):
-    if state.step == 33 and rank == "1":
+    if state.round == 33 and rank == "1":
         {fault}
     return play(state, game, batches)
 loop.play = faulty
@@ -35,11 +35,11 @@ main()
 def digests(folder):
     newest = checkpoint.load(folder / "checkpoints")
     table = (newest.path / "manifest.json").read_text().splitlines()[0]
-    return newest.step, re.findall(r'"(\w+\.safetensors)": \[\d+, "(\w+)"\]', table)
+    return newest.round, re.findall(r'"(\w+\.safetensors)": \[\d+, "(\w+)"\]', table)
 
 
 def command(recipe, folder, *more):
-    return [recipe, "--out", str(folder), "--steps", str(STEPS), "--json", *more]
+    return [recipe, "--out", str(folder), "--rounds", str(STEPS), "--json", *more]
 
 
 def zerosum(*arguments):
@@ -100,7 +100,7 @@ def test_whoever_is_left_names_the_process_and_its_last_round(calm, torchrun, re
     assert said == ""
     found = re.search(rf"process {1 - rank}: error: process {rank} of 2 died or was stopped: its last .* (\d+)", errors)
     assert found, errors
-    logged = run.read(RunFolder(folder))[-1]["step"]
+    logged = run.read(RunFolder(folder))[-1]["round"]
     assert logged - 1 <= int(found.group(1)) <= logged + 5
     again = zerosum("train", *command(recipe, folder), "--processes", "2")
     assert again.returncode == 0, again.stderr
@@ -137,7 +137,7 @@ def test_weights_that_differ_are_named_and_not_saved(torchrun, recipe, tmp_path)
     code, _, errors = torchrun(2, *command(recipe, tmp_path / "run"), program=program).wait()
     assert code != 0
     assert "discriminator.features.1.0.weight is not the same in every process: process 1 holds other numbers" in errors
-    assert checkpoint.load(tmp_path / "run" / "checkpoints").step == 30
+    assert checkpoint.load(tmp_path / "run" / "checkpoints").round == 30
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_a_signal_ends_all_after_one_round_and_saves(calm, started, recipe, tmp_
     assert code == 128 + number, errors
     assert "go on with: zerosum train" in errors
     stopped = int(re.search(r"stopped after round (\d+)", errors).group(1))
-    assert checkpoint.load(folder / "checkpoints").step == stopped
+    assert checkpoint.load(folder / "checkpoints").round == stopped
     again = zerosum("train", *command(recipe, folder), "--processes", "2")
     assert f"resumed from round {stopped}" in again.stderr
     assert digests(folder) == calm(recipe)
@@ -168,12 +168,12 @@ def test_a_signal_ends_all_after_one_round_and_saves(calm, started, recipe, tmp_
 @pytest.mark.parametrize("first", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_more_or_fewer_processes_and_says_so(recipe, tmp_path, first):
     def train(processes, steps):
-        more = ["--processes", str(processes), "--set", "train.precision=float64", "--steps", str(steps)]
+        more = ["--processes", str(processes), "--set", "train.precision=float64", "--rounds", str(steps)]
         done = zerosum("train", *command(recipe, tmp_path / "run"), *more)
         assert done.returncode == 0, done.stderr
         return done
 
-    whole = [recipe, "--out", str(tmp_path / "whole"), "--steps", "40", "--set", "train.precision=float64"]
+    whole = [recipe, "--out", str(tmp_path / "whole"), "--rounds", "40", "--set", "train.precision=float64"]
     assert zerosum("train", *whole).returncode == 0
     train(first, 20)
     done = train(3 - first, 40)

@@ -24,7 +24,7 @@ from zerosum.sampling import Sampler
 from zerosum.training.loop import fit
 
 SMALL = ["nets.generator.width=8", "nets.discriminator.width=8", "latent.size=4", "game.batch=8", "train.threads=1"]
-OFTEN = ["train.device=cpu", "train.steps=2", "train.save_every=1", "train.check_every=9", "train.sample_every=9"]
+OFTEN = ["train.device=cpu", "train.rounds=2", "train.save_every=1", "train.check_every=9", "train.sample_every=9"]
 NAMES = ("players.safetensors", "average.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 STEMS = {name: name.removesuffix(".safetensors") for name in NAMES[:3]}
 TYPES = (
@@ -203,7 +203,7 @@ def sampled(folder, say):
         assert printable(str(error)) == str(error)
         return None
     assert len(sampler.draw(3)) == 3
-    return sampler.step, sampler.generator.state_dict()
+    return sampler.round, sampler.generator.state_dict()
 
 
 def resumed(folder, state, layout):
@@ -227,7 +227,7 @@ def play_damaged(numbers, copied, state, layout, originals, unchanged):
             damage(folder.checkpoints / f"{step:06d}", rng)
         with unchanged(folder.path):
             drawn, saved = sampled(folder, said.append), resumed(folder, state, layout)
-        step = saved.step if saved else None
+        step = saved.round if saved else None
         ends[step] += 1
         assert (drawn[0] if drawn else None) == step, number
         if saved:
@@ -315,7 +315,7 @@ def play_sealed(numbers, copied, state, layout, originals, unchanged):
             for stem in ("players", "average"):
                 assert likeness(saved.tensors[stem]) == likeness(originals[2][stem]), number
             assert likeness(saved.tensors["optimizers"]).items() <= likeness(originals[2]["optimizers"]).items()
-            assert saved.step == 2
+            assert saved.round == 2
     return ends
 
 
@@ -353,7 +353,7 @@ def play_on(numbers, copied, originals, change):
         change(folder.checkpoints / "000002", rng)
         settings = config.with_train(folder.read_config(), steps=3)
         try:
-            steps = [moment.step for moment in fit(settings, folder)]
+            steps = [moment.round for moment in fit(settings, folder)]
         except CheckpointError as error:
             assert "lie there; move them away" in str(error)
             continue

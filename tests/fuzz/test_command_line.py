@@ -143,7 +143,7 @@ PLACES = [
 ]
 PLACES += ["pictures", "points.csv", "runs/one/x.png", "a.png/b", "odd.toml/x.png", "l.PNG", "m.jpg", ".", "k.npz"]
 SETTINGS = [
-    "train.steps=1",
+    "train.rounds=1",
     "nets.name=residual",
     "loss=hinge",
     "loss=payload:thing",
@@ -162,7 +162,7 @@ SETTINGS += [
     "data.held_out=0.5",
 ]
 SETTINGS += [
-    "optimisers.generator=sgd",
+    "optimizers.generator=sgd",
     "train.precision=float64",
     "game.clip=0.01",
     "game.flip=1",
@@ -171,7 +171,8 @@ SETTINGS += [
 ]
 OPTIONS = {
     "train": (
-        "--data --data-root --steps --minutes --seed --device --precision --out --processes --accumulate --until --set",
+        "--data --data-root --rounds --minutes --seed --device --precision --out --processes --accumulate "
+        "--until --set",
         True,
     ),
     "sample": ("-n --seed --label --out", True),
@@ -212,7 +213,7 @@ def value(rng, option):
         return pick(rng, SETTINGS)
     if option in ("--out", "--figures", "--data-root"):
         return pick(rng, PLACES)
-    if option in ("-n", "--seed", "--steps", "--minutes", "--processes", "--accumulate"):
+    if option in ("-n", "--seed", "--rounds", "--minutes", "--processes", "--accumulate"):
         return str(pick(rng, (0, 1, 2, 3, 50, 60, -1)))
     return pick(rng, NAMES)
 
@@ -240,7 +241,7 @@ def one(tmp_path_factory):
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(work)
-        zs.train("digits", steps=2, device="cpu", out="runs/one", report=False, set=QUICK, say=lambda _: None)
+        zs.train("digits", rounds=2, device="cpu", out="runs/one", report=False, set=QUICK, say=lambda _: None)
         np.savetxt("points.csv", rng.normal(size=(60, 2)), delimiter=",")
         np.save("points.npy", rng.normal(size=(60, 3)))
         Path("pictures").mkdir()

@@ -40,7 +40,7 @@ REAL = (
     1.1e30, 3.4e38, 1e39, 1e150, sys.float_info.max, math.inf, math.nan, -1e-300, -0.5, -1.0, -1e30, -1e39, -math.inf,
 )  # fmt: skip
 
-ASKED = {"train.steps", "train.threads", "train.processes", "train.seed"}
+ASKED = {"train.rounds", "train.threads", "train.processes", "train.seed"}
 """Settings of the machine and of how long is played; a seed is any."""
 
 LONG = {"game.k": 5, "game.accumulate": 5} | {
@@ -87,8 +87,8 @@ def options_of(*functions):
 
 ROWS = {
     "loss": {name: dict(options_of(row.discriminator, row.generator)) for name, row in LOSSES.items()},
-    "optimisers.generator": {name: dict(options_of(row)) for name, row in OPTIMIZERS.items()},
-    "optimisers.discriminator": {name: dict(options_of(row)) for name, row in OPTIMIZERS.items()},
+    "optimizers.generator": {name: dict(options_of(row)) for name, row in OPTIMIZERS.items()},
+    "optimizers.discriminator": {name: dict(options_of(row)) for name, row in OPTIMIZERS.items()},
     "nets.generator": {name: dict(options_of(row.generator)) for name, row in NETS.items()},
     "nets.discriminator": {name: dict(options_of(row.discriminator)) for name, row in NETS.items()},
     "penalties": {name: dict(options_of(row)) for name, row in PENALTIES.items()},
@@ -147,10 +147,10 @@ def case_of(seed):
     rng = np.random.default_rng(seed)
     small = {"width": 8}
     tree: dict[str, Any] = {
-        "latent": {"size": 4, "law": chosen(rng, ["normal", "uniform"])},
+        "latent": {"size": 4, "distribution": chosen(rng, ["normal", "uniform"])},
         "loss": {"name": chosen(rng, LOSSES)},
         "game": {"batch": 8, "order": chosen(rng, ["discriminator-first", "generator-first", "simultaneous"])},
-        "optimisers": {player: {"name": chosen(rng, OPTIMIZERS)} for player in build.PLAYERS},
+        "optimizers": {player: {"name": chosen(rng, OPTIMIZERS)} for player in build.PLAYERS},
         "schedule": {"decay": chosen(rng, ["none", "linear", "cosine", "exponential"]), "end": 3},
         "nets": {"name": chosen(rng, NETS, "mlp"), "conditions": chosen(rng, ["none", "labels"])},
         "penalties": [{"name": chosen(rng, PENALTIES)}] if rng.random() < 0.5 else [],
@@ -169,8 +169,8 @@ def case_of(seed):
     numbers = {name: kind for name, kind in SETTINGS.items() if name not in ASKED} | options
     numbers |= {f"loss.{name}": kind for name, kind in ROWS["loss"][tree["loss"]["name"]].items()}
     for player in build.PLAYERS:
-        rows = ROWS[f"optimisers.{player}"][tree["optimisers"][player]["name"]]
-        numbers |= {f"optimisers.{player}.{name}": kind for name, kind in rows.items()}
+        rows = ROWS[f"optimizers.{player}"][tree["optimizers"][player]["name"]]
+        numbers |= {f"optimizers.{player}.{name}": kind for name, kind in rows.items()}
     if tree["penalties"]:
         numbers |= {f"penalties.0.{name}": kind for name, kind in PENALTY.items()}
         numbers |= {
@@ -234,15 +234,15 @@ def play(seed, tmp_path):
             [json.loads(line, parse_constant=refuse) for line in log.read_text().splitlines()] if log.exists() else []
         )
     assert lines
-    assert lines[-1]["step"] == 3 or settings.train.minutes is not None
+    assert lines[-1]["round"] == 3 or settings.train.minutes is not None
     return "played"
 
 
 def test_every_number_among_the_settings_is_found():
     """A few of each kind, lest what is read from annotations is read no more."""
     assert EVERY.keys() >= {
-        "game.clip", "average.ramp", "latent.low", "train.timeout", "penalties.0.weight", "loss (least-squares).b",
-        "optimisers.generator (adam).betas", "nets.generator (mlp).depth", "nets.discriminator (residual).most",
+        "game.clip", "ema.ramp", "latent.low", "train.timeout", "penalties.0.weight", "loss (least-squares).b",
+        "optimizers.generator (adam).betas", "nets.generator (mlp).depth", "nets.discriminator (residual).most",
     }  # fmt: skip
     assert len(EVERY) > 60
 
@@ -273,7 +273,7 @@ REFUSED = {
     "train.processes=1000000": "less than or equal to 4096",
     "loss.smoothing=1.0": "less than 1",
     "loss.smoothing=-0.1": "greater than or equal to 0",
-    "optimisers.generator.rate=1e31": "less than or equal to 1" + 30 * "0",
+    "optimizers.generator.lr=1e31": "less than or equal to 1" + 30 * "0",
     "latent.high=1e31": "less than or equal to 1" + 30 * "0",
 }
 

@@ -36,7 +36,7 @@ def saved(picture, kind, **options):
 def seeds():
     """(ending, content) of whole pictures."""
     rgb = Image.fromarray(noise())
-    grey, bits, palette = rgb.convert("L"), rgb.convert("1"), rgb.convert("P")
+    gray, bits, palette = rgb.convert("L"), rgb.convert("1"), rgb.convert("P")
     deep = Image.fromarray((np.arange(24 * 24).reshape(24, 24) * 100).astype(np.uint16))
     wide = Image.fromarray((np.arange(24 * 24).reshape(24, 24) * 100).astype(np.int32))
     real = Image.fromarray(np.linspace(0, 1, 576, dtype=np.float32).reshape(24, 24))
@@ -44,24 +44,24 @@ def seeds():
     exif[0x0112], exif[0x010F], exif[0x011A] = 6, "maker", 72.0
     frames = {"save_all": True, "append_images": [rgb.rotate(90), rgb.rotate(180)]}
     return [
-        *((".png", saved(picture, "PNG")) for picture in (rgb, grey, bits, palette, deep)),
+        *((".png", saved(picture, "PNG")) for picture in (rgb, gray, bits, palette, deep)),
         (".png", saved(rgb.convert("RGBA"), "PNG", exif=exif)),
         (".png", saved(palette, "PNG", transparency=3)),
         (".png", saved(rgb, "PNG", **frames)),
-        *((".jpg", saved(picture, "JPEG")) for picture in (rgb, grey, rgb.convert("CMYK"))),
+        *((".jpg", saved(picture, "JPEG")) for picture in (rgb, gray, rgb.convert("CMYK"))),
         (".jpg", saved(rgb, "JPEG", progressive=True, exif=exif)),
         (".webp", saved(rgb, "WEBP", exif=exif)),
         (".webp", saved(rgb.convert("RGBA"), "WEBP", lossless=True)),
         (".webp", saved(rgb, "WEBP", **frames)),
-        *((".bmp", saved(picture, "BMP")) for picture in (rgb, grey, bits, palette)),
+        *((".bmp", saved(picture, "BMP")) for picture in (rgb, gray, bits, palette)),
         (".gif", saved(palette, "GIF")),
         (".gif", saved(palette, "GIF", **frames)),
-        *((".tif", saved(picture, "TIFF", exif=exif)) for picture in (rgb, grey, bits, deep, wide, real)),
+        *((".tif", saved(picture, "TIFF", exif=exif)) for picture in (rgb, gray, bits, deep, wide, real)),
         *((".tif", saved(rgb, "TIFF", compression=how)) for how in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")),
         (".tif", saved(bits, "TIFF", compression="group4")),
         (".tiff", saved(rgb, "TIFF", **frames)),
         *((".ppm", saved(picture, "PPM")) for picture in (rgb, bits)),
-        *((".pgm", saved(picture, "PPM")) for picture in (grey, deep)),
+        *((".pgm", saved(picture, "PPM")) for picture in (gray, deep)),
         (".pgm", b"P2 # by hand\n4 4 15\n" + b"1 2 3 15 " * 4),
     ]
 
@@ -194,7 +194,7 @@ def play(folder, numbers, unchanged):
         ending, data = case(seed)
         folder.joinpath(f"one{ending}").write_bytes(data)
         with unchanged(folder):
-            read += outcome(folder, ending, data, "rgb" if seed % 2 else "grey")
+            read += outcome(folder, ending, data, "rgb" if seed % 2 else "gray")
         folder.joinpath(f"one{ending}").unlink()
     return read
 

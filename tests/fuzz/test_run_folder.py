@@ -25,7 +25,7 @@ from zerosum.sampling import Sampler
 from zerosum.training.loop import fit
 
 SMALL = ["nets.generator.width=8", "nets.discriminator.width=8", "latent.size=4", "game.batch=8", "train.threads=1"]
-OFTEN = ["train.device=cpu", "train.steps=12", "train.log_every=1", "train.check_every=12", "train.sample_every=6"]
+OFTEN = ["train.device=cpu", "train.rounds=12", "train.log_every=1", "train.check_every=12", "train.sample_every=6"]
 TABLES = ("readings.jsonl", "metrics.jsonl")
 TREES = ("environment.json", "verdicts.json")
 PICTURES = ("samples/000006.png", "samples/000012.png", "samples/real.png")
@@ -49,7 +49,7 @@ ODD += (
     {"a": {}},
     [1e308] * 9,
 )
-ODD += ([float("nan")], {"step": 1}, "\u202e", -0.0, "nearest", "nearest x", 1e-320, "critic value", "0" * 32)
+ODD += ([float("nan")], {"round": 1}, "\u202e", -0.0, "nearest", "nearest x", 1e-320, "critic value", "0" * 32)
 RAW = (
     b"\0",
     b"\n",
@@ -68,8 +68,8 @@ RAW = (
     b"null\n",
 )
 RAW += (
-    b'{"step": 1}\n',
-    b'{"step": 1, "metrics": []}\n',
+    b'{"round": 1}\n',
+    b'{"round": 1, "metrics": []}\n',
     b"x" * 9000,
     b"1e999\n",
     b"\xed\xa0\x80",
@@ -93,7 +93,7 @@ def whole(tmp_path_factory):
     folder.readings.write_text("".join(json.dumps(line) + "\n" for line in lines))
     row = {"name": "density", "value": 0.5, "error": 0.1, "real": 1.0, "noise": 0.0, "n": 60, "features": "pixels-0"}
     rows = [row | {"better": "nearest 1", "note": ""}, row | {"name": "frechet", "better": "lower", "value": None}]
-    folder.metrics.write_text(json.dumps({"step": 12, "metrics": rows}) + "\n")
+    folder.metrics.write_text(json.dumps({"round": 12, "metrics": rows}) + "\n")
     health.diagnose_run(folder)
     return folder
 
@@ -301,7 +301,7 @@ def resumed(numbers, whole, tmp_path):
         kept = [line for line in after if is_reading(line, 12)]
         assert kept == well, number
         assert all(line in after for line in before[:-1] if line.strip() and not is_reading(line, 10**9)), number
-        assert [json.loads(line)["step"] for line in after if is_reading(line, 13)][-1] == 13
+        assert [json.loads(line)["round"] for line in after if is_reading(line, 13)][-1] == 13
         assert all(path.read_bytes() == content for path, content in others.items()), number
         shutil.rmtree(folder.path)
 
@@ -311,7 +311,7 @@ def is_reading(line, step):
         value = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return not reading_fault(value) and value["step"] <= step
+    return not reading_fault(value) and value["round"] <= step
 
 
 def test_odd_files_are_named_or_refused(place, unchanged, whole, bounded):

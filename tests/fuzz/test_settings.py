@@ -17,8 +17,8 @@ from zerosum.errors import ConfigError, Untrusted, printable
 DEFAULTS = config.flat(config.load("digits").model_dump())
 NAMES = list(DEFAULTS)
 NAMES += ["train", "game", "nets", "penalties", "penalties.0", "penalties.1.name", "loss", "loss.smoothing", "data.key"]
-NAMES += ["optimisers.generator", "optimisers", "optimisers.generator.rate", "schedule", "name", "about", "game.clip"]
-NAMES += ["", ".", "a", "train.", ".steps", "train..steps", "train.steps.more", "penalties.-1.weight", "penalties.x"]
+NAMES += ["optimizers.generator", "optimizers", "optimizers.generator.lr", "schedule", "name", "about", "game.clip"]
+NAMES += ["", ".", "a", "train.", ".steps", "train..steps", "train.rounds.more", "penalties.-1.weight", "penalties.x"]
 NAMES += [
     "penalties.99999999999999999999.weight",
     "__class__",
@@ -27,7 +27,7 @@ NAMES += [
     "TRAIN.steps",
     "model_config",
 ]
-NAMES += ["nets.generator.\x1b[2J", "train.steps\n", '"train".steps', "train . steps", "\udcff", "name.name.name.name"]
+NAMES += ["nets.generator.\x1b[2J", "train.rounds\n", '"train".steps', "train . steps", "\udcff", "name.name.name.name"]
 VALUES = [
     "0",
     "1",

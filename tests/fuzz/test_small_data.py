@@ -85,7 +85,7 @@ def points_of(rng, n):
     d = int(rng.choice([1, 2, 3, 20, 200]))
     scale, place = 10.0 ** rng.integers(-37, 39), rng.choice([0.0, 1.0, 1000.0])
     x = (scale * (rows_of(rng, n, d) + place)).clip(max=3e38)
-    return x.astype(rng.choice(["float32", "float64"])), {"standardise": bool(rng.random() < 0.7)}
+    return x.astype(rng.choice(["float32", "float64"])), {"standardize": bool(rng.random() < 0.7)}
 
 
 def labels_of(rng, n):

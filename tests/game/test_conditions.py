@@ -18,7 +18,7 @@ from zerosum.training.loop import fit
 @pytest.fixture
 def told(settings, tmp_path):
     def train(*overrides, steps=3):
-        chosen = settings("nets.conditions=labels", f"train.steps={steps}", "train.save_every=3", *overrides)
+        chosen = settings("nets.conditions=labels", f"train.rounds={steps}", "train.save_every=3", *overrides)
         deque(fit(chosen, RunFolder(tmp_path)), maxlen=0)
         return zs.load(tmp_path)
 
@@ -43,7 +43,7 @@ def test_samples_say_which_class_was_asked_for(told):
 
 
 def test_a_generator_without_conditions_refuses_a_label(settings, tmp_path):
-    deque(fit(settings("train.steps=2"), RunFolder(tmp_path)), maxlen=0)
+    deque(fit(settings("train.rounds=2"), RunFolder(tmp_path)), maxlen=0)
     with pytest.raises(UsageError, match="trained without conditions"):
         zs.load(tmp_path).sample(1, label="7")
 
@@ -56,14 +56,14 @@ def test_data_without_classes_is_refused(settings, tmp_path):
 
 def test_a_resumed_run_with_conditions_goes_on_bit_by_bit(settings, tmp_path):
     for steps, folder in ((3, "a"), (6, "a"), (6, "b")):
-        chosen = settings("nets.conditions=labels", f"train.steps={steps}", "train.save_every=3")
+        chosen = settings("nets.conditions=labels", f"train.rounds={steps}", "train.save_every=3")
         deque(fit(chosen, RunFolder(tmp_path / folder)), maxlen=0)
     assert np.array_equal(zs.load(tmp_path / "a").sample(20).array, zs.load(tmp_path / "b").sample(20).array)
 
 
 def test_other_labels_under_the_same_samples_are_refused_on_resume(settings, tmp_path):
     file, x = tmp_path / "told.npz", np.random.default_rng(0).normal(size=(60, 2))
-    chosen = settings("nets.conditions=labels", f'data="{file.as_posix()}"', "train.steps=2")
+    chosen = settings("nets.conditions=labels", f'data="{file.as_posix()}"', "train.rounds=2")
     np.savez(file, x=x, y=np.arange(60) % 3)
     deque(fit(chosen, RunFolder(tmp_path / "run")), maxlen=0)
     np.savez(file, x=x, y=np.arange(60)[::-1] % 3)
@@ -77,7 +77,7 @@ def test_a_classifier_sees_the_class_that_was_asked_for(tmp_path):
     data = zs.DATASETS["digits"]()
     judge = SVC(C=10).fit(data.train.x.reshape(len(data.train), -1), data.train.labels)
     real = judge.score(data.test.x.reshape(len(data.test), -1), data.test.labels)
-    run = zs.train("digits", set=["nets.conditions=labels"], steps=3000, out=tmp_path)
+    run = zs.train("digits", set=["nets.conditions=labels"], rounds=3000, out=tmp_path)
     samples = run.sample(2000)
     seen = judge.score(samples.array.transpose(0, 3, 1, 2).reshape(2000, -1), samples.labels)
     print(f"\nasked class seen in {seen:.3f} of samples; in {real:.3f} of held-out digits")

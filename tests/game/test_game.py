@@ -16,7 +16,7 @@ from zerosum.game.losses import LOSSES
 from zerosum.game.penalties import PENALTIES, Round, asks
 from zerosum.game.state import Game, State, Term
 from zerosum.nets import mlp
-from zerosum.nets.conditional import ConditionalGenerator, ProjectionDiscriminator, FastGradientDiscriminator
+from zerosum.nets.conditional import ConditionalGenerator, FastGradientDiscriminator, ProjectionDiscriminator
 
 M, LATENT = 6, 3
 
@@ -35,8 +35,8 @@ def players():
     return generator, discriminator
 
 
-def sgd(net, rate=0.1):
-    return torch.optim.SGD(net.parameters(), lr=rate, momentum=0.5)
+def sgd(net, lr=0.1):
+    return torch.optim.SGD(net.parameters(), lr=lr, momentum=0.5)
 
 
 def state_of(generator, discriminator, move=sgd):
@@ -61,18 +61,18 @@ def test_algorithm_1_as_written_in_the_paper():
     """k = 3 steps up the gradient of V for D, one down log(1 - D(G(z))) for G, on probabilities; three rounds."""
     G, D = players()
     mine = state_of(deepcopy(G), deepcopy(D))
-    optimiser_G, optimiser_D = sgd(G), sgd(D)
+    optimizer_G, optimizer_D = sgd(G), sgd(D)
     prob = lambda x: torch.sigmoid(D(x))  # noqa: E731
     for step in range(3):
         for i in range(3):
             x, _ = batches(step * 3 + i)
-            optimiser_D.zero_grad()
+            optimizer_D.zero_grad()
             V = (torch.log(prob(x)) + torch.log(1 - prob(G(z(step, i)).detach()))).mean()
             (-V).backward()
-            optimiser_D.step()
-        optimiser_G.zero_grad()
+            optimizer_D.step()
+        optimizer_G.zero_grad()
         torch.log(1 - prob(G(z(step, 3)))).mean().backward()
-        optimiser_G.step()
+        optimizer_G.step()
         play(mine, game("minimax", k=3), batches)
     assert_same(mine.discriminator, D)
     assert_same(mine.generator, G)
@@ -82,17 +82,17 @@ def test_the_textbooks_pseudocode():
     """Real data, noise, D on -[log D(x) + log(1 - D(G(z)))], new noise, G on -log D(G(z))."""
     G, D = players()
     mine = state_of(deepcopy(G), deepcopy(D))
-    optimiser_G, optimiser_D = sgd(G), sgd(D)
+    optimizer_G, optimizer_D = sgd(G), sgd(D)
     for step in range(3):
         x_real, _ = batches(step)
         loss_D = -(torch.log(torch.sigmoid(D(x_real))) + torch.log(1 - torch.sigmoid(D(G(z(step, 0)).detach())))).mean()
-        optimiser_D.zero_grad()
+        optimizer_D.zero_grad()
         loss_D.backward()
-        optimiser_D.step()
+        optimizer_D.step()
         loss_G = -torch.log(torch.sigmoid(D(G(z(step, 1))))).mean()
-        optimiser_G.zero_grad()
+        optimizer_G.zero_grad()
         loss_G.backward()
-        optimiser_G.step()
+        optimizer_G.step()
         play(mine, game(), batches)
     assert_same(mine.discriminator, D)
     assert_same(mine.generator, G)
@@ -102,20 +102,20 @@ def test_the_common_sample_loop():
     """G first, with the target *valid*; then D on the fakes from before G moved, its two terms halved."""
     G, D = players()
     mine = state_of(deepcopy(G), deepcopy(D))
-    optimiser_G, optimiser_D = sgd(G), sgd(D)
+    optimizer_G, optimizer_D = sgd(G), sgd(D)
     valid, fake = torch.ones(M, dtype=torch.float64), torch.zeros(M, dtype=torch.float64)
     for step in range(3):
         real_imgs, _ = batches(step)
         gen_imgs = G(z(step, 0))
-        optimiser_G.zero_grad()
+        optimizer_G.zero_grad()
         binary_cross_entropy(torch.sigmoid(D(gen_imgs)), valid).backward()
-        optimiser_G.step()
-        optimiser_D.zero_grad()
+        optimizer_G.step()
+        optimizer_D.zero_grad()
         real_loss = binary_cross_entropy(torch.sigmoid(D(real_imgs)), valid)
         fake_loss = binary_cross_entropy(torch.sigmoid(D(gen_imgs.detach())), fake)
         ((real_loss + fake_loss) / 2).backward()
-        optimiser_D.step()
-        play(mine, game(order="generator-first", halved=True), batches)
+        optimizer_D.step()
+        play(mine, game(order="generator-first", reduction="mean"), batches)
     assert_same(mine.discriminator, D)
     assert_same(mine.generator, G)
 
@@ -123,7 +123,7 @@ def test_the_common_sample_loop():
 def test_the_2014_code_moves_both_players_from_one_evaluation():
     G, D = players()
     mine = state_of(deepcopy(G), deepcopy(D))
-    optimiser_G, optimiser_D = sgd(G), sgd(D)
+    optimizer_G, optimizer_D = sgd(G), sgd(D)
     for step in range(3):
         x, _ = batches(step)
         fakes = G(z(step, 0))
@@ -131,11 +131,11 @@ def test_the_2014_code_moves_both_players_from_one_evaluation():
         cost_G = softplus(-D(fakes)).mean()
         gradient_D = torch.autograd.grad(cost_D, list(D.parameters()), retain_graph=True)
         gradient_G = torch.autograd.grad(cost_G, list(G.parameters()))
-        for net, gradient, optimizer in ((D, gradient_D, optimiser_D), (G, gradient_G, optimiser_G)):
+        for net, gradient, optimizer in ((D, gradient_D, optimizer_D), (G, gradient_G, optimizer_G)):
             for parameter, value in zip(net.parameters(), gradient, strict=True):
                 parameter.grad = value
             optimizer.step()
-        play(mine, game(order="simultaneous", halved=True), batches)
+        play(mine, game(order="simultaneous", reduction="mean"), batches)
     assert_same(mine.discriminator, D)
     assert_same(mine.generator, G)
 
@@ -226,7 +226,10 @@ def test_two_penalties_ask_each_where_it_wants():
     play(asked, replace(rules, penalties=tuple(replace(one, asks="anything") for one in terms)), batches)
     told.discriminator.value_and_input_grad = Mock(wraps=told.discriminator.value_and_input_grad)
     play(told, rules, batches)
-    assert [call.args[0].shape for call in told.discriminator.value_and_input_grad.call_args_list] == [(2 * M, 2), (M, 2)]
+    assert [call.args[0].shape for call in told.discriminator.value_and_input_grad.call_args_list] == [
+        (2 * M, 2),
+        (M, 2),
+    ]
     assert_same(told.discriminator, asked.discriminator)
 
 
@@ -375,7 +378,7 @@ def test_the_average_halves_the_distance_to_a_resting_generator_in_one_half_life
     target = [weight.clone() for weight in state.generator.parameters()]
     rules = game(half_life=4.0 * M, ramp=None)
     for _ in range(4):
-        state.step += 1
+        state.round += 1
         follow(state, rules)
     for mine, theirs in zip(state.average.parameters(), target, strict=True):
         torch.testing.assert_close(mine, theirs / 2, rtol=1e-12, atol=0)
@@ -393,7 +396,7 @@ def test_the_ramp_bounds_the_half_life_by_the_samples_seen():
     state = state_of(*players())
     for mine in state.average.parameters():
         mine.data.zero_()
-    state.step = 1
+    state.round = 1
     follow(state, game(half_life=1e9, ramp=0.5))  # half-life M/2: after M samples a quarter is left
     for mine, theirs in zip(state.average.parameters(), state.generator.parameters(), strict=True):
         torch.testing.assert_close(mine, 0.75 * theirs, rtol=1e-12, atol=0)

@@ -14,7 +14,7 @@ from zerosum.game.optimizers import OPTIMIZERS, adam, factor
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimiser_descends(name):
     x = torch.nn.Parameter(torch.tensor([3.0]))
-    move = OPTIMIZERS[name]([x], rate=0.1)
+    move = OPTIMIZERS[name]([x], lr=0.1)
     for _ in range(200):
         move.zero_grad()
         x.square().sum().backward()
@@ -24,7 +24,7 @@ def test_an_optimiser_descends(name):
 
 def test_sgd_with_momentum_is_heavy_ball():
     x, velocity = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64)), 0.0
-    move, by_hand = OPTIMIZERS["sgd"]([x], rate=0.1, momentum=0.5), 1.0
+    move, by_hand = OPTIMIZERS["sgd"]([x], lr=0.1, momentum=0.5), 1.0
     for _ in range(5):
         move.zero_grad()
         (0.5 * x.square()).sum().backward()
@@ -56,7 +56,7 @@ def test_the_factor_is_a_function_of_the_absolute_round(schedule, step, expected
 def test_adam_is_torchs_fused_adam_bit_by_bit_even_where_a_gradient_is_missing(betas):
     ours = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2))
     theirs = deepcopy(ours)
-    pair = [(ours, adam(ours.parameters(), rate=1e-2, betas=betas))]
+    pair = [(ours, adam(ours.parameters(), lr=1e-2, betas=betas))]
     pair += [(theirs, torch.optim.Adam(theirs.parameters(), 1e-2, betas, fused=True))]
     for turn in range(20):
         x = torch.randn(3, 5)
@@ -77,7 +77,7 @@ def test_adam_goes_on_from_what_torchs_adam_remembers():
     theirs = torch.optim.Adam(net.parameters(), 1e-2, fused=True)
     net(torch.ones(1, 3)).sum().backward()
     theirs.step()
-    ours = adam(net.parameters(), rate=1e-2)
+    ours = adam(net.parameters(), lr=1e-2)
     ours.load_state_dict({**theirs.state_dict(), "param_groups": ours.state_dict()["param_groups"]})
     assert ours.state[net.weight]["step"] == 1
     assert torch.equal(ours.state[net.weight]["exp_avg"], theirs.state[net.weight]["exp_avg"])
@@ -90,7 +90,7 @@ from zerosum import config
 from zerosum.training import loop
 from zerosum.run import RunFolder
 for _ in range(2):  # begun, and taken up again
-    for moment in loop.fit(config.load("digits", ["train.steps=2"]), RunFolder(Path("run"))):
+    for moment in loop.fit(config.load("digits", ["train.rounds=2"]), RunFolder(Path("run"))):
         break
 print("torch._dynamo" in sys.modules)
 """

@@ -30,7 +30,9 @@ SETTINGS = config.load("digits")
 
 
 def history(n=12, change=lambda i: {}, **signs):
-    return [{"step": 100 * i, "score": "probability", "signs": {**WELL, **signs, **change(i)}} for i in range(1, n + 1)]
+    return [
+        {"round": 100 * i, "score": "probability", "signs": {**WELL, **signs, **change(i)}} for i in range(1, n + 1)
+    ]
 
 
 def named(readings, settings=SETTINGS):
@@ -85,7 +87,7 @@ def test_too_few_checkups_say_nothing_and_advise_more():
     assert {verdict.sick for verdict in verdicts} == {None}
     assert "3 checkups" in headline(verdicts)
     assert {verdict.advice for verdict in verdicts} == {"waiting for round 800"}
-    short = config.load("digits", ["train.steps=100"])
+    short = config.load("digits", ["train.rounds=100"])
     assert {verdict.advice for verdict in diagnose([], short)} == {"--set train.check_every=6"}
 
 
@@ -102,7 +104,7 @@ def test_signs_that_are_null_or_missing_make_a_question_unanswerable_and_not_fal
 
 def test_a_run_of_which_nothing_could_be_measured_is_still_answered_in_json():
     """Samples at infinity leave null in every sign."""
-    readings = [{"step": i, "signs": dict.fromkeys(WELL) | {"cells": [0.5, 0.5]}} for i in range(1, 15)]
+    readings = [{"round": i, "signs": dict.fromkeys(WELL) | {"cells": [0.5, 0.5]}} for i in range(1, 15)]
     facts = [verdict.facts() for verdict in diagnose(readings, SETTINGS)]
     assert json.loads(json.dumps(facts, allow_nan=False)) == json.loads(json.dumps(facts))
     partly = history(change=lambda i: {"spread": None, "unreached": None})
@@ -125,9 +127,9 @@ def test_an_unknown_measure_is_none():
 def valid(advice, recipe="digits", *overrides):
     """Whether the options in a piece of advice are settings that train takes."""
     options = re.findall(r"--set (?:'([^']+)'|([^\s,;]+))", advice)
-    assert options or "--" not in advice.replace("--steps", "").replace("--until", "")
+    assert options or "--" not in advice.replace("--rounds", "").replace("--until", "")
     given = [quoted or plain for quoted, plain in options if "[black" not in quoted]
-    given = [option for option in given if not option.startswith("data.standardise")]  # an option of points
+    given = [option for option in given if not option.startswith("data.standardize")]  # an option of points
     build.resolve(config.load(recipe, [*overrides, *given]))
     return True
 
@@ -139,8 +141,8 @@ RUNS = [
     ("digits", ["penalties=[]", "loss=wasserstein"]),
     ("digits", ["game.k=5", "loss=wasserstein"]),
     ("digits", ["game.flip=0.4"]),
-    ("digits", ["optimisers.discriminator.rate=1e-5"]),
-    ("digits", ["average.half_life=1000000.0"]),
+    ("digits", ["optimizers.discriminator.lr=1e-5"]),
+    ("digits", ["ema.half_life=1000000.0"]),
     ("wgan-clip-mnist", []),
     ("conditional-mnist", []),
     ("ring", []),
@@ -177,7 +179,7 @@ def test_verdicts_are_written_as_json(tmp_path):
     verdicts = health.of_run(folder)
     health.record(folder, verdicts, 1200)
     facts = json.loads(folder.verdicts.read_text())
-    assert facts["step"] == 1200
+    assert facts["round"] == 1200
     (sick,) = (verdict for verdict in facts["verdicts"] if verdict["sick"])
     assert sick["name"] == "D over-fits"
     assert sick["evidence"][0] == {

@@ -13,7 +13,7 @@ SIGNS = ("logit_size", "distance", "told", "told_real", "covered", "unreached", 
 
 def history(n=14, **signs):
     well = dict.fromkeys(SIGNS, 0.5) | {"cells": [0.25] * 4, "edges": 1.0}
-    return [{"step": i, "signs": well | signs} for i in range(n)]
+    return [{"round": i, "signs": well | signs} for i in range(n)]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
@@ -53,8 +53,8 @@ def test_no_checkups_measure_nothing():
 
 
 def test_only_readings_with_signs_are_checkups():
-    good = {"step": 3, "signs": {"told": 0.5}}
-    assert checkups([good, {"step": 1}, {"signs": None}, {"signs": [1]}, {"signs": "told"}]) == [good]
+    good = {"round": 3, "signs": {"told": 0.5}}
+    assert checkups([good, {"round": 1}, {"signs": None}, {"signs": [1]}, {"signs": "told"}]) == [good]
 
 
 def test_what_grows_beyond_all_numbers_is_not_known():

@@ -29,8 +29,8 @@ def weights(setup):
 def test_a_checkup_leaves_the_game_as_it_is(settings, net):
     """Batch statistics, dropout's random numbers, gradients: a run that is looked at is the run that is not."""
     small = {"mlp": [], "dcgan": ["nets.generator.width=8", "nets.discriminator.width=8"]}.get(net, [])
-    options = [f"nets.name={net}", *small, "train.steps=3"]
-    recipe = settings("train.steps=3") if net == "mlp" else settings(*options)
+    options = [f"nets.name={net}", *small, "train.rounds=3"]
+    recipe = settings("train.rounds=3") if net == "mlp" else settings(*options)
     alone, watched = build.assemble(recipe), build.assemble(recipe)
     for _ in rounds(alone.state, alone.game, alone.batches, 3):
         pass
@@ -143,9 +143,9 @@ def test_what_is_not_finite_is_null():
 def test_checkups_are_written_where_they_are_due_and_a_resumed_run_has_the_same(settings, tmp_path):
     def played(folder, *steps):
         for last in steps:
-            recipe = settings("train.check_every=4", "train.save_every=6", f"train.steps={last}")
+            recipe = settings("train.check_every=4", "train.save_every=6", f"train.rounds={last}")
             deque(fit(recipe, RunFolder(folder)), maxlen=0)
-        return [(line["step"], line["signs"]) for line in run.read(RunFolder(folder)) if "signs" in line]
+        return [(line["round"], line["signs"]) for line in run.read(RunFolder(folder)) if "signs" in line]
 
     whole, resumed = played(tmp_path / "whole", 12), played(tmp_path / "resumed", 6, 12)
     assert [step for step, _ in whole] == [4, 8, 12]
@@ -196,7 +196,7 @@ def test_one_picture_again_and_again_has_no_unit_and_what_needs_none_is_measured
 @pytest.mark.parametrize("apart", [0.0, 1e-6, 1e-5])
 @pytest.mark.parametrize("n", [16, 60, 200])
 def test_points_that_are_alike_have_no_unit(settings, apart, n):
-    """Not standardised: beside their own size, they differ by nothing."""
+    """Not standardized: beside their own size, they differ by nothing."""
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((1, 3)) + apart * rng.standard_normal((n, 3))).astype(np.float32)
     for signs in played(settings, from_array(x, standardize=False), "game.batch=4"):
@@ -228,12 +228,12 @@ def test_images_too_small_to_be_sharp_have_no_sharpness(settings, shape):
         assert ("edges" in signs) == (shape == (40, 4, 4))
 
 
-def grey(values, size=8):
+def gray(values, size=8):
     return np.broadcast_to(np.asarray(values, np.uint8)[:, None, None], (len(values), size, size))
 
 
 def test_beside_flat_images_nothing_is_sharp(settings):
-    for signs in played(settings, from_array(grey(np.arange(60)), held_out=0.0)):
+    for signs in played(settings, from_array(gray(np.arange(60)), held_out=0.0)):
         assert null(signs) == {"edges", "detail"}
 
 

@@ -418,7 +418,7 @@ def _warm(trained, tmp_path_factory):
         run.sample(4).save(place.made / "x.png")
         run.report()
         run.evaluate(50, "pixels")
-        patch.setattr(sys, "argv", ["zerosum", "train", str(place.run / "config.toml"), "--steps=1", "--out=made/run"])
+        patch.setattr(sys, "argv", ["zerosum", "train", str(place.run / "config.toml"), "--rounds=1", "--out=made/run"])
         with pytest.raises(SystemExit):
             main.main()
         zs.load(trained["points"]).report(place.made / "points.html")

@@ -72,7 +72,7 @@ def test_sampling_takes_no_other_tensors(command, place, what):
 def test_a_training_takes_no_other_tensors(command, place, stem, what):
     place.edit_tensors(stem, TENSORS[what])
     (place.made / "recipe.toml").write_bytes((place.run / "config.toml").read_bytes())
-    ended = command(place, "train", "made/recipe.toml", "--out", "runs/evil", "--steps=21", "--json")
+    ended = command(place, "train", "made/recipe.toml", "--out", "runs/evil", "--rounds=21", "--json")
     assert (ended.code, ended.kind) == (3, "CheckpointError")
 
 
@@ -180,18 +180,18 @@ def nested(depth):
 
 
 STATES = {
-    "another round": put(step=10),
-    "a round below zero": put(step=-20),
-    "a round that is true": put(step=True),
-    "a round and a half": put(step=20.5),
-    "a round without an end": lambda state: json.dumps(state).replace('"step": 20', '"step": ' + "9" * 5000),
+    "another round": put(round=10),
+    "a round below zero": put(round=-20),
+    "a round that is true": put(round=True),
+    "a round and a half": put(round=20.5),
+    "a round without an end": lambda state: json.dumps(state).replace('"round": 20', '"round": ' + "9" * 5000),
     "another run": put(run="0" * 32),
     "a run that is a list": put(run=["x"]),
     "no fingerprint": lambda state: state.pop("fingerprint"),
     "a list": lambda _: "[]",
     "nothing": lambda _: "",
     "no text": lambda _: "\ud800".encode("utf-16", "surrogatepass").decode("latin-1"),
-    "a million nestings": lambda _: '{"step":20,"extra":' + nested(10**6) + "}",
+    "a million nestings": lambda _: '{"round":20,"extra":' + nested(10**6) + "}",
     "as many of lists": lambda _: "[" * 10**6,
     "extra nested": lambda state: json.dumps(state | {"extra": 0}).replace('"extra": 0', '"extra": ' + nested(600)),
     "extra that is none": put(extra=[]),
@@ -360,7 +360,7 @@ def test_a_checkpoint_under_another_name_is_not_taken(command, place, name):
     shutil.rmtree(place.checkpoint.with_name("000010"))
     ended = command(place, *SAMPLE)
     assert ended.code == 0
-    assert '"step": 20' in ended.out
+    assert '"round": 20' in ended.out
 
 
 def test_a_hundred_damaged_checkpoints_are_named_and_passed_over(command, place):

@@ -15,8 +15,8 @@ SETTINGS = {
     "nets": lambda name: {"nets": {"name": name}},
     "loss": lambda name: {"loss": {"name": name}},
     "penalty": lambda name: {"penalties": [{"name": "r1"}, {"name": name}]},
-    "move of G": lambda name: {"optimisers": {"generator": {"name": name}}},
-    "move of D": lambda name: {"optimisers": {"discriminator": {"name": name}}},
+    "move of G": lambda name: {"optimizers": {"generator": {"name": name}}},
+    "move of D": lambda name: {"optimizers": {"discriminator": {"name": name}}},
 }
 NAMES = [
     "payload:thing",  # in the working folder

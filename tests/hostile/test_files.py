@@ -144,7 +144,7 @@ def test_a_file_of_a_checkpoint_that_is_none(command, place, monkeypatch, name, 
     replaced(place, f"checkpoints/000020/{name}", kind, monkeypatch)
     ended = command(place, "sample", "evil", "--out", "made/x.png", "--json")
     assert ended.code == 0
-    assert '"step": 10' in ended.out
+    assert '"round": 10' in ended.out
     assert "checkpoint 000020 is damaged" in ended.err
 
 
@@ -165,7 +165,7 @@ def test_a_training_writes_nothing_outside_either(command, place, monkeypatch, n
     """`train --out` on a run from elsewhere: whatever it takes it for, it writes inside or not at all."""
     (place.made / "recipe.toml").write_bytes((place.run / "config.toml").read_bytes())
     replaced(place, name, "a link to a folder" if name in FOLDERS else "a link to a file", monkeypatch)
-    ended = command(place, "train", "made/recipe.toml", "--out", "runs/evil", "--steps=21", "--json")
+    ended = command(place, "train", "made/recipe.toml", "--out", "runs/evil", "--rounds=21", "--json")
     assert (ended.code, ended.kind) == STOPPED.get(name, (0, None))
 
 
@@ -202,7 +202,7 @@ def test_pictures_that_are_not_ours_are_passed_over(command, place):
 
 
 def test_millions_of_lines(command, place):
-    (place.run / "readings.jsonl").write_text('{"step":1}\n' * (2**21 + 1))
+    (place.run / "readings.jsonl").write_text('{"round":1}\n' * (2**21 + 1))
     (place.run / "metrics.jsonl").write_text("5\n" * (2**21 + 1))
     ended = command(place, "report", "evil")
     assert ended.code == 0

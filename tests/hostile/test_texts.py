@@ -36,18 +36,18 @@ def odd_facts():
 
 
 def readings(place):
-    line = {"step": 20, BOTH: 1.0, f"discriminator_{BOTH}": 2.0, "score": BOTH, "order": BOTH, "terms": BOTH}
+    line = {"round": 20, BOTH: 1.0, f"discriminator_{BOTH}": 2.0, "score": BOTH, "order": BOTH, "reduction": BOTH}
     line["signs"] = {BOTH: 1.0}
     text = json.dumps(line) + "\n"
     (place.run / "readings.jsonl").write_text(
-        text * 12 + '{"step": "' + BOTH + '"}\n' + json.dumps({BOTH: BOTH}) + "\n"
+        text * 12 + '{"round": "' + BOTH + '"}\n' + json.dumps({BOTH: BOTH}) + "\n"
     )
 
 
 def metrics(place):
     row = {"name": BOTH, "value": 1, "error": 0, "real": 1, "noise": 1, "n": 5, "note": BOTH, "features": BOTH}
     line = {
-        "step": 20,
+        "round": 20,
         "metrics": [row | {"better": BOTH}, row | {"better": "nearest " + BOTH}, row | {"better": "nearest"}],
     }
     (place.run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
@@ -64,7 +64,7 @@ def verdicts(place):
         BOTH: BOTH,
     }
     both = [verdict | {"sick": sick} for sick in (True, False, None)]
-    (place.run / "verdicts.json").write_text(json.dumps({"step": 20, "verdicts": both}))
+    (place.run / "verdicts.json").write_text(json.dumps({"round": 20, "verdicts": both}))
 
 
 def samples(place):
@@ -133,7 +133,7 @@ def test_what_is_typed_is_repeated_harmlessly(command, place, word):
         ["evaluate", "evil", "--data", word],
         ["show", word], ["show", "digits", "--set", word], ["show", "digits", "--set", f"name={word}"], ["list", word],
         ["copy", word, "made/x.toml"], ["copy", "digits", f"made/{word}"], ["theory", word], ["train", word],
-        ["train", "digits", "--device", word, "--steps", "1", "--out", "made/x"], ["train", "--until", word],
+        ["train", "digits", "--device", word, "--rounds", "1", "--out", "made/x"], ["train", "--until", word],
     ):  # fmt: skip
         ended = command(place, *words)
         assert ended.code in (2, 3) or words[0] == "report"

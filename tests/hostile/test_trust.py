@@ -33,7 +33,7 @@ def lab(tmp_path_factory):
     words = [
         "train",
         "digits",
-        "--steps=2",
+        "--rounds=2",
         "--out=mine",
         "--set=nets.name=my_lab:my_pair",
         "--set=train.threads=1",
@@ -203,7 +203,7 @@ def test_trust_is_for_one_command(command, place, word):
 def test_a_training_of_a_strangers_recipe_elsewhere_does_not_trust_the_strangers_run(command, place, monkeypatch):
     monkeypatch.setattr(recorder, "_commit", lambda: None)  # else git is asked for zerosum's own
     (place.made / "x.toml").write_bytes((place.run / "config.toml").read_bytes())
-    ended = command(place, "train", "made/x.toml", "--steps=2", "--out", "made/run", "--json")
+    ended = command(place, "train", "made/x.toml", "--rounds=2", "--out", "made/run", "--json")
     assert ended.code == 0
     assert trusted(place.made / "run")
     assert not trusted(place.run)

@@ -53,7 +53,9 @@ def test_gradients_by_weights_and_biases_are_those_of_autograd(cost, depth, spec
 
 def test_gradients_by_samples_are_those_of_autograd():
     D, x = judged(3)
-    mine, theirs = (torch.autograd.grad(cost_of_both(*both), x)[0] for both in (D.value_and_input_grad(x), by_autograd(D, x)))
+    mine, theirs = (
+        torch.autograd.grad(cost_of_both(*both), x)[0] for both in (D.value_and_input_grad(x), by_autograd(D, x))
+    )
     torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 

@@ -245,11 +245,11 @@ def scripted(tmp_path):
 
 def test_inception_is_asked_for_its_features(scripted):
     look = inception(scripted(Pool()))
-    grey = np.full((3, 9, 9, 1), 51, np.uint8)
-    assert look.features(grey).tolist() == [[51.0] * 3] * 3
-    assert look.features(grey[:0]).shape == (0, 3)
+    gray = np.full((3, 9, 9, 1), 51, np.uint8)
+    assert look.features(gray).tolist() == [[51.0] * 3] * 3
+    assert look.features(gray[:0]).shape == (0, 3)
     for odd in (np.ones((3, 2)), np.zeros((3, 9, 9, 2), np.uint8)):
-        with pytest.raises(UsageError, match="grey or RGB"):
+        with pytest.raises(UsageError, match="gray or RGB"):
             look.features(odd)
 
 

@@ -29,7 +29,7 @@ HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x.png>"
 VOID = {"meta", "img", "input", "path"}
 
 VERDICTS = {
-    "step": 6,
+    "round": 6,
     "verdicts": [
         {"name": "strong D", "sick": False, "question": "Is D too strong?", "answer": "No.", "evidence": []},
         {
@@ -88,7 +88,13 @@ def points(d, path):
 
 
 def of_points(d, tmp_path, *overrides):
-    small = ["nets.generator.width=8", "nets.discriminator.width=8", "game.batch=8", "train.threads=1", "train.steps=3"]
+    small = [
+        "nets.generator.width=8",
+        "nets.discriminator.width=8",
+        "game.batch=8",
+        "train.threads=1",
+        "train.rounds=3",
+    ]
     data = f"data.name={json.dumps(str(points(d, tmp_path / 'x.npy')))}"
     settings = build.resolve(config.load("mixture-1d", [data, "latent.size=4", *small, *overrides]))
     return train(settings, tmp_path / "run")
@@ -102,7 +108,7 @@ def page(folder):
 def digits(tmp_path_factory):
     """A small run on the digits, with a diagnosis; tests that change it take a copy."""
     small = ["nets.generator.width=16", "nets.discriminator.width=16", "latent.size=4", "game.batch=8"]
-    often = ["train.threads=1", "train.steps=6", "train.log_every=1", "train.sample_every=2"]
+    often = ["train.threads=1", "train.rounds=6", "train.log_every=1", "train.sample_every=2"]
     about = f"about={json.dumps(HOSTILE)}"
     path = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
     folder = train(build.resolve(config.load("digits", [*small, *often, about])), path)
@@ -201,7 +207,7 @@ def test_missing_parts_say_so(copied):
 
 
 def test_old_verdicts_say_that_they_are_old(copied):
-    (copied.path / "verdicts.json").write_text(json.dumps({**VERDICTS, "step": 3}))
+    (copied.path / "verdicts.json").write_text(json.dumps({**VERDICTS, "round": 3}))
     assert "made after round 3; the run is at round 6" in page(copied).text
     assert verdicts(copied).sick[0]["name"] == "mode collapse"
 
@@ -226,14 +232,14 @@ def test_points_of_any_dimension(tmp_path, d):
 
 
 def test_one_reading_and_one_picture(tmp_path):
-    folder = of_points(2, tmp_path, "train.steps=1")
+    folder = of_points(2, tmp_path, "train.rounds=1")
     read = page(folder)
     assert sum(attributes["d"].endswith("h0") for attributes in read.all("path")) >= 5
     assert len(images.frames(folder)) == 1
 
 
 def test_classes_are_walked_one_by_one(settings, tmp_path):
-    folder = train(settings('nets.conditions="labels"', "train.steps=2"), tmp_path / "run")
+    folder = train(settings('nets.conditions="labels"', "train.rounds=2"), tmp_path / "run")
     assert "Each row is one class, in the order 0, 1, 2" in page(folder).text
 
 
@@ -269,11 +275,11 @@ def test_metrics_on_file_are_used_while_they_are_new(digits, copied):
     sampler, data = Sampler.load(copied.path), build.open_data(copied.read_config())
     row = {"name": "frechet", "value": "inf", "error": None, "real": 1.0, "noise": 9.0, "n": 77, "features": "own-1"}
     file = copied.path / "metrics.jsonl"
-    file.write_text(json.dumps({"step": 6, "metrics": [{**row, "better": "lower"}]}) + "\n")
+    file.write_text(json.dumps({"round": 6, "metrics": [{**row, "better": "lower"}]}) + "\n")
     (found,), how = measures(copied, sampler, data)
     assert (found.value, found.error, found.n, found.share) == ("inf", "", 77, None)
     assert "metrics.jsonl" in how
-    file.write_text(json.dumps({"step": 5, "metrics": [{**row, "better": "lower"}]}) + "\n")
+    file.write_text(json.dumps({"round": 5, "metrics": [{**row, "better": "lower"}]}) + "\n")
     rows, how = measures(copied, sampler, data)
     assert len(rows) > 5
     assert "quick" in how
@@ -305,7 +311,7 @@ LOG2, LOG4 = math.log(2), math.log(4)
         (['loss="non-saturating"'], LOG4, LOG2, -LOG4, 0.5),
         (['loss="minimax"'], LOG4, -LOG2, -LOG4, 0.5),
         (['loss="likelihood"'], LOG4, -1.0, -LOG4, 0.5),
-        (['game.terms="halved"'], LOG2, LOG2, -LOG4, 0.5),
+        (['game.reduction="mean"'], LOG2, LOG2, -LOG4, 0.5),
         (["game.flip=0.1"], LOG4, LOG2, -LOG4, 0.5),
         (['loss="least-squares"'], 0.25, 0.125, -0.25, 0.5),
         (['loss="least-squares"', "loss.a=-1.0", "loss.b=2.0", "loss.c=0.0"], 2.25, 0.125, -2.25, 0.5),
@@ -388,7 +394,7 @@ def test_many_readings_are_drawn_with_their_mean():
 
 def test_what_cannot_be_told_is_one_list_with_each_advice_once(copied):
     rows = [{"name": n, "sick": None, "question": f"{n}?", "answer": "Too few.", "advice": "train on"} for n in "abc"]
-    (copied.path / "verdicts.json").write_text(json.dumps({"step": 6, "verdicts": rows}))
+    (copied.path / "verdicts.json").write_text(json.dumps({"round": 6, "verdicts": rows}))
     text = page(copied).text
     assert "Nothing could be judged yet." in text
     assert "Too few. a? b? c?" in text
@@ -400,7 +406,7 @@ def test_a_healthy_run_says_whether_it_still_gets_better(copied):
         {"name": "copies", "sick": False, "question": "Copies?", "answer": "No."},
         {"name": PROGRESS[0], "sick": False, "question": PROGRESS[1], "answer": "Yes."},
     ]
-    (copied.path / "verdicts.json").write_text(json.dumps({"step": 6, "verdicts": rows}))
+    (copied.path / "verdicts.json").write_text(json.dumps({"round": 6, "verdicts": rows}))
     assert f"Healthy: none of 1 sicknesses looked for was found. {PROGRESS[1]} Yes." in page(copied).text
 
 
@@ -413,10 +419,10 @@ def test_pictures_over_time_are_few_and_light(tmp_path):
     Image.fromarray(noise).save(folder.sample(50))
     found = images.frames(folder)
     assert len(found) == images.FRAMES
-    assert (found[0].step, found[-1].step) == (0, 12_345_678)
+    assert (found[0].round, found[-1].round) == (0, 12_345_678)
     with folder.sample(50).open("ab") as handle:
         handle.truncate(images.READ // 3)
-    assert [frame.step for frame in images.frames(folder)][::2] == [0, 12_345_678]
+    assert [frame.round for frame in images.frames(folder)][::2] == [0, 12_345_678]
     heavy = images.embedded(folder.sample(50).read_bytes())
     assert heavy.source.startswith("data:image/jpeg")
     assert heavy.width <= images.WIDEST

@@ -72,7 +72,7 @@ class Place:
         from zerosum import checkpoint
 
         found = checkpoint.load(self.run / "checkpoints", refuse)
-        return None if found is None else found.step
+        return None if found is None else found.round
 
     def contents(self, *less):
         """What lies in the run folder, less what no two runs have alike: what it is known by, and times."""

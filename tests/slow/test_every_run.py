@@ -23,7 +23,7 @@ def test_a_recipes_run_is_diagnosed_evaluated_and_reported(name, tmp_path):
     if config.load(name).data.name == "mnist" and not mnist.is_file():
         pytest.skip("MNIST is not under $ZEROSUM_DATA or the cache folder")
     out = str(tmp_path / "run")
-    trained = answer("train", name, "--steps", "12", "--out", out, "--set", "train.check_every=2")
+    trained = answer("train", name, "--rounds", "12", "--out", out, "--set", "train.check_every=2")
     assert trained["verdict"]
     assert trained["report"]
     verdicts = answer("diagnose", out)["verdicts"]

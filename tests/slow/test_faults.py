@@ -136,7 +136,7 @@ def test_killed_while_it_starts_over_it_starts_over_again(place, calm):
 
     def other(name):
         there = place(name, SHORT)
-        there.train("--seed", "7", "--steps", "5")
+        there.train("--seed", "7", "--rounds", "5")
         there.command("evaluate", "run", "--features", "pixels")
         return there
 
@@ -203,7 +203,7 @@ def whole_one(path):
 def test_a_command_that_is_killed_leaves_its_file_as_it_was_or_as_it_is_to_be(place, calm, words, file):
     def begun(name):
         there = place(f"{words[0]} {Path(file).name} {name}", SHORT)
-        there.train("--steps", "4")
+        there.train("--rounds", "4")
         there.command(*words)
         there.train(report=False)  # now there is more to say than the file says
         return there, (there.run / file).read_bytes()

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from zerosum import environment, files, memory
-from zerosum.errors import YOURS, ConfigError, WorkerLost, Stopped, SystemFault, UsageError, ZerosumError, named, printable
+from zerosum.errors import (
+    YOURS,
+    ConfigError,
+    Stopped,
+    SystemFault,
+    UsageError,
+    WorkerLost,
+    ZerosumError,
+    named,
+    printable,
+)
 
 TRACEBACK = "ZEROSUM_TRACEBACK"
 """The environment variable that asks for the traceback of a fault of zerosum itself."""

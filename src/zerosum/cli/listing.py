@@ -28,7 +28,7 @@ def catalogue(what: str) -> list[Row]:
         "penalties": lambda: _functions("zerosum.game.penalties", "PENALTIES"),
         "nets": nets,
         "datasets": lambda: _functions("zerosum.data", "DATASETS"),
-        "optimisers": lambda: _functions("zerosum.game.optimizers", "OPTIMISERS"),
+        "optimizers": lambda: _functions("zerosum.game.optimizers", "OPTIMISERS"),
         "claims": claims,
         "runs": runs,
     }
@@ -78,13 +78,13 @@ def runs() -> list[Row]:
             continue
         except OSError:
             pass  # a closed folder may be a run's: its row says so
-        last = (run.read(folder) or [{"step": 0}])[-1]["step"]
-        row: Row = {"name": folder.path.name, "step": last}
+        last = (run.read(folder) or [{"round": 0}])[-1]["round"]
+        row: Row = {"name": folder.path.name, "round": last}
         try:
-            steps = folder.read_config().train.steps
-            found.append(row | {"about": f"{last:,} of {steps:,} rounds", "steps": steps})
+            rounds = folder.read_config().train.rounds
+            found.append(row | {"about": f"{last:,} of {rounds:,} rounds", "rounds": rounds})
         except RunError as error:  # one broken run hides no other
-            found.append(row | {"about": str(error), "steps": None})
+            found.append(row | {"about": str(error), "rounds": None})
     return found
 
 

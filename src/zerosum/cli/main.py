@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from zerosum import permission
 from zerosum.cli import console
 from zerosum.cli.console import answer, follows, tell
-from zerosum.errors import WorkerLost, UsageError, named
+from zerosum.errors import UsageError, WorkerLost, named
 
 
 class Commands(TyperGroup):
@@ -51,7 +51,7 @@ def train(
         str | None, typer.Option(help="A .npy, .npz or .csv file, a folder of pictures, or a data set's name.")
     ] = None,
     data_root: DataRoot = None,
-    steps: Annotated[int | None, typer.Option(help="Rounds in all.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock limit, summed over resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
     device: Device = None,
@@ -83,7 +83,7 @@ def train(
 
     look_under(data_root)
     finished = session.asks_until_finished(until)
-    overrides = session.overrides_of(data, steps, minutes, seed, device, precision, processes, accumulate) + (
+    overrides = session.overrides_of(data, rounds, minutes, seed, device, precision, processes, accumulate) + (
         set_ or []
     )
     if dry_run:
@@ -108,7 +108,7 @@ def train(
             settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, world=world
         )
         if world.is_main:
-            moments = with_events(with_bar(moments, settings.train.steps, as_json), folder.events, tell)
+            moments = with_events(with_bar(moments, settings.train.rounds, as_json), folder.events, tell)
         played = sum(1 for _ in moments)
     if world.is_main:
         run = session.Run(folder, trusted=True, say=say)
@@ -138,7 +138,7 @@ def sample(
         return
     path = samples.save(place, force=force)
     facts = {
-        "path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape), "step": samples.step,
+        "path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape), "round": samples.round,
     }  # fmt: skip
     answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
 
@@ -240,7 +240,7 @@ def theory(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="recipes, losses, penalties, nets, datasets, optimisers, claims or runs.")
+        str, typer.Argument(help="recipes, losses, penalties, nets, datasets, optimizers, claims or runs.")
     ] = "recipes",
     as_json: AsJson = False,
 ) -> None:
@@ -314,9 +314,9 @@ def look_under(data_root: str | None) -> None:
 def show_trained(facts: dict[str, Any]) -> str:
     """What came of a training."""
     lines = [
-        f"{facts['steps']:,} rounds are played, in {facts['seconds']:.1f} s"
+        f"{facts['rounds']:,} rounds are played, in {facts['seconds']:.1f} s"
         if facts["played"]
-        else f"finished: all {facts['steps']:,} rounds were played before"
+        else f"finished: all {facts['rounds']:,} rounds were played before"
     ]
     if facts["modes"]:
         lines.append(

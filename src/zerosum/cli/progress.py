@@ -29,7 +29,7 @@ def with_bar(moments: Iterable[RoundRecord], total: int, quiet: bool) -> Iterato
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total, told="")
         for moment in moments:
-            progress.update(task, completed=moment.step)
+            progress.update(task, completed=moment.round)
             if moment.report:
                 progress.update(task, told=_told(moment.report, progress.tasks[0].speed))
             yield moment
@@ -50,7 +50,7 @@ def with_events(moments: Iterable[RoundRecord], folder: Path, say: Say = silent)
     try:
         for moment in moments:
             if moment.report:
-                events.note(moment.step, moment.report)
+                events.note(moment.round, moment.report)
             yield moment
     finally:
         events.close()
@@ -70,17 +70,17 @@ class Events:
         self.writer: Any = None
         self.ended = False
 
-    def note(self, step: int, report: dict[str, Any]) -> None:
+    def note(self, at_round: int, report: dict[str, Any]) -> None:
         """Write the numbers of a round."""
         if self.ended:
             return
         from torch.utils.tensorboard import SummaryWriter
 
         try:
-            self.writer = self.writer or SummaryWriter(str(self.folder), purge_step=step)
+            self.writer = self.writer or SummaryWriter(str(self.folder), purge_step=at_round)
             for name, value in report.items():
                 if isinstance(value, float):
-                    self.writer.add_scalar(name, value, step)
+                    self.writer.add_scalar(name, value, at_round)
         except OSError as error:
             self.say(f"TensorBoard's files in {named(self.folder)} are not written any more: {files.reason(error)}")
             self.close()

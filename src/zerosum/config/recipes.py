@@ -19,7 +19,7 @@ from zerosum.config.settings import Config, Tree
 from zerosum.errors import ConfigError, named, unknown
 
 FREE = (
-    "train.steps", "train.minutes", "train.keep", "train.check_every", "train.processes", "train.timeout",
+    "train.rounds", "train.minutes", "train.keep", "train.check_every", "train.processes", "train.timeout",
     "about", "source", "result",
 )  # fmt: skip
 """Settings that may change when a run is resumed: they do not touch the game that was played so far."""
@@ -109,7 +109,7 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
         key, separator, value = text.partition("=")
         path = [part.strip() for part in key.split(".")]
         if not separator or not all(path):
-            raise ConfigError(f"'{text}' sets nothing: write section.key=value, for example train.steps=2000")
+            raise ConfigError(f"'{text}' sets nothing: write section.key=value, for example train.rounds=2000")
         if not is_text(text):
             raise ConfigError(f"{text!r} holds bytes that are no UTF-8 text")
         _put(tree, path, _value(value.strip()), text)
@@ -225,8 +225,8 @@ def code_names(config: Config) -> list[tuple[str, str]]:
         ("nets.name", config.nets.name),
         ("loss", config.loss.name),
         *((f"penalties.{number}", penalty.name) for number, penalty in enumerate(config.penalties)),
-        ("optimisers.generator", config.optimizers.generator.name),
-        ("optimisers.discriminator", config.optimizers.discriminator.name),
+        ("optimizers.generator", config.optimizers.generator.name),
+        ("optimizers.discriminator", config.optimizers.discriminator.name),
     ]
     return [(setting, name) for setting, name in named_rows if (is_code(name) if setting == "data" else ":" in name)]
 

@@ -112,7 +112,7 @@ class Nets(Section):
 class Latent(Section):
     """The noise z."""
 
-    law: Literal["normal", "uniform"] = "normal"
+    distribution: Literal["normal", "uniform"] = "normal"
     """Standard normal, or uniform between `low` and `high`."""
     size: Annotated[int, Field(gt=0, le=LONGEST)] = 64
     """How many numbers one z has."""
@@ -143,7 +143,7 @@ class Rules(Section):
     order: Order = "discriminator-first"
     """`discriminator-first`: Algorithm 1. `generator-first`: G moves, then D is trained on the fakes that were made
     before G moved. `simultaneous`: one evaluation of both gradients, then both move (the 2014 code)."""
-    terms: Literal["summed", "halved"] = "summed"
+    reduction: Literal["sum", "mean"] = "sum"
     """D's two terms added up (-V; log 4 at equilibrium), or their mean (log 2 at equilibrium)."""
     flip: Share = 0.0
     """Share of the samples whose two logits are swapped in D's step: random label flips."""
@@ -157,7 +157,7 @@ class Rules(Section):
         return self
 
 
-class Average(Section):
+class Ema(Section):
     """The moving average of G's weights, from which samples are drawn."""
 
     half_life: NotNegative = 10_000.0
@@ -201,7 +201,7 @@ class Optimizers(Section):
 class Train(Section):
     """How long, where, and what is kept."""
 
-    steps: Positive = 2000
+    rounds: Positive = 2000
     """Rounds to play in all."""
     minutes: Rate | None = None
     """Wall-clock limit in minutes, summed over resumes. Absent: none."""
@@ -252,7 +252,7 @@ class Config(Section):
     penalties: Annotated[tuple[PenaltyChoice, ...], Field(strict=False)] = ()
     """Rows of PENALTIES, each with weight and interval."""
     game: Rules = Rules()
-    average: Average = Average()
+    ema: Ema = Ema()
     optimizers: Optimizers = Optimizers()
     schedule: Schedule = Schedule()
     train: Train = Train()

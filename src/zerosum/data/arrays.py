@@ -1,7 +1,7 @@
 """Whatever the user has: arrays, tensors, .npy, .npz and .csv files.
 
     (n,), (n, d)                  points in 1 or d dimensions, any real numbers
-    (n, h, w)                     grey images
+    (n, h, w)                     gray images
     (n, h, w, c), (n, c, h, w)    images with channels; `layout` says which, where c <= 4 does not show it
 
 uint8 images span 0..255 and uint16 images 0..65535; floating-point images declare their range, since a picture whose
@@ -65,7 +65,7 @@ def from_file(
         labels: The column of a .csv, or the array of an .npz, that holds classes.
         key: The array of an .npz that holds the samples.
         held_out: Share of the rows that never reaches training.
-        standardise: Points: shift and scale to mean 0 and deviation 1 for the networks.
+        standardize: Points: shift and scale to mean 0 and deviation 1 for the networks.
 
     Raises:
         DataError: The file is missing, of another kind, or does not hold what it should.
@@ -110,7 +110,7 @@ def from_array(
         range: (black, white) of floating-point images.
         layout: Where the channels of images are, if their number does not show it.
         held_out: Share of the rows that never reaches training.
-        standardise: Points: shift and scale to mean 0 and deviation 1 for the networks.
+        standardize: Points: shift and scale to mean 0 and deviation 1 for the networks.
 
     Raises:
         DataError: The shape, type or range cannot be a data set's.

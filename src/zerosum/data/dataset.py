@@ -161,8 +161,8 @@ class SampleSpec:
         """What G made (n, *shape) to samples: images uint8 (n, h, w, c), points float32 (n, d) in data units."""
         x = x.detach().cpu().double()
         if self.kind == "images":
-            grey = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            return grey.permute(0, 2, 3, 1).numpy()
+            gray = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return gray.permute(0, 2, 3, 1).numpy()
         return (x * self._like(x, self.scale) + self._like(x, self.shift)).numpy().astype(np.float32)
 
     def _like(self, x: Tensor, numbers: tuple[float, ...]) -> Tensor | float:
@@ -179,7 +179,7 @@ class Data:
         train: The rows that are trained on.
         test: The rows held out; they never reach training.
         range: Lowest and highest possible value as stored: black and white. Images must declare it.
-        standardise: Points: the networks see mean 0 and deviation 1.
+        standardize: Points: the networks see mean 0 and deviation 1.
         classes: Names of the labels, or None.
         mixture: The exact law the rows come from, where it is known.
         source: Where the data comes from.
@@ -359,7 +359,7 @@ def _refuse_one_shade(data: Data, low: float, high: float) -> None:
     shades = data.form.decode(data.form.encode(torch.tensor([low, high], dtype=torch.float64)).reshape(1, 1, 1, 2))
     if shades.min() == shades.max():
         raise DataError(
-            f"{data.name}: values from {low:g} to {high:g} are one shade of grey in {list(data.range or ())}. "
+            f"{data.name}: values from {low:g} to {high:g} are one shade of gray in {list(data.range or ())}. "
             f"Declare the true range: --set data.range=[{low:g},{high:g}]"
         )
 

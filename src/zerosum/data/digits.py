@@ -1,7 +1,7 @@
-"""Images that come with the installation: 1,797 handwritten digits of 8 x 8, grey.
+"""Images that come with the installation: 1,797 handwritten digits of 8 x 8, gray.
 
 They lie in scikit-learn's package as a compressed table; it is read without importing scikit-learn, which takes longer
-than the first rounds of training. Grey values 0..16 become 0..255, as all images here are uint8.
+than the first rounds of training. Gray values 0..16 become 0..255, as all images here are uint8.
 """
 
 import csv
@@ -48,7 +48,7 @@ def _table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         with gzip.open(path, "rt") as file:
             table = np.array([[int(float(cell)) for cell in row] for row in csv.reader(file)])
-        grey = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)
-        return grey.reshape(-1, 1, 8, 8), table[:, 64].astype(np.int64)
+        gray = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)
+        return gray.reshape(-1, 1, 8, 8), table[:, 64].astype(np.int64)
     except (*DAMAGED, csv.Error) as error:
         raise DataError(f"{named(path)} cannot be read: {why(error)}. Install scikit-learn anew") from None

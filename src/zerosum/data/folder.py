@@ -74,7 +74,7 @@ def from_folder(
     path: str | Path,
     *,
     size: Side | Annotated[tuple[Side, Side], Field(strict=False)] = 32,
-    color: Literal["rgb", "grey"] = "rgb",
+    color: Literal["rgb", "gray"] = "rgb",
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1,
 ) -> Data:
     """The pictures below a folder.
@@ -82,7 +82,7 @@ def from_folder(
     Args:
         path: The folder.
         size: Side of the images, or (height, width).
-        colour: Three channels, or one.
+        color: Three channels, or one.
         held_out: Share of the pictures that never reaches training.
 
     Raises:
@@ -218,7 +218,7 @@ def read(file: Path, size: tuple[int, int], color: str) -> tuple[NDArray[np.uint
     """One picture (h, w, c): turned, over white, covering the size, cut to its middle; and whether its EXIF said how.
 
     Raises:
-        ValueError: It claims too many pixels, or grey values that are none.
+        ValueError: It claims too many pixels, or gray values that are none.
         UNREADABLE: It cannot be decoded.
     """
     height, width = size
@@ -250,24 +250,24 @@ def flat(picture: Image.Image, mode: str) -> Image.Image:
     """A picture of eight bits a channel, over white; sixteen bits are scaled, not cut off.
 
     Raises:
-        ValueError: Its grey values do not say what is black and white.
+        ValueError: Its gray values do not say what is black and white.
     """
     if picture.mode.startswith("I;16") or picture.mode == "I":
         return Image.fromarray(_of_sixteen_bits(np.asarray(picture))).convert(mode)
     if picture.mode == "F":
-        raise ValueError("floating-point grey values do not say what is white: save it as 8 or 16 bits")
+        raise ValueError("floating-point gray values do not say what is white: save it as 8 or 16 bits")
     if picture.has_transparency_data:
         ground = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(ground, picture.convert("RGBA"))
     return picture.convert(mode)
 
 
-def _of_sixteen_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _of_sixteen_bits(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
     """0..65535 as 0..255; Pillow gives 32 bits where a file has more than 16, or a sign."""
-    values = grey.astype(np.float64)
+    values = gray.astype(np.float64)
     low, high = values.min(), values.max()
     if low < 0 or high > 65535:
-        raise ValueError(f"grey values from {low:.0f} to {high:.0f} leave 0..65535: save it as 8 or 16 bits")
+        raise ValueError(f"gray values from {low:.0f} to {high:.0f} leave 0..65535: save it as 8 or 16 bits")
     return (values / 257).round().astype(np.uint8)
 
 

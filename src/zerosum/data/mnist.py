@@ -1,4 +1,4 @@
-"""MNIST: 60,000 training and 10,000 test images of handwritten digits, 28 x 28, grey, in their four original files.
+"""MNIST: 60,000 training and 10,000 test images of handwritten digits, 28 x 28, gray, in their four original files.
 
 The files are looked for under the data root, in mnist/, compressed or not. If they are not there they are downloaded
 once, by commands that may (see `permission`). What counts is the sha256 of the *decompressed* content: a file that was
@@ -43,7 +43,7 @@ SECONDS = 900.0
 
 
 def mnist() -> Data:
-    """Handwritten digits of 28 x 28, grey: 60,000 to train on, 10,000 held out.
+    """Handwritten digits of 28 x 28, gray: 60,000 to train on, 10,000 held out.
 
     Raises:
         DataError: The files are neither here nor to be had; the message says where to put which.

@@ -13,9 +13,19 @@ whole by everyone, from its name, and each takes its part of it.
 
 from zerosum.engine.layers import SharedDropout, masks_of, synchronized, with_shared_masks
 from zerosum.engine.reduce import Gradients
-from zerosum.engine.world import SINGLE, FULL_BATCH, Shard, World, join_world, was_restarted, under_torchrun
+from zerosum.engine.world import FULL_BATCH, SINGLE, Shard, World, join_world, under_torchrun, was_restarted
 
 __all__ = [
-    "SINGLE", "FULL_BATCH", "Gradients", "Shard", "SharedDropout", "World", "join_world", "masks_of", "was_restarted", "synchronized",
-    "under_torchrun", "with_shared_masks",
+    "FULL_BATCH",
+    "SINGLE",
+    "Gradients",
+    "Shard",
+    "SharedDropout",
+    "World",
+    "join_world",
+    "masks_of",
+    "synchronized",
+    "under_torchrun",
+    "was_restarted",
+    "with_shared_masks",
 ]  # fmt: skip

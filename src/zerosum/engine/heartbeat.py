@@ -24,7 +24,7 @@ class Beat(NamedTuple):
 
     number: int
     exchanges: int
-    step: int
+    round: int
 
 
 class Heartbeat(threading.Thread):
@@ -39,7 +39,7 @@ class Heartbeat(threading.Thread):
     def __init__(self, store: Store, rank: int, size: int) -> None:
         super().__init__(name="pulse", daemon=True)
         self.store, self.rank, self.size = store, rank, size
-        self.step, self.exchanges = 0, 0
+        self.round, self.exchanges = 0, 0
         self.ended = threading.Event()
 
     def run(self) -> None:
@@ -48,7 +48,7 @@ class Heartbeat(threading.Thread):
         while not self.ended.wait(PERIOD):
             number += 1
             try:
-                self.store.set(f"pulse/{self.rank}", f"{number} {self.exchanges} {self.step}")
+                self.store.set(f"pulse/{self.rank}", f"{number} {self.exchanges} {self.round}")
             except RuntimeError:
                 return
 
@@ -68,15 +68,19 @@ class Heartbeat(threading.Thread):
             after = self._heard()
             words = {rank: self._read(f"words/{rank}") for rank in range(self.size)}
         except RuntimeError:
-            return WorkerLost(f"the other processes cannot be reached, after round {self.step}: {_first_line(error)}")
-        return WorkerLost(self._finding(before, after, words) or f"an exchange failed in round {self.step + 1}: {error}")
+            return WorkerLost(f"the other processes cannot be reached, after round {self.round}: {_first_line(error)}")
+        return WorkerLost(
+            self._finding(before, after, words) or f"an exchange failed in round {self.round + 1}: {error}"
+        )
 
     def _finding(
         self, before: dict[int, Beat | None], after: dict[int, Beat | None], words: dict[int, str | None]
     ) -> str | None:
         """The process that is to blame, and how one can tell."""
         others = [rank for rank in range(self.size) if rank != self.rank]
-        last = {rank: max(self.step, _step(after[rank])) for rank in others}  # every round that is over had all of them
+        last = {
+            rank: max(self.round, _round(after[rank])) for rank in others
+        }  # every round that is over had all of them
         for rank in others:
             if said := words[rank]:
                 return f"process {rank} ended after round {last[rank]}: {said}"
@@ -97,8 +101,8 @@ class Heartbeat(threading.Thread):
         return self.store.get(key).decode() if self.store.check([key]) else None
 
 
-def _step(beat: Beat | None) -> int:
-    return beat.step if beat else 0
+def _round(beat: Beat | None) -> int:
+    return beat.round if beat else 0
 
 
 def _exchanges(beat: Beat | None) -> int:

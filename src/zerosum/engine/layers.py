@@ -42,7 +42,7 @@ class GlobalBatchNorm(_BatchNorm):
 
     Args:
         norm: Whose weights and statistics are taken over.
-        team: Who has the other rows.
+        world: Who has the other rows.
     """
 
     def __init__(self, norm: _BatchNorm, world: World) -> None:

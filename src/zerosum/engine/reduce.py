@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from zerosum.engine.precision import ComputeCopy
 from zerosum.engine.shared import SharedSum, can_be_shared, shared_sum
-from zerosum.engine.world import Shard, Pending, World
+from zerosum.engine.world import Pending, Shard, World
 
 BUCKET = 4 * 2**20
 """Bytes after which a bucket is closed: large enough to use a connection well, small enough to leave early."""
@@ -62,7 +62,7 @@ class Gradients:
         player: Whose parameters learn.
         rounded: The copy that plays in its place, if there is one: its gradients are the player's.
         parts: What this process plays of a batch.
-        team: Who plays the rest.
+        world: Who plays the rest.
     """
 
     def __init__(self, player: nn.Module, rounded: ComputeCopy | None, parts: tuple[Shard, ...], world: World) -> None:

@@ -27,7 +27,7 @@ class SharedSum:
 
     Args:
         block: (processes + 1, n), the same memory in every process; the last row is the sum.
-        team: Whose processes they are.
+        world: Whose processes they are.
     """
 
     def __init__(self, block: Tensor, world: World) -> None:

@@ -84,10 +84,10 @@ class World:
         """Whether there are no others."""
         return self.size == 1
 
-    def report_round(self, step: int) -> None:
+    def report_round(self, at_round: int) -> None:
         """Say, to whoever may look for this process, which round is over."""
         if self.heartbeat:
-            self.heartbeat.step = step
+            self.heartbeat.round = at_round
 
     def shards(self, batch: int, passes: int) -> tuple[Shard, ...]:
         """What this process plays of a batch, in so many passes.
@@ -220,7 +220,11 @@ class World:
 
     def lost(self, error: Exception) -> WorkerLost:
         """What to say when an exchange has failed."""
-        return self.heartbeat.lost(error) if self.heartbeat else WorkerLost(f"an exchange with the other processes failed: {error}")
+        return (
+            self.heartbeat.lost(error)
+            if self.heartbeat
+            else WorkerLost(f"an exchange with the other processes failed: {error}")
+        )
 
 
 SINGLE = World()

@@ -50,9 +50,9 @@ def play(state: State, game: Game, batches: Batches) -> Readings:
     """
     for optimizer in state.optimizers.values():
         for group in optimizer.param_groups:
-            group["lr"] = optimizer.defaults["lr"] * game.schedule(state.step)
+            group["lr"] = optimizer.defaults["lr"] * game.schedule(state.round)
     readings = list(ORDERS[game.order](state, game, batches))
-    state.step += 1
+    state.round += 1
     follow(state, game)
     return readings
 
@@ -166,7 +166,7 @@ def meet(
     again, at = partial(ask, net, c=c), value_and_input_grad and partial(ask, value_and_input_grad, c=c)
     meeting = Round(real, fake, real_logits, fake_logits, again, partial(draw, state, game, part, i), told, at)
     cost = game.loss.discriminator(*flipped(game, meeting)).mean()
-    terms = {"cost": cost / 2 if game.halved else cost}
+    terms = {"cost": cost / 2 if game.reduction == "mean" else cost}
     for term in due:
         terms[term.name] = term.weight * term.every * term.penalty(meeting).mean()
     return meeting, terms
@@ -205,7 +205,7 @@ def joint(parts: list[Tensor]) -> Tensor:
 
 def penalties_due(state: State, game: Game) -> list[Term]:
     """The penalties of this round."""
-    return [term for term in game.penalties if state.step % term.every == 0]
+    return [term for term in game.penalties if state.round % term.every == 0]
 
 
 def judge(state: State, game: Game) -> nn.Module:
@@ -288,10 +288,10 @@ def follow(state: State, game: Game) -> None:
     """Let the average follow G: after `half_life` samples, half of it is new."""
     half_life = game.half_life
     if game.ramp is not None:
-        half_life = min(half_life, game.ramp * state.step * game.batch)
+        half_life = min(half_life, game.ramp * state.round * game.batch)
     kept = 0.5 ** (game.batch / half_life) if half_life else 0.0
     average, newest = list(state.average.parameters()), list(state.generator.parameters())
-    get_ema_multi_avg_fn(kept)(average, newest, state.step)
+    get_ema_multi_avg_fn(kept)(average, newest, state.round)
     for mine, theirs in zip(state.average.buffers(), state.generator.buffers(), strict=True):
         mine.copy_(theirs)
 
@@ -325,25 +325,25 @@ def as_it_is(net: nn.Module) -> Iterator[None]:
 
 def turn(state: State, game: Game, i: int) -> int:
     """The number, since the run began, of the batch that an inner step takes."""
-    return state.step * game.batches_per_round + i
+    return state.round * game.batches_per_round + i
 
 
 def noise(state: State, game: Game, like: Tensor, i: int) -> Tensor:
     """Fresh z for an inner step, as many and in the type and place of the data."""
-    z = game.latent(game.batch if game.divided else len(like), game.seed, state.step, i, "latent")
+    z = game.latent(game.batch if game.divided else len(like), game.seed, state.round, i, "latent")
     return (z[game.rows] if game.divided else z).to(like)
 
 
 def draw(state: State, game: Game, part: Shard, i: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
     """Uniform numbers in [0, 1) that belong to a round, inner step and purpose; a part has its rows of the batch's."""
     if part is FULL_BATCH or shape[:1] != (part.size,):
-        return rng.uniform(shape, game.seed, state.step, i, purpose)
-    return rng.uniform((game.batch, *shape[1:]), game.seed, state.step, i, purpose)[part.rows]
+        return rng.uniform(shape, game.seed, state.round, i, purpose)
+    return rng.uniform((game.batch, *shape[1:]), game.seed, state.round, i, purpose)[part.rows]
 
 
 def reseed(state: State, game: Game, i: int, purpose: str, part: Shard = FULL_BATCH) -> None:
     """Set torch's own random state, from which networks draw their dropout: the same for each part of a batch."""
-    rng.set_global(game.seed, state.step, i, purpose)
+    rng.set_global(game.seed, state.round, i, purpose)
     for layer in state.masks:
         layer.part = None if part is FULL_BATCH else part
 

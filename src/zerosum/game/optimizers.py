@@ -21,7 +21,7 @@ from zerosum.config.settings import Fraction, Rate, Schedule
 def adam(
     parameters: Iterable[Parameter],
     *,
-    rate: Rate = 2e-4,
+    lr: Rate = 2e-4,
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.0, 0.99),
     epsilon: Rate = 1e-8,
 ) -> Optimizer:
@@ -29,13 +29,13 @@ def adam(
 
     Args:
         parameters: Of one player.
-        rate: Step size.
+        lr: Step size.
         betas: Memory of the gradient and of its square; no memory of the gradient, since the opponent moves.
         epsilon: Added to the root of the second.
 
     Source: Kingma & Ba 2015, arXiv:1412.6980; the defaults: Karras et al. 2019, arXiv:1912.04958, appendix B.
     """
-    return Adam(parameters, rate, betas, epsilon)
+    return Adam(parameters, lr, betas, epsilon)
 
 
 class Adam(Optimizer):
@@ -45,10 +45,8 @@ class Adam(Optimizer):
     spends as long on bookkeeping, for small networks, as on arithmetic.
     """
 
-    def __init__(
-        self, parameters: Iterable[Parameter], rate: float, betas: tuple[float, float], epsilon: float
-    ) -> None:
-        defaults = {"lr": rate, "betas": betas, "eps": epsilon}
+    def __init__(self, parameters: Iterable[Parameter], lr: float, betas: tuple[float, float], epsilon: float) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": epsilon}
         groups = [{"params": list(parameters), **defaults}]
         self.__setstate__({"defaults": defaults, "state": defaultdict(dict), "param_groups": groups})
 
@@ -89,31 +87,31 @@ def _without_compiler(method: Callable[..., Any]) -> Callable[..., Any]:
     return getattr(method, "__wrapped__", method)
 
 
-def sgd(parameters: Iterable[Parameter], *, rate: Rate = 0.1, momentum: Fraction = 0.0) -> Optimizer:
+def sgd(parameters: Iterable[Parameter], *, lr: Rate = 0.1, momentum: Fraction = 0.0) -> Optimizer:
     """Gradient descent, with momentum if asked for.
 
     Args:
         parameters: Of one player.
-        rate: Step size.
+        lr: Step size.
         momentum: Share of the last step that is kept.
     """
-    return SGD(parameters, lr=rate, momentum=momentum)
+    return SGD(parameters, lr=lr, momentum=momentum)
 
 
 def rmsprop(
-    parameters: Iterable[Parameter], *, rate: Rate = 5e-5, memory: Fraction = 0.99, epsilon: Rate = 1e-8
+    parameters: Iterable[Parameter], *, lr: Rate = 5e-5, alpha: Fraction = 0.99, epsilon: Rate = 1e-8
 ) -> Optimizer:
     """Descent along the gradient over the root of the running mean of its square; no memory of the gradient itself.
 
     Args:
         parameters: Of one player.
-        rate: Step size.
-        memory: Of the gradient's square.
+        lr: Step size.
+        alpha: Memory of the gradient's square.
         epsilon: Added to the root.
 
-    Source: Tieleman & Hinton 2012, lecture 6.5; the rate: Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1.
+    Source: Tieleman & Hinton 2012, lecture 6.5; the lr: Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1.
     """
-    return RMSprop(parameters, lr=rate, alpha=memory, eps=epsilon)
+    return RMSprop(parameters, lr=lr, alpha=alpha, eps=epsilon)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}

@@ -31,7 +31,7 @@ class State:
     average: nn.Module
     """The moving average of G, from which samples are drawn."""
     optimizers: dict[Player, Optimizer]
-    step: int = 0
+    round: int = 0
     """Rounds played."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Whatever else depends on history and must survive: numbers and texts."""
@@ -74,8 +74,8 @@ class Game:
     penalties: tuple[Term, ...] = ()
     k: int = 1
     order: Order = "discriminator-first"
-    halved: bool = False
-    """D pays the mean of its two terms instead of their sum."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Whether D pays the sum of its two terms or their mean."""
     flip: float = 0.0
     """Share of the samples whose two logits are swapped in D's step."""
     clip: float | None = None

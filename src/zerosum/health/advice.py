@@ -10,14 +10,14 @@ def option(key: str, value: float | str) -> str:
     return f"--set {key}={value:.3g}" if isinstance(value, float) else f"--set {key}={value}"
 
 
-def rate(config: Config, player: Literal["generator", "discriminator"]) -> float:
+def lr(config: Config, player: Literal["generator", "discriminator"]) -> float:
     """A player's step size."""
-    return float(getattr(config.optimizers, player).options.get("rate", 2e-4))
+    return float(getattr(config.optimizers, player).options.get("lr", 2e-4))
 
 
 def slower(config: Config, *players: Literal["generator", "discriminator"], by: float = 3.0) -> str:
     """Smaller steps for some players."""
-    return " ".join(option(f"optimisers.{player}.rate", rate(config, player) / by) for player in players)
+    return " ".join(option(f"optimizers.{player}.lr", lr(config, player) / by) for player in players)
 
 
 def calm(config: Config, weight: float = 1.0) -> str:
@@ -50,8 +50,8 @@ def against_weak(config: Config) -> str:
         return option("game.flip", "0.0")
     if config.game.clip is not None:
         return """--set 'penalties=[{name="wgan-gp", weight=10}]' and take game.clip out of the recipe"""
-    if rate(config, "discriminator") < rate(config, "generator"):
-        return option("optimisers.discriminator.rate", rate(config, "generator"))
+    if lr(config, "discriminator") < lr(config, "generator"):
+        return option("optimizers.discriminator.lr", lr(config, "generator"))
     return option("game.k", str(2 * config.game.k))
 
 
@@ -64,12 +64,12 @@ def against_overfit(config: Config) -> str:
 
 def against_oscillation(config: Config) -> str:
     """D must follow G closely, and both must come to rest."""
-    if rate(config, "discriminator") < rate(config, "generator"):
-        return option("optimisers.discriminator.rate", rate(config, "generator"))
+    if lr(config, "discriminator") < lr(config, "generator"):
+        return option("optimizers.discriminator.lr", lr(config, "generator"))
     rest = (
         ""
         if config.schedule.decay != "none"
-        else f" --set schedule.decay=cosine --set schedule.end={config.train.steps}"
+        else f" --set schedule.decay=cosine --set schedule.end={config.train.rounds}"
     )
     return f"{calm(config)}{rest}"
 
@@ -83,21 +83,20 @@ def against_divergence(config: Config) -> str:
 
 def against_memorising(config: Config) -> str:
     """G must not be able to hold its rows."""
-    return (
-        f"more training rows; or stop earlier: --steps {max(1, config.train.steps // 3)}; or {against_overfit(config)}"
-    )
+    earlier = max(1, config.train.rounds // 3)
+    return f"more training rows; or stop earlier: --rounds {earlier}; or {against_overfit(config)}"
 
 
 def against_mismatch(config: Config) -> str:
     """What the networks see must fill what they can make."""
     return (
         "images: --set 'data.range=[black,white]' with the data's own lowest and highest value, and a G that ends in a "
-        "tanh; points: --set data.standardise=true"
+        "tanh; points: --set data.standardize=true"
     )
 
 
 def against_blur(config: Config) -> str:
     """D must see the detail, and the average must not smear it."""
-    if config.average.half_life > 100_000:
-        return option("average.half_life", 10_000.0)
+    if config.ema.half_life > 100_000:
+        return option("ema.half_life", 10_000.0)
     return "a G without smoothing at its end, and a wider D: --set nets.discriminator.width=256"

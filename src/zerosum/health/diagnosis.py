@@ -42,8 +42,8 @@ def diagnose(readings: Sequence[Reading], config: Config) -> list[Verdict]:
     if len(history) < FEWEST:
         few = f"Cannot be told: {len(history)} checkups, and {FEWEST} are needed"
         needed = FEWEST * config.train.check_every
-        denser = option("train.check_every", str(max(1, config.train.steps // (2 * FEWEST))))
-        more = f"waiting for round {needed:,}" if config.train.steps >= needed else denser
+        denser = option("train.check_every", str(max(1, config.train.rounds // (2 * FEWEST))))
+        more = f"waiting for round {needed:,}" if config.train.rounds >= needed else denser
         asked = [*((one.name, one.asks) for one in QUESTIONS), PROGRESS]
         return [Verdict(name, None, asks, few, (), more) for name, asks in asked]
     return [*(answer(question, history, config) for question in QUESTIONS), on_progress(history)]
@@ -119,7 +119,7 @@ def on_progress(history: History) -> Verdict:
     done = at_rest(history, gained)
     says = "No, it is finished: nothing was gained in the last third of the run" if done else "Yes"
     where = said("the distance to held-out data is {distance:.2g}, real data scores {distance_real:.2g}", known)
-    advice = "" if done else "train on: --steps with a larger number, or --until finished"
+    advice = "" if done else "train on: --rounds with a larger number, or --until finished"
     return Verdict(PROGRESS[0], False, PROGRESS[1], f"{says}; {where}", evidence, advice)
 
 
@@ -195,13 +195,13 @@ def diagnose_run(folder: RunFolder, say: Say = silent) -> list[Verdict]:
     readings = read(folder, say)
     verdicts = diagnose(readings, config)
     with suppress(SystemFault):
-        record(folder, verdicts, readings[-1]["step"] if readings else 0)
+        record(folder, verdicts, readings[-1]["round"] if readings else 0)
     return verdicts
 
 
-def record(folder: RunFolder, verdicts: Sequence[Verdict], step: int) -> None:
+def record(folder: RunFolder, verdicts: Sequence[Verdict], at_round: int) -> None:
     """Write verdicts.json."""
-    facts = {"step": step, "verdicts": [verdict.facts() for verdict in verdicts]}
+    facts = {"round": at_round, "verdicts": [verdict.facts() for verdict in verdicts]}
     folder.write(folder.verdicts, json.dumps(facts, indent=1).encode())
 
 

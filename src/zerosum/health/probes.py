@@ -114,7 +114,7 @@ class Probe:
 
     def look(self, state: State) -> Signs:
         """The signs of this moment, in about the time of a few rounds."""
-        rng.set_global(self.game.seed, state.step, "checkup")
+        rng.set_global(self.game.seed, state.round, "checkup")
         now, average = (self._samples(net) for net in (state.generator, state.average))
         found = {
             **self.constants,
@@ -267,7 +267,9 @@ def prepare(setup: Setup) -> Probe:
     return Probe(setup.game, data.kind == "images", held, seen, near_ones, parts)  # type: ignore[arg-type]
 
 
-def _shown(data: Data, like: Tensor, labelled: bool, rows: Rows, first: int, step: int, most: int = ROWS) -> EncodedRows:
+def _shown(
+    data: Data, like: Tensor, labelled: bool, rows: Rows, first: int, step: int, most: int = ROWS
+) -> EncodedRows:
     """At most so many of every `step`-th row from `first` on, encoded."""
     places = np.arange(first, len(rows), step)
     places = places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]

@@ -1,6 +1,6 @@
 """The figures of the theory, drawn from the same functions that the claims measure.
 
-Colours are those of Okabe and Ito, which every eye tells apart; lines differ in their dashes too, so that they survive
+Colors are those of Okabe and Ito, which every eye tells apart; lines differ in their dashes too, so that they survive
 a black-and-white printer. The letters are those of the documentation: p the data, q the samples, D, z, x, h, g.
 """
 
@@ -96,7 +96,13 @@ def framework() -> Figure:
 @trained.one_thread()
 def figure_one() -> Figure:
     """Figure 1 of the paper from a real training: data, samples, D, and the lines from z to x, at four moments."""
-    changes = ["latent.size=1", "latent.law=uniform", "penalties.0.weight=0.1", "train.seed=1", 'train.device="cpu"']
+    changes = [
+        "latent.size=1",
+        "latent.distribution=uniform",
+        "penalties.0.weight=0.1",
+        "train.seed=1",
+        'train.device="cpu"',
+    ]
     settings = build.resolve(config.load("mixture-1d", changes))
     setup = build.assemble(settings)
     figure, axes = sheet(1, 4, width=11.0, height=3.4)
@@ -104,7 +110,7 @@ def figure_one() -> Figure:
     form, mixture = setup.data.form, setup.data.mixture
     assert mixture is not None  # of this data set it is known
     played = rounds(setup.state, setup.game, setup.batches, MOMENTS[-1])
-    for ax, moment in zip(axes[0], (now for now in played if now.step in MOMENTS), strict=True):
+    for ax, moment in zip(axes[0], (now for now in played if now.round in MOMENTS), strict=True):
         with torch.no_grad():
             z = torch.linspace(-1, 1, 20_001)[:, None]
             x = torch.from_numpy(form.decode(setup.state.generator(z)))[:, 0]
@@ -123,7 +129,7 @@ def figure_one() -> Figure:
         ax.axhline(-0.42, color=DATA, lw=0.8)
         ax.text(-5.2, -0.12, "$x$", ha="right", va="center")
         ax.text(-5.2, -0.42, "$z$", ha="right", va="center")
-        ax.set(xlim=(-5, 5), ylim=(-0.45, 1.05), title=f"round {moment.step:,}", yticks=[0, 0.5, 1], xticks=[])
+        ax.set(xlim=(-5, 5), ylim=(-0.45, 1.05), title=f"round {moment.round:,}", yticks=[0, 0.5, 1], xticks=[])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 

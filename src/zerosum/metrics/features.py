@@ -252,7 +252,7 @@ def inception(folder: Path) -> Extractor:
     @torch.no_grad()
     def look(samples: Array) -> Tensor:
         if samples.ndim != 4 or samples.shape[3] not in (1, 3):
-            raise UsageError(f"inception features are of grey or RGB images, these samples are {samples.shape[1:]}")
+            raise UsageError(f"inception features are of gray or RGB images, these samples are {samples.shape[1:]}")
         parts = []
         for first in range(0, max(1, len(samples)), 50):
             x = _as_input(samples[first : first + 50]) * 255

@@ -15,7 +15,13 @@ from typing import NamedTuple
 from torch import nn
 
 from zerosum.nets import conv, mlp, residual
-from zerosum.nets.conditional import Discriminator, ConditionalGenerator, ProjectionDiscriminator, FastGradientDiscriminator, is_per_sample
+from zerosum.nets.conditional import (
+    ConditionalGenerator,
+    Discriminator,
+    FastGradientDiscriminator,
+    ProjectionDiscriminator,
+    is_per_sample,
+)
 
 
 class Pair(NamedTuple):
@@ -36,7 +42,7 @@ NETS: dict[str, Pair] = {
     "goodfellow2014": Pair(
         mlp.goodfellow2014_generator, mlp.goodfellow2014_discriminator, "the 2014 paper's experiment on MNIST"
     ),
-    "cs231n": Pair(conv.cs231n_generator, conv.cs231n_discriminator, "grey images of about 28 x 28"),
+    "cs231n": Pair(conv.cs231n_generator, conv.cs231n_discriminator, "gray images of about 28 x 28"),
     "dcgan": Pair(conv.dcgan_generator, conv.dcgan_discriminator, "images from 8 x 8 to 128 x 128, square or not"),
     "residual": Pair(
         residual.generator,
@@ -45,4 +51,12 @@ NETS: dict[str, Pair] = {
     ),
 }
 
-__all__ = ["NETS", "Discriminator", "ConditionalGenerator", "ProjectionDiscriminator", "Pair", "FastGradientDiscriminator", "is_per_sample"]
+__all__ = [
+    "NETS",
+    "ConditionalGenerator",
+    "Discriminator",
+    "FastGradientDiscriminator",
+    "Pair",
+    "ProjectionDiscriminator",
+    "is_per_sample",
+]

@@ -89,7 +89,7 @@ class Maxout(nn.Module):
         return out
 
 
-class Grey(nn.Module):
+class Gray(nn.Module):
     """Between [-1, 1], in which images are encoded, and [0, 1], in which the 2014 networks work."""
 
     def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:  # noqa: D102
@@ -99,7 +99,7 @@ class Grey(nn.Module):
 def goodfellow2014_generator(
     shape: tuple[int, ...], latent: int, mean: Tensor | None = None, *, width: Size = 1200
 ) -> nn.Module:
-    """G of the 2014 paper on MNIST: two layers of ReLU, sigmoid grey values.
+    """G of the 2014 paper on MNIST: two layers of ReLU, sigmoid gray values.
 
     Weights start uniform in [-0.05, 0.05], biases at zero, but the last at the logit of the data's mean pixels, so that
     the first samples have the mean image. The sigmoid of a in [0, 1] is tanh(a/2) in our [-1, 1].
@@ -124,8 +124,8 @@ def goodfellow2014_generator(
     )
     uniform_start(net, 0.05)
     if mean is not None:
-        grey = (mean.flatten() + 1) / 2
-        last.bias.data.copy_(torch.logit(grey.clamp(1e-3, 1 - 1e-3)))
+        gray = (mean.flatten() + 1) / 2
+        last.bias.data.copy_(torch.logit(gray.clamp(1e-3, 1 - 1e-3)))
     return net
 
 
@@ -151,7 +151,7 @@ def goodfellow2014_discriminator(
     """
     drop = [nn.Dropout(share) if dropout else nn.Identity() for share in (0.2, 0.5, 0.5)]
     first, second = Maxout(prod(shape), width, pieces), Maxout(width, width, pieces)
-    net = Discriminator(nn.Sequential(nn.Flatten(), Grey(), drop[0], first, drop[1], second, drop[2]), width)
+    net = Discriminator(nn.Sequential(nn.Flatten(), Gray(), drop[0], first, drop[1], second, drop[2]), width)
     uniform_start(net, 0.005)
     return net
 

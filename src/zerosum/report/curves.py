@@ -71,7 +71,7 @@ def charts(readings: Readings, config: Config) -> list[Chart]:
         readings: Lines of readings.jsonl, oldest first.
         config: The run's settings, from which the marks follow.
     """
-    theory, last = marks(config), float(max((line["step"] for line in readings), default=0)) or 1.0
+    theory, last = marks(config), float(max((line["round"] for line in readings), default=0)) or 1.0
     draw = partial(chart, last=last)
     every = (
         distance(readings, draw),
@@ -160,7 +160,7 @@ def penalties(readings: Readings, draw: Draw) -> Chart | None:
 
 def distance(readings: Readings, draw: Draw) -> Chart | None:
     """How far the samples are from held-out data, where checkups measured it."""
-    lines = [{"step": line["step"], **line["signs"]} for line in readings if isinstance(line.get("signs"), dict)]
+    lines = [{"round": line["round"], **line["signs"]} for line in readings if isinstance(line.get("signs"), dict)]
     curves = {"samples": series(lines, "distance"), "training data": series(lines, "distance_real")}
     curves = {label: points for label, points in curves.items() if points}
     return draw("How far the samples are from held-out data", "energy distance", curves, OF_DISTANCE)
@@ -168,7 +168,7 @@ def distance(readings: Readings, draw: Draw) -> Chart | None:
 
 def series(readings: Readings, name: str) -> list[Point]:
     """One number over the rounds; NaN where it is written but is none."""
-    return [(float(line["step"]), number(line[name])) for line in readings if name in line]
+    return [(float(line["round"]), number(line[name])) for line in readings if name in line]
 
 
 def number(value: Any) -> float:

@@ -34,7 +34,7 @@ def facts(
         "Data": data.describe() if data else config.data.name,
         "Source of the data": f"{data.source}; licence: {data.licence}" if data else "",
         "Notes on the data": "; ".join(data.notes) if data else "",
-        "Rounds": f"{last['step']:,} of {config.train.steps:,}" if "step" in last else "",
+        "Rounds": f"{last['round']:,} of {config.train.rounds:,}" if "round" in last else "",
         "Time": f"{last['seconds']:,.1f} s" if "seconds" in last else "",
         "Speed": f"{last['samples_per_second']:,.0f} real samples a second" if "samples_per_second" in last else "",
         "Machine": machine(began, config),

@@ -50,7 +50,7 @@ NUMBERS = 2**24
 class Frame(NamedTuple):
     """A picture of the samples after a round."""
 
-    step: int
+    round: int
     source: str
     width: int
     height: int

@@ -61,7 +61,7 @@ def marks(config: Config) -> Marks:
     middle, only = (low + high) / 2, high - low < 1e-6
     pays = [at(game.loss.generator, end) for end in (low, middle, high)]
     return Marks(
-        discriminator=at(cost, middle) / (2 if game.halved else 1),
+        discriminator=at(cost, middle) / (2 if game.reduction == "mean" else 1),
         generator=pays[1] if only or isclose(pays[0], pays[2], abs_tol=FLAT) else None,
         value=0.0 - at(game.value or cost, middle),
         score=game.loss.score(number(middle)).item() if only else None,
@@ -74,7 +74,7 @@ def notes(config: Config, game: Game, low: float, high: float) -> list[str]:
     found = []
     if 1e-6 < high - low < FAR:
         found.append(f"D is at rest at any one score from {low:g} to {high:g}, so that its scores bear no mark.")
-    if game.halved:
+    if game.reduction == "mean":
         found.append("D pays the mean of its two terms, so its mark is half of what two terms would cost.")
     smoothing = config.loss.options.get("smoothing", 0.0)
     if smoothing:

@@ -72,7 +72,7 @@ def measures(folder: RunFolder, sampler: Sampler, data: Data, say: Say = silent)
         UsageError: Too few rows for a number, or samples too large for a quick one.
         DataError: The samples or the data cannot be compared.
     """
-    on_file = [line for line in read_metrics(folder, say) if line["step"] == sampler.step and line["metrics"]]
+    on_file = [line for line in read_metrics(folder, say) if line["round"] == sampler.round and line["metrics"]]
     if on_file:
         return [measure(row) for row in on_file[-1]["metrics"]], "From the newest line of metrics.jsonl for this round."
     numbers = math.prod(data.shape)

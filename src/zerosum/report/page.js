@@ -9,7 +9,7 @@
 
   const show = (number) => {
     frames.forEach((frame, place) => frame.classList.toggle("shown", place === number));
-    const step = Number(frames[number].dataset.step);
+    const step = Number(frames[number].dataset.round);
     const said = step.toLocaleString("en-US");
     document.getElementById("round").textContent = said;
     moment.setAttribute("aria-valuetext", "round " + said);

@@ -16,7 +16,7 @@ Verdict = dict[str, Any]
 class Verdicts:
     """A diagnosis, sorted."""
 
-    step: int | None
+    round: int | None
     """The round that was judged."""
     sick: list[Verdict]
     healthy: list[Verdict]
@@ -47,14 +47,14 @@ def verdicts(folder: RunFolder, say: Say = silent) -> Verdicts | None:
         return None
     rows = [told(verdict) for verdict in found["verdicts"]]
     sick, healthy, unknown = ([row for row in rows if row.get("sick") is state] for state in (True, False, None))
-    return Verdicts(found.get("step"), sick, healthy, unknown)
+    return Verdicts(found.get("round"), sick, healthy, unknown)
 
 
 def _is_diagnosis(found: Any) -> bool:
     if not isinstance(found, dict) or not isinstance(found.get("verdicts"), list):
         return False
-    step = found.get("step")
-    return (step is None or is_count(step)) and all(map(_is_verdict, found["verdicts"]))
+    at_round = found.get("round")
+    return (at_round is None or is_count(at_round)) and all(map(_is_verdict, found["verdicts"]))
 
 
 def _is_verdict(verdict: Any) -> bool:

@@ -109,9 +109,9 @@ class RunFolder:
         """A sheet of real data, for images."""
         return self.samples / "real.png"
 
-    def sample(self, step: int) -> Path:
+    def sample(self, at_round: int) -> Path:
         """The picture of samples after that round."""
-        return self.samples / f"{step:06d}.png"
+        return self.samples / f"{at_round:06d}.png"
 
     def sheets(self, say: Say = silent) -> list[Path]:
         """The pictures of samples that are there, from the first round to the last.

@@ -24,7 +24,7 @@ MOST_LINES, LONGEST = 2**21, MIB
 NAMED = 3
 """Damaged lines that are named; the others are counted."""
 
-TEXTS = ("order", "terms", "score")
+TEXTS = ("order", "reduction", "score")
 """What of a reading is a word; everything else is a number."""
 
 LARGEST = 2**63 - 1
@@ -71,7 +71,7 @@ def read(folder: RunFolder, say: Say = silent) -> list[Reading]:
     return [line.value for line in lines if line.value is not None]
 
 
-def cut(folder: RunFolder, step: int) -> None:
+def cut(folder: RunFolder, at_round: int) -> None:
     """Drop the readings past a round: the run goes on from there and will write them again.
 
     Raises:
@@ -79,12 +79,12 @@ def cut(folder: RunFolder, step: int) -> None:
     """
     with folder.writing(folder.readings):
         lines = _split(_content(folder, folder.readings, MOST_READINGS, maxsize), reading_fault)
-        kept = b"".join(line.raw + b"\n" for line in lines if line.value is None or line.value["step"] <= step)
+        kept = b"".join(line.raw + b"\n" for line in lines if line.value is None or line.value["round"] <= at_round)
     folder.write(folder.readings, kept)
 
 
 def read_metrics(folder: RunFolder, say: Say = silent) -> list[dict[str, Any]]:
-    """Every evaluation, oldest first: {"step": ..., "metrics": [...]}; damaged lines are named and passed over."""
+    """Every evaluation, oldest first: {"round": ..., "metrics": [...]}; damaged lines are named and passed over."""
     lines = _lines(folder, folder.metrics, MOST_METRICS, metrics_fault, say)
     return [line.value for line in lines if line.value is not None]
 
@@ -151,12 +151,12 @@ def _understood(raw: bytes, fault: Callable[[Any], str]) -> Line:
 def reading_fault(value: Any) -> str:
     """Why a value is no reading; empty where it is one.
 
-    >>> reading_fault({"step": 5, "discriminator_cost": 1.2}), reading_fault({"step": True})
+    >>> reading_fault({"round": 5, "discriminator_cost": 1.2}), reading_fault({"round": True})
     ('', 'no round')
     """
     if not isinstance(value, dict):
         return "no reading"
-    if not is_count(value.get("step")):
+    if not is_count(value.get("round")):
         return "no round"
     odd = [key for key, one in value.items() if key not in (*TEXTS, "signs") and not is_number(one)]
     odd += [key for key in TEXTS if key in value and not isinstance(value[key], str)]
@@ -167,7 +167,7 @@ def reading_fault(value: Any) -> str:
 
 def metrics_fault(value: Any) -> str:
     """Why a value is no evaluation; empty where it is one."""
-    if not isinstance(value, dict) or not is_count(value.get("step")) or not isinstance(value.get("metrics"), list):
+    if not isinstance(value, dict) or not is_count(value.get("round")) or not isinstance(value.get("metrics"), list):
         return "no evaluation"
     return "" if all(map(_is_row, value["metrics"])) else "a metric is not what it should be"
 

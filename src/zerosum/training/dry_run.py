@@ -24,7 +24,7 @@ def rehearse(settings: Config, data: Data | None = None, say: Say = silent) -> d
 
     Returns:
         The resolved settings as TOML, a summary of the data, parameters of both players, memory in MiB (what the
-        players, their gradients and optimisers hold, the resident data, and the peak of this process), seconds per
+        players, their gradients and optimizers hold, the resident data, and the peak of this process), seconds per
         round (the second one) and minutes in all.
     """
     settings = build.resolve(settings)
@@ -46,7 +46,7 @@ def rehearse(settings: Config, data: Data | None = None, say: Say = silent) -> d
         "data_MiB": round(min(RESIDENT, setup.data.train.nbytes) / 2**20, 1),
         "peak_MiB": peak_MiB(),
         "seconds_per_round": round(seconds, 5),
-        "minutes_in_all": round(seconds * settings.train.steps / 60, 2),
+        "minutes_in_all": round(seconds * settings.train.rounds / 60, 2),
     }
 
 
@@ -56,7 +56,7 @@ def parameters(setup: Setup, player: str) -> int:
 
 
 def players_bytes(setup: Setup) -> int:
-    """Weights, gradients, average and what the optimisers remember."""
+    """Weights, gradients, average and what the optimizers remember."""
     state = setup.state
     nets = [*state.generator.parameters(), *state.discriminator.parameters(), *state.average.parameters()]
     memory = [value for move in state.optimizers.values() for one in move.state.values() for value in one.values()]

@@ -29,7 +29,7 @@ from zerosum.game.game import play
 from zerosum.game.state import Batches, Game, Player, Readings, State
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
-from zerosum.training.recorder import RunRecorder, Report
+from zerosum.training.recorder import Report, RunRecorder
 
 WARM = 10
 """Rounds that are not counted in the speed: caches and allocators settle."""
@@ -41,7 +41,7 @@ TIME_LIMIT = 1
 class RoundRecord(NamedTuple):
     """The end of a round."""
 
-    step: int
+    round: int
     readings: Readings
     state: State
     seconds: float
@@ -50,12 +50,12 @@ class RoundRecord(NamedTuple):
     """The line that was logged: every `log_every` rounds, and with each checkpoint."""
 
 
-def rounds(state: State, game: Game, batches: Batches, steps: int) -> Iterator[RoundRecord]:
-    """Play until `steps` rounds are played in all; yield after each."""
-    while state.step < steps:
+def rounds(state: State, game: Game, batches: Batches, count: int) -> Iterator[RoundRecord]:
+    """Play until `count` rounds are played in all; yield after each."""
+    while state.round < count:
         began = perf_counter()
         readings = play(state, game, batches)
-        yield RoundRecord(state.step, readings, state, perf_counter() - began)
+        yield RoundRecord(state.round, readings, state, perf_counter() - began)
 
 
 def fit(
@@ -81,7 +81,7 @@ def fit(
         force: Play in a folder that holds other things and no run, too; they stay.
         until_finished: Stop when samples no longer get better (`diagnostics.finished`), at the latest after all rounds.
         say: Told in a sentence what a user should know.
-        team: The processes that play together.
+        world: The processes that play together.
 
     Yields:
         Every round.
@@ -117,7 +117,7 @@ def fit(
         except (MemoryError, RuntimeError) as error:
             raise short_of_memory(setup, error) or error from None
         except Diverged as error:
-            good = checkpoint.steps(folder.checkpoints)[:1]
+            good = checkpoint.newest_first(folder.checkpoints)[:1]
             if good:
                 error.add_note(
                     f"The last good checkpoint is {good[0]}. The same settings end here again: try a smaller rate"
@@ -131,7 +131,7 @@ def short_of_memory(setup: Setup, error: Exception) -> SystemFault | None:
         return None
     game = setup.config.game
     return SystemFault(
-        f"round {setup.state.step + 1}: there is not enough memory. Make game.batch smaller (it is {game.batch}; "
+        f"round {setup.state.round + 1}: there is not enough memory. Make game.batch smaller (it is {game.batch}; "
         f"--accumulate {2 * game.accumulate} with half of it plays the same game), or the networks. "
         "What was saved before is intact"
     )
@@ -197,18 +197,18 @@ def _guarded(setup: Setup, diary: RunRecorder, until_finished: bool) -> Iterator
     clock = Timer(state.extra.get("seconds", 0.0))
     watch = FiniteCheck()
     with asked_to_stop() as signals:
-        for moment in rounds(state, setup.game, setup.batches, train.steps):
+        for moment in rounds(state, setup.game, setup.batches, train.rounds):
             clock.tick(moment.seconds)
             watch.note(moment)
-            world.report_round(moment.step)
+            world.report_round(moment.round)
             late = train.minutes is not None and clock.seconds > 60 * train.minutes
             # a signal that comes later than this lets one more round be played
             asked = world.vote(max([TIME_LIMIT] * late + [TIME_LIMIT + number for number in signals], default=0))
-            checks = moment.step % train.check_every == 0
+            checks = moment.round % train.check_every == 0
             done = until_finished and checks and diary.finished()
-            last = moment.step >= train.steps or done or bool(asked)
-            saves = last or moment.step % train.save_every == 0
-            if saves or checks or moment.step % train.log_every == 0:
+            last = moment.round >= train.rounds or done or bool(asked)
+            saves = last or moment.round % train.save_every == 0
+            if saves or checks or moment.round % train.log_every == 0:
                 watch.look()
                 report = describe(moment, setup.game, world) | clock.reading(setup.game.batch)
                 if checks:
@@ -216,13 +216,13 @@ def _guarded(setup: Setup, diary: RunRecorder, until_finished: bool) -> Iterator
                 state.extra["seconds"] = report["seconds"]
                 diary.log(report)
                 moment = moment._replace(report=report)  # noqa: PLW2901  the same moment, now described
-            if last or moment.step % train.sample_every == 0:
+            if last or moment.round % train.sample_every == 0:
                 diary.picture()
             if saves:
                 diary.save()
             yield moment
             if asked > TIME_LIMIT:
-                says = f"stopped after round {moment.step}; everything is saved in {diary.folder.path}"
+                says = f"stopped after round {moment.round}; everything is saved in {diary.folder.path}"
                 raise Stopped(asked - TIME_LIMIT, says)
             if asked or done:
                 return
@@ -256,7 +256,7 @@ class FiniteCheck:
     def note(self, moment: RoundRecord) -> None:
         """Remember the numbers of a round."""
         for reading in moment.readings:
-            self.names += [(moment.step, reading.player, term) for term in reading.terms]
+            self.names += [(moment.round, reading.player, term) for term in reading.terms]
             self.values.append(torch.stack(list(reading.terms.values())))
 
     def look(self) -> None:
@@ -278,7 +278,7 @@ def describe(moment: RoundRecord, game: Game, world: World = SINGLE) -> Report:
     Costs and V are in nats where the game is logistic. Of k steps of D, the last is told.
     """
     reading = {reading.player: reading for reading in moment.readings}  # the last of each player
-    report: Report = {"step": moment.step, "order": game.order, "terms": "halved" if game.halved else "summed"}
+    report: Report = {"round": moment.round, "order": game.order, "reduction": game.reduction}
     for player in ("discriminator", "generator"):
         for term, value in reading[player].terms.items():
             report[f"{player}_{term.replace(' ', '_')}"] = value.item()

@@ -77,18 +77,18 @@ class RunRecorder:
         if saved is not None:
             checkpoint.refuse_other_data(saved, self.setup.data.name, facts["fingerprint"])
             checkpoint.restore(saved, state)
-            self.say(f"resumed from round {state.step} in {self.folder.path}" + self._other_company())
+            self.say(f"resumed from round {state.round} in {self.folder.path}" + self._other_company())
         self.folder.write(self.folder.config, config.dumps(self.setup.config).encode())
         if saved is None:
             began = {"run": self.identity, **environment()}
             self.folder.write(self.folder.environment, json.dumps(began, indent=1).encode())
         self._remember()
-        run.cut(self.folder, state.step)
+        run.cut(self.folder, state.round)
         self.history = list(map(dict, health.checkups(run.read(self.folder, self.say))))
         self._diagnose()
         if saved is not None:  # what a save does last may be what a kill kept it from
-            checkpoint.prune(self.folder.checkpoints, state.step, self.setup.config.train.keep)
-            health.record(self.folder, self.verdicts, state.step)
+            checkpoint.prune(self.folder.checkpoints, state.round, self.setup.config.train.keep)
+            health.record(self.folder, self.verdicts, state.round)
         if self.setup.data.kind == "images":
             self.folder.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
@@ -127,7 +127,7 @@ class RunRecorder:
             return
         self.history.append(report)
         for verdict in self._diagnose():
-            self.say(f"round {report['step']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
+            self.say(f"round {report['round']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
 
     def _diagnose(self) -> list[Verdict]:
         """Look at the checkups; what is found for the first time."""
@@ -140,7 +140,7 @@ class RunRecorder:
         """Write a checkpoint, once all processes are seen to hold the same, and what the diagnosis says at it.
 
         Raises:
-            Diverged: A weight, an average or an optimiser's memory is not finite; nothing is written.
+            Diverged: A weight, an average or an optimizer's memory is not finite; nothing is written.
         """
         checkpoint.refuse_non_finite(self.setup.state)
         self._refuse_differences()
@@ -156,13 +156,13 @@ class RunRecorder:
         facts = {"run": self.identity, **self._facts}
         run.flush(self.folder)
         checkpoint.save(self.folder.checkpoints, self.setup.state, facts, keep)
-        health.record(self.folder, self.verdicts, self.setup.state.step)
+        health.record(self.folder, self.verdicts, self.setup.state.round)
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""
         if not self.world.is_main:
             return
-        self.folder.write(self.folder.sample(self.setup.state.step), picture(self.setup))
+        self.folder.write(self.folder.sample(self.setup.state.round), picture(self.setup))
 
     @cached_property
     def health(self) -> probes.Probe:
@@ -178,15 +178,15 @@ class RunRecorder:
 
 def picture(setup: Setup) -> bytes:
     """The averaged generator's samples as a PNG file, over data where they are points."""
-    data, step = setup.data, setup.state.step
+    data, at_round = setup.data, setup.state.round
     sampler = Sampler(setup.state.average, data.form, setup.game.latent)
     if data.kind == "images":
         columns = len(data.form.classes or ()) if sampler.conditional else math.isqrt(SHOWN)
         page = plots.sheet(sampler.draw(columns * max(1, SHOWN // columns)).array, columns)
-        return plots.png(plots.captioned(page, f"{data.name}, round {step:,}"))
+        return plots.png(plots.captioned(page, f"{data.name}, round {at_round:,}"))
     n = 30 * SHOWN
     real = data.samples(data.test if len(data.test) else data.train, n)
-    return plots.png(plots.plot(sampler.draw(n).array, real, f"{data.name}, round {step:,}"))
+    return plots.png(plots.plot(sampler.draw(n).array, real, f"{data.name}, round {at_round:,}"))
 
 
 def real_sheet(data: Data) -> bytes:

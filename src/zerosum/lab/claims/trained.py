@@ -107,7 +107,7 @@ def trained(seed: int) -> tuple[Masses, Masses, float]:
     """Recipe mixture-1d, whole: the data and 100,000 samples in 60 bins, and the mean value of the last 300 rounds."""
     settings = build.resolve(config.load("mixture-1d", [f"train.seed={seed}", 'train.device="cpu"']))
     setup = build.assemble(settings)
-    played = rounds(setup.state, setup.game, setup.batches, settings.train.steps)
+    played = rounds(setup.state, setup.game, setup.batches, settings.train.rounds)
     costs = [moment.readings[0].terms["cost"] for moment in played][-300:]
     with torch.no_grad():
         z = setup.game.latent(100_000, seed, "claims").float()
