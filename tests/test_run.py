@@ -201,7 +201,8 @@ def test_erasing_a_run_leaves_what_others_put_there(begun):
 
 DAMAGED = [b"5", b"[]", b"{}", b'{"round": true}', b'{"round": -1}', b'{"round": 1e3}', b'{"round": "7"}', b"\xff",
            b'{"round": 2, "generator_cost": "x"}', b'{"round": 2, "signs": 3}',
-           b'{"round": 2, "signs": {"cells": ["a"]}}', b'{"round": 2, "seconds": [1]}', b'{"round": 2, "score": 5}', b'{"round": 2' + b"0" * 400 + b"}",
+           b'{"round": 2, "signs": {"cells": ["a"]}}',
+           b'{"round": 2, "seconds": [1]}', b'{"round": 2, "score": 5}', b'{"round": 2' + b"0" * 400 + b"}",
            b"[" * 10**5]  # fmt: skip
 
 
