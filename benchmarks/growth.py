@@ -46,9 +46,9 @@ def milliseconds(setup, device, rounds):
     wait(device)
     began = perf_counter()
     for _ in range(rounds):
-        readings = play(setup.state, setup.game, setup.batches)
+        readings = play(setup.state, setup.game, setup.batches, setup.engine)
     wait(device)
-    cost = readings[-1].terms["cost"].item()
+    cost = readings[-1].costs["cost"].item()
     assert isfinite(cost), f"G's cost is {cost}"
     return (perf_counter() - began) / rounds * 1e3
 
@@ -66,7 +66,7 @@ def gflop(recipe, shape, overrides):
     """In float64, where every layer is torch's own, so that its counter knows it."""
     setup = setup_of(recipe, shape, "cpu", 2, "float64", overrides)
     with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
-        play(setup.state, setup.game, setup.batches)
+        play(setup.state, setup.game, setup.batches, setup.engine)
     return counter.get_total_flops() / 1e9
 
 

@@ -24,7 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from zerosum import build, config, memory
 from zerosum.data import checked, from_array
-from zerosum.engine import SINGLE, Gradients, Shard, World, join_world
+from zerosum.engine import SINGLE, Gradients, World, join_world
+from zerosum.game.engine import Shard
 from zerosum.game.game import play
 
 SIDE64 = ["nets.name=dcgan", "nets.generator.width=64", "nets.discriminator.width=64", "game.batch=64"]
@@ -52,7 +53,7 @@ def setup_of(case, world, *overrides):
 
 
 def ours(setup):
-    play(setup.state, setup.game, setup.batches)
+    play(setup.state, setup.game, setup.batches, setup.engine)
 
 
 class ByHand:
@@ -105,7 +106,7 @@ def timed(case, asked, world):
         setup_of(case, who, *more)
         for who, more in ((SINGLE, ()), (SINGLE, (f"game.batch={part}",)), (world, ()), (world, ()))
     )
-    by_hand.state.gradients.clear()
+    by_hand.engine.gradients.clear()
     loops = [(ours, alone, False), (ours, little, False), (ours, shared, True)]
     if not alone.game.penalties:
         loops.append((ByHand(by_hand, world), by_hand, True))
@@ -144,7 +145,7 @@ def spread(ratios):
 
 def sent(setup):
     """Bytes of gradients, costs and statistics that are added up in one round."""
-    table = {player: sum(b.memory.nbytes for b in one.buckets) for player, one in setup.state.gradients.items()}
+    table = {player: sum(b.memory.nbytes for b in one.buckets) for player, one in setup.engine.gradients.items()}
     return setup.game.k * table["discriminator"] + table["generator"]
 
 

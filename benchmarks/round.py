@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import softplus
 
 from zerosum import build, config, rng
-from zerosum.game.game import follow, play
+from zerosum.game.game import play, update_average
 
 
 def hand_written(state, game, batches):
@@ -40,7 +40,7 @@ def hand_written(state, game, batches):
     cost.backward()
     state.optimizers["generator"].step()
     state.round += 1
-    follow(state, game)
+    update_average(state, game)
 
 
 def judge_cost(game, D, real, fake):
@@ -84,7 +84,7 @@ def setups(recipe, threads, *overrides):
 def check_same_work(recipe, rounds):
     ours, theirs = setups(recipe, None, "train.precision=float64")
     for _ in range(rounds):
-        play(ours.state, ours.game, ours.batches)
+        play(ours.state, ours.game, ours.batches, ours.engine)
         hand_written(theirs.state, theirs.game, theirs.batches)
     for mine, other in zip(ours.state.generator.parameters(), theirs.state.generator.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-9)

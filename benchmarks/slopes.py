@@ -15,8 +15,9 @@ import torch
 from round import milliseconds as timed
 
 from zerosum import build, config, memory
-from zerosum.engine import FULL_BATCH
-from zerosum.game.game import imagine, meet, noise, play, total
+from zerosum.game.engine import EAGER, FULL_BATCH, total
+from zerosum.game.game import discriminator_costs, generate, latents, look, play
+from zerosum.game.penalties import Penalty
 
 CORES = torch.get_num_threads()
 R1_R2 = 'penalties=[{name="r1+r2"}]'
@@ -26,7 +27,8 @@ RECIPES = ["digits", "ring", "conditional-mnist", "residual-mnist", "cs231n-wgan
 
 
 def by_autograd(game):
-    return replace(game, penalties=tuple(replace(term, asks="anything") for term in game.penalties))
+    walked = (replace(term, penalty=Penalty(term.penalty.function, "anything")) for term in game.penalties)
+    return replace(game, penalties=tuple(walked))
 
 
 def assembled(recipe, precision, overrides=()):
@@ -38,20 +40,21 @@ def assembled(recipe, precision, overrides=()):
 
 def gradients(setup, game):
     x, c = setup.batches(0)
-    fake = imagine(setup.state, game, noise(setup.state, game, x, 0), c, 0)
-    _, terms = meet(setup.state, game, FULL_BATCH, x, fake, c, 0)
-    return torch.autograd.grad(total(terms), list(setup.state.discriminator.parameters()))
+    state, due = setup.state, list(game.penalties)
+    fake = generate(state, game, EAGER, latents(state, game, EAGER, x, 0), c, 0)
+    seen = look(state, game, state.discriminator, x, fake, c, due, FULL_BATCH, 0)
+    return torch.autograd.grad(total(discriminator_costs(game, seen, due)), list(state.discriminator.parameters()))
 
 
 def check_same_work(recipe, overrides):
     setup = assembled(recipe, "float64", overrides)
-    assert all(term.asks != "anything" for term in setup.game.penalties)
+    assert all(term.penalty.needs != "anything" for term in setup.game.penalties)
     for mine, other in zip(gradients(setup, setup.game), gradients(setup, by_autograd(setup.game)), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-12)
 
 
 def milliseconds(setup, game, rounds):
-    return timed(lambda state, _, batches: play(state, game, batches), setup, rounds)
+    return timed(lambda state, _, batches: play(state, game, batches, setup.engine), setup, rounds)
 
 
 def main():

@@ -30,7 +30,7 @@ class Base(NamedTuple):
     """A healthy game, and how many seeds of it are played."""
 
     recipe: str
-    steps: int
+    rounds: int
     settings: tuple[str, ...]
     sick: int
     healthy: int
@@ -146,10 +146,10 @@ def train(animal, folder):
     from zerosum.training import loop
 
     base, kept = BASES[animal.base], folder / f"{animal.name}.jsonl"
-    every = base.steps // CHECKUPS
+    every = base.rounds // CHECKUPS
     overrides = [
-        *base.settings, *animal.settings, f"train.rounds={base.steps}", f"train.seed={animal.seed}", "train.threads=1",
-        f"train.save_every={base.steps}", f"train.sample_every={base.steps}", f"train.check_every={every}",
+        *base.settings, *animal.settings, f"train.rounds={base.rounds}", f"train.seed={animal.seed}", "train.threads=1",
+        f"train.save_every={base.rounds}", f"train.sample_every={base.rounds}", f"train.check_every={every}",
         f"train.log_every={every}", "train.device=cpu",
     ]  # fmt: skip
     run, began, end = folder / f"{animal.name}.tmp-{os.getpid()}", time.time(), "finished"
@@ -162,7 +162,7 @@ def train(animal, folder):
     except DataError as error:  # MNIST, where it is not at hand
         return f"{animal.name}: left out, {error}"
     lines = (run / "readings.jsonl").read_text() if (run / "readings.jsonl").exists() else ""
-    facts = {**animal._asdict(), "end": end, "steps": base.steps, "minutes": round((time.time() - began) / 60, 3)}
+    facts = {**animal._asdict(), "end": end, "rounds": base.rounds, "minutes": round((time.time() - began) / 60, 3)}
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(lines + json.dumps(facts) + "\n")
     shutil.rmtree(run)

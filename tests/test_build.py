@@ -33,12 +33,12 @@ def test_halved_terms_are_refused_where_d_pays_one_term():
 
 def test_a_loss_of_your_own_goes_by_its_path(tmp_path, monkeypatch):
     (tmp_path / "my_costs.py").write_text(
-        "from zerosum import LOSSES\nmy_loss = LOSSES['hinge']._replace(reads='mine')\n"
+        "from zerosum import LOSSES\nmy_loss = LOSSES['hinge']._replace(output='mine')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with permission.granted(code=tmp_path):
         settings = build.resolve(config.load("digits", ['loss="my_costs:my_loss"']))
-        assert build.rules(settings).loss.reads == "mine"
+        assert build.rules(settings).loss.output == "mine"
 
 
 @pytest.mark.parametrize("name", ["no_such_module:thing", "zerosum:nothing", "zerosum:", ":", "os:getcwd"])

@@ -23,7 +23,7 @@ def setup(settings):
 
 def advance(setup, rounds):
     for _ in range(rounds):
-        play(setup.state, setup.game, setup.batches)
+        play(setup.state, setup.game, setup.batches, setup.engine)
 
 
 def tensors(state):
@@ -53,6 +53,7 @@ def test_a_restored_run_goes_on_bit_by_bit(settings, tmp_path, optimizer, precis
     first.state.extra["strength"] = 0.25
     checkpoint.save(tmp_path, first.state, FACTS, keep=3)
     checkpoint.restore(checkpoint.load(tmp_path), second.state)
+    second.engine.refresh()
     assert second.state.extra == {"strength": 0.25}
     advance(second, 3)
     assert_equal(tensors(second.state), tensors(undisturbed.state))
@@ -310,7 +311,7 @@ def test_what_others_put_into_a_checkpoint_stays(setup, two):
 
 def test_beside_a_training_that_removes_checkpoints_the_list_is_looked_at_anew(setup, two, monkeypatch):
     """All that were listed are removed before they are read; a newer one has come meanwhile."""
-    listed = checkpoint.steps
+    listed = checkpoint.newest_first
     times = []
 
     def race(folder):
@@ -321,7 +322,7 @@ def test_beside_a_training_that_removes_checkpoints_the_list_is_looked_at_anew(s
             checkpoint.save(two, setup.state, FACTS, keep=1)
         return found
 
-    monkeypatch.setattr(checkpoint, "steps", race)
+    monkeypatch.setattr(checkpoint, "newest_first", race)
     said = []
     assert checkpoint.load(two, said.append).round == 3
     assert said == []

@@ -384,3 +384,19 @@ def test_no_checkpoint_is_on_the_disk_without_the_readings_before_it(tmp_path, m
     zs.train("ring", rounds=2, set=["train.log_every=1"], out=tmp_path / "run", report=False, say=lambda _: None)
     last = flushed.index("checkpoint 000002")
     assert "readings.jsonl" in flushed[flushed.index("checkpoint 000000") : last]
+
+
+@pytest.mark.parametrize(("began", "known_as"), [({"zerosum": "0.1.0"}, 1), ({"zerosum": "9.0", "format": 7}, 7)])
+def test_a_run_of_another_format_is_refused_in_a_sentence_and_left_alone(begun, began, known_as):
+    folder = begun("runs/digits")
+    folder.environment.write_text(json.dumps(began))
+    with pytest.raises(
+        RunError, match=rf"runs/digits is a run of format {known_as}, of zerosum {began['zerosum']}; this"
+    ):
+        run.open_folder("digits")
+    assert run.choose_folder(config.load("digits"), None) == RunFolder(Path("runs/digits-2"))
+
+
+def test_a_new_run_says_its_format(tmp_path):
+    folder = zs.train("ring", rounds=1, out=tmp_path / "run", report=False, say=lambda _: None).folder
+    assert folder.read_environment()["format"] == 2

@@ -24,7 +24,7 @@ if without != "kept memory":
 if without == "quick layers":
     fast_layers._kind = lambda x, layer: None
 if without == "D left out of G's step":
-    rules.as_it_is = nullcontext
+    rules.frozen = nullcontext
 if without == "channels last":
     build.laid_out = lambda net: net
 setup = build.assemble(settings)
@@ -37,4 +37,4 @@ if without == "fused Adam":
 gate = Gate([sum(p.numel() for p in net.parameters()) for net in (state.generator, state.discriminator)])
 while True:
     gate.begin()
-    play(state, game, setup.batches)
+    play(state, game, setup.batches, setup.engine)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zerosum.data import DATASETS, Data, Mixture
     from zerosum.errors import ZerosumError
     from zerosum.game.losses import LOSSES, Loss
-    from zerosum.game.penalties import PENALTIES, Round
+    from zerosum.game.penalties import PENALTIES, DiscriminatorPass, Penalty
     from zerosum.gan import GAN
     from zerosum.nets import NETS
     from zerosum.sampling import Samples
@@ -27,14 +27,14 @@ _HOMES = {
     "zerosum.errors": ("ZerosumError",),
     "zerosum.game.losses": ("LOSSES", "Loss"),
     "zerosum.nets": ("NETS",),
-    "zerosum.game.penalties": ("PENALTIES", "Round"),
+    "zerosum.game.penalties": ("PENALTIES", "DiscriminatorPass", "Penalty"),
     "zerosum.sampling": ("Samples",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "DATASETS", "GAN", "LOSSES", "NETS", "PENALTIES", "Data", "Loss", "Mixture", "Round", "Run", "Samples",
-    "ZerosumError", "load", "train",
+    "DATASETS", "GAN", "LOSSES", "NETS", "PENALTIES", "Data", "DiscriminatorPass", "Loss", "Mixture", "Penalty", "Run",
+    "Samples", "ZerosumError", "load", "train",
 ]  # fmt: skip
 
 

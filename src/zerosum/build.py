@@ -25,13 +25,14 @@ from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, Penal
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
-from zerosum.engine import FULL_BATCH, SINGLE, Gradients, Shard, World, masks_of, synchronized, with_shared_masks
-from zerosum.engine.precision import ComputeCopy, dtype_of, is_fast
+from zerosum.engine import SINGLE, Compute, World, synchronized, with_shared_masks
+from zerosum.engine.precision import dtype_of, is_fast
 from zerosum.errors import ConfigError, Untrusted, named
-from zerosum.game.game import visit
+from zerosum.game.engine import EAGER, FULL_BATCH, Engine, Shard
+from zerosum.game.forward import call_stateless
 from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.optimizers import OPTIMIZERS, factor
-from zerosum.game.penalties import PENALTIES, asks
+from zerosum.game.penalties import PENALTIES, Penalty, as_penalty
 from zerosum.game.state import Batches, Game, Player, State, Term
 from zerosum.nets import NETS, ConditionalGenerator, Discriminator, Pair, ProjectionDiscriminator, is_per_sample
 
@@ -47,6 +48,7 @@ class Setup:
     state: State
     game: Game
     batches: Batches
+    engine: Engine = EAGER
     world: World = SINGLE
 
 
@@ -66,11 +68,20 @@ def assemble(config: Config, data: Data | None = None, world: World = SINGLE) ->
     device, dtype = place(config)
     if world.size > 1 and device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
-    parts = world.shards(config.game.batch * config.game.accumulate, config.game.accumulate)
-    state = new_state(config, data, device, dtype, parts, world)
-    game = replace(rules(config), one_pass=is_per_sample(state.discriminator), parts=parts)
-    batches = batch_loader(data, game.batch, game.seed, device, dtype, labelled=game.conditional, mine=game.rows)
-    return Setup(config, data, state, game, batches, world)
+    shards = world.shards(config.game.batch * config.game.accumulate, config.game.accumulate)
+    state = new_state(config, data, device, dtype, shards, world)
+    engine = engine_for(config, state, shards, world)
+    game = replace(rules(config), one_pass=is_per_sample(state.discriminator))
+    batches = batch_loader(data, game.batch, game.seed, device, dtype, labelled=game.conditional, mine=engine.rows)
+    return Setup(config, data, state, game, batches, engine, world)
+
+
+def engine_for(
+    config: Config, state: State, shards: tuple[Shard, ...] = (FULL_BATCH,), world: World = SINGLE
+) -> Engine:
+    """How steps of these players are computed: the plain engine where there is nothing to divide or to round."""
+    bfloat16 = config.train.precision == "bfloat16"
+    return Compute(state, shards, world, bfloat16) if bfloat16 or shards != (FULL_BATCH,) else EAGER
 
 
 def place(config: Config) -> tuple[torch.device, torch.dtype]:
@@ -233,13 +244,13 @@ def new_state(
     data: Data,
     device: torch.device,
     dtype: torch.dtype,
-    parts: tuple[Shard, ...] = (FULL_BATCH,),
+    shards: tuple[Shard, ...] = (FULL_BATCH,),
     world: World = SINGLE,
 ) -> State:
     """Both players and the average before the first round."""
     players = new_generator(config, data.form, data), new_discriminator(config, data.form)
     _refuse_lone_rows(config, data.form, *players, world)
-    return state_of(config, *players, device, dtype, parts, world)
+    return state_of(config, *players, device, dtype, shards, world)
 
 
 def _refuse_lone_rows(
@@ -258,7 +269,7 @@ def _refuse_lone_rows(
     for player, net, given in (("generator", generator, z), ("discriminator", discriminator, x)):
         try:
             with torch.no_grad(), _seeded(config.train.seed, "one row"):
-                visit(net, given, c)
+                call_stateless(net, given, c)
         except ValueError as error:
             raise ConfigError(
                 f"game.batch = {config.game.batch}: the {player} would see one row at a time, and cannot: "
@@ -272,11 +283,11 @@ def state_of(
     discriminator: nn.Module,
     device: torch.device,
     dtype: torch.dtype,
-    parts: tuple[Shard, ...] = (FULL_BATCH,),
+    shards: tuple[Shard, ...] = (FULL_BATCH,),
     world: World = SINGLE,
 ) -> State:
     """A state around two networks."""
-    nets = (divided(net, config, parts, world) for net in (generator, discriminator))
+    nets = (divided(net, config, shards, world) for net in (generator, discriminator))
     generator, discriminator = (laid_out(net.to(device, dtype)) for net in nets)
     moves: dict[Player, torch.optim.Optimizer] = {}
     for player, net in (("generator", generator), ("discriminator", discriminator)):
@@ -285,18 +296,12 @@ def state_of(
         made = move(net.parameters(), **options(choice.options, where, move))
         moves[player] = expect(torch.optim.Optimizer, made, f"{where} = {choice.name}")  # type: ignore[index]
     state = State(generator, discriminator, copy_of(generator), moves)
-    if config.train.precision == "bfloat16":
-        state.rounded = {"generator": ComputeCopy(generator), "discriminator": ComputeCopy(discriminator)}
-    if parts != (FULL_BATCH,):
-        for player, net in (("generator", generator), ("discriminator", discriminator)):
-            state.gradients[player] = Gradients(net, state.rounded.get(player), parts, world)  # type: ignore[index, call-overload]
-        state.masks = masks_of([generator, discriminator, *state.rounded.values()])
     return state
 
 
-def divided(net: nn.Module, config: Config, parts: tuple[Shard, ...], world: World) -> nn.Module:
+def divided(net: nn.Module, config: Config, shards: tuple[Shard, ...], world: World) -> nn.Module:
     """The same network, ready to see a part of each batch: what has to look at the whole batch still does."""
-    if parts == (FULL_BATCH,):
+    if shards == (FULL_BATCH,):
         return net
     net = with_shared_masks(net, config.game.batch * config.game.accumulate)
     return synchronized(net, world) if world.size > 1 and config.train.statistics == "all" else net
@@ -331,7 +336,7 @@ def rules(config: Config) -> Game:
         flip=config.game.flip,
         clip=config.game.clip,
         seed=config.train.seed,
-        value=bound(loss, _unsmoothed(config.loss)).discriminator,
+        unsmoothed_cost=bound(loss, _unsmoothed(config.loss)).discriminator,
         conditional=config.nets.conditions == "labels",
         schedule=partial(factor, config.schedule),
         half_life=config.ema.half_life,
@@ -340,9 +345,10 @@ def rules(config: Config) -> Game:
 
 
 def _term(choice: PenaltyChoice) -> Term:
-    penalty = lookup(PENALTIES, choice.name, "penalty")
-    given = options(choice.options, f"penalties ({choice.name})", penalty, takes=("round",), beside=("weight", "every"))
-    return Term(choice.name, partial(penalty, **given), choice.weight, choice.every, asks(penalty))
+    function, needs = as_penalty(lookup(PENALTIES, choice.name, "penalty"))
+    where = f"penalties ({choice.name})"
+    given = options(choice.options, where, function, takes=("seen",), beside=("weight", "every"))
+    return Term(choice.name, Penalty(partial(function, **given), needs), choice.weight, choice.every)
 
 
 def bound(loss: Loss, choice: Choice) -> Loss:
@@ -423,7 +429,7 @@ def _absolute(choice: Choice) -> Choice:
 
 def _refuse_contradictions(config: Config, loss: Loss) -> None:
     """Settings that are right one by one and mean nothing together."""
-    if config.game.reduction == "mean" and loss.terms == 1:
+    if config.game.reduction == "mean" and loss.paired:
         raise ConfigError(f"game.reduction = 'mean' means nothing for {config.loss.name}: D pays one term per pair")
 
 

@@ -293,8 +293,6 @@ def restore(checkpoint: Checkpoint, state: State) -> None:
     _fill(state.average, averages, "", checkpoint.path)
     for player, optimizer in state.optimizers.items():
         _remember(optimizer, checkpoint.tensors["optimizers"], f"{player}.")
-    for copy in state.rounded.values():
-        copy.follow()
     state.round = checkpoint.round
     state.extra = dict(checkpoint.state["extra"])
 

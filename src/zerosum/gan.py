@@ -18,9 +18,9 @@ from zerosum.data import Data, checked, from_array
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE
 from zerosum.errors import UsageError
-from zerosum.game.game import ask
+from zerosum.game.forward import call
 from zerosum.game.losses import LOSSES, Loss
-from zerosum.game.penalties import PENALTIES, Penalty, asks
+from zerosum.game.penalties import PENALTIES, Penalty, PenaltyFunction, as_penalty
 from zerosum.game.state import Term
 from zerosum.nets import is_per_sample
 from zerosum.sampling import Sampler, Samples
@@ -37,7 +37,7 @@ class GAN:
         discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end. Of a `zerosum.nets.Judge` without
             batch normalisation it is taken that it judges each sample by itself; penalties on a `SteepJudge` are quick.
         loss: A name (`zerosum list losses`) or a `Loss`.
-        penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `Round`.
+        penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `DiscriminatorPass`.
         latent: Numbers in one z.
         set: Further settings as on the command line: "game.k=5", "optimizers.generator.lr=1e-4"; networks with
             large matrices may be faster with "train.precision=bfloat16".
@@ -52,7 +52,7 @@ class GAN:
         discriminator: nn.Module,
         loss: str | Loss = "non-saturating",
         *,
-        penalties: Iterable[str | tuple[str, float] | Penalty | Term] = (),
+        penalties: Iterable[str | tuple[str, float] | Penalty | PenaltyFunction | Term] = (),
         latent: int = 64,
         set: Sequence[str] = (),
     ) -> None:
@@ -63,15 +63,14 @@ class GAN:
             rules, rows = build.rules(self.config), self.config.game
             self.game = replace(
                 rules,
-                parts=SINGLE.shards(rules.batch, rows.accumulate),
                 loss=rules.loss if isinstance(loss, str) else loss,
-                value=rules.value if isinstance(loss, str) else loss.discriminator,
+                unsmoothed_cost=rules.unsmoothed_cost if isinstance(loss, str) else loss.discriminator,
                 penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
                 one_pass=is_per_sample(discriminator),  # else your D may look at a batch as a whole
             )
-            self.state = build.state_of(
-                self.config, generator, discriminator, *build.place(self.config), self.game.parts
-            )
+            shards = SINGLE.shards(rules.batch, rows.accumulate)
+            self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config), shards)
+            self.engine = build.engine_for(self.config, self.state, shards)
         self.readings: list[dict[str, Any]] = []
         """A line every `train.log_every` rounds."""
         self._data: Data | None = None
@@ -109,11 +108,11 @@ class GAN:
         self._try_on(batches(0)[0])
         watch, log_every = loop.FiniteCheck(), self.config.train.log_every
         last = self.state.round + rounds
-        for moment in loop.rounds(self.state, self.game, batches, last):
+        for moment in loop.rounds(self.state, self.game, batches, last, self.engine):
             watch.note(moment)
             if moment.round % log_every == 0 or moment.round == last:
                 watch.look()
-                self.readings.append(loop.describe(moment, self.game))
+                self.readings.append(loop.describe(moment, self.game, self.engine))
         return self
 
     def sample(self, n: int, seed: int = 0) -> Samples:
@@ -132,8 +131,8 @@ class GAN:
         n = len(x)
         z = self.game.latent(n, 0, "try").to(x)
         try:
-            fake = ask(build.copy_of(self.state.generator), z)
-            logits = ask(build.copy_of(self.state.discriminator), x)
+            fake = call(build.copy_of(self.state.generator), z)
+            logits = call(build.copy_of(self.state.discriminator), x)
         except (RuntimeError, ValueError, TypeError) as error:
             raise UsageError(
                 f"a network does not fit z {tuple(z.shape)} or x {tuple(x.shape)} (encoded data): {error}"
@@ -146,10 +145,11 @@ class GAN:
             raise UsageError(f"the discriminator gave {tuple(logits.shape)} for {n} samples, expected ({n},) logits")
 
 
-def _term(given: str | tuple[str, float] | Penalty | Term) -> Term:
+def _term(given: str | tuple[str, float] | Penalty | PenaltyFunction | Term) -> Term:
     if isinstance(given, Term):
         return given
-    named, weight = given if isinstance(given, tuple) else (given, 1.0)
-    penalty = lookup(PENALTIES, named, "penalty") if isinstance(named, str) else named
-    name = named if isinstance(named, str) else getattr(named, "__name__", "penalty")
-    return Term(name, penalty, weight, asks=asks(penalty))
+    if isinstance(given, Penalty) or callable(given):
+        penalty = as_penalty(given)
+        return Term(getattr(penalty.function, "__name__", "penalty"), penalty)
+    name, weight = (given, 1.0) if isinstance(given, str) else given
+    return Term(name, as_penalty(lookup(PENALTIES, name, "penalty")), weight)

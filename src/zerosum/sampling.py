@@ -31,7 +31,7 @@ from zerosum.engine import SINGLE, World
 from zerosum.engine.precision import dtype_of
 from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, unknown
 from zerosum.files import write
-from zerosum.game.game import ask
+from zerosum.game.forward import call
 from zerosum.nets import NETS, ConditionalGenerator
 from zerosum.run import RunFolder, owned, trust
 from zerosum.run.folder import SHEET, Say, refuse_name, silent
@@ -242,7 +242,7 @@ class Sampler:
         rows = max(1, PIECE // math.prod(self.form.shape))
         told = [None] * len(z) if c is None else c.split(rows)
         return np.concatenate(
-            [self.form.decode(ask(self.generator, part, of)) for part, of in zip(z.split(rows), told, strict=False)]
+            [self.form.decode(call(self.generator, part, of)) for part, of in zip(z.split(rows), told, strict=False)]
         )
 
     @torch.no_grad()

@@ -91,7 +91,7 @@ def test_training_answers_with_its_run_and_its_readings(zerosum, place):
     code, out, _ = zerosum("train", "digits", "--rounds=3", "--device=cpu", "--json", *SMALL)
     facts = one_line(out)
     assert code == 0
-    assert (facts["run"], facts["steps"], facts["played"]) == ("runs/digits", 3, 3)
+    assert (facts["run"], facts["rounds"], facts["played"]) == ("runs/digits", 3, 3)
     assert facts["readings"]["round"] == 3
     assert facts["seconds"] > 0
     assert facts["samples_per_second"] > 0

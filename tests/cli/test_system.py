@@ -197,14 +197,14 @@ def test_a_run_that_can_only_be_read_is_evaluated_and_its_numbers_are_told(calm,
     before = there.contents()
     subprocess.run(["chmod", "-R", "a-w", str(there.path)], check=True)
 
-    def ask(*words):
+    def call(*words):
         return there.zygote.run(*words, "--json", cwd=there.path, **OTHER)
 
-    numbers = done(ask("evaluate", "run", "--features", "pixels", "--trust"), "not kept: .*metrics.jsonl: Permission")
+    numbers = done(call("evaluate", "run", "--features", "pixels", "--trust"), "not kept: .*metrics.jsonl: Permission")
     assert {"frechet", "precision", "copying"} <= {row["name"] for row in numbers["metrics"]}
-    assert done(ask("diagnose", "run"))["verdicts"]
-    refused(ask("report", "run"), 3, "cannot write run/report.html: Permission denied")
-    refused(ask("sample", "run", "--out", "x.png"), 2, "cannot write x.png: Permission denied")
+    assert done(call("diagnose", "run"))["verdicts"]
+    refused(call("report", "run"), 3, "cannot write run/report.html: Permission denied")
+    refused(call("sample", "run", "--out", "x.png"), 2, "cannot write x.png: Permission denied")
     assert there.contents() == before
 
 
@@ -452,7 +452,7 @@ def test_a_signal_ends_the_round_and_saves_it_and_a_second_ends_at_once(calm, ne
 def test_a_signal_that_is_to_be_ignored_is_ignored(calm, new):
     """As `nohup` asks, and a shell for what it runs in the background."""
     there = new()
-    assert done(sent(there, calm, "HUP", 9, ignore=["SIGHUP"]))["steps"] == 12
+    assert done(sent(there, calm, "HUP", 9, ignore=["SIGHUP"]))["rounds"] == 12
     assert not differing(there.contents(), calm[0].contents())
 
 

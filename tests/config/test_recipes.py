@@ -47,10 +47,10 @@ def test_every_setting_says_what_it_is(section):
 
 @pytest.mark.parametrize(
     ("text", "near"),
-    [("trian.steps=5", "train"), ("train.stepz=5", "steps"), ("optimizers.generater=5", "generator")],
+    [("trian.steps=5", "train"), ("train.roundz=5", "rounds"), ("optimizers.generater=5", "generator")],
 )
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(text, near):
-    key = text.partition("=")[0].removesuffix(".steps")
+    key = text.partition("=")[0].removesuffix(".rounds")
     assert f"{key} is not a setting. Did you mean '{near}'?" in refusal(tree_of(text))
 
 
@@ -59,7 +59,7 @@ def test_a_key_with_a_dot_in_it_is_named_whole():
 
 
 def test_every_wrong_setting_gets_a_line():
-    assert len(refusal({"trian": 1, "train": {"steps": 0, "seed": -1}}).splitlines()) == 3
+    assert len(refusal({"trian": 1, "train": {"rounds": 0, "seed": -1}}).splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_an_override_sets_one_value_and_leaves_the_others(text, key, value):
         "nets": {"generator": {"width": 4, "depth": 1}},
         "penalties": [{"name": "r1+r2", "weight": 0.5}],
         "optimizers": {"generator": {"name": "adam", "betas": [0.0, 0.9]}},
-        "average": {"half_life": 5.0},
+        "ema": {"half_life": 5.0},
     }
     before, after = (flat(check(part).model_dump()) for part in (tree, override(tree, [text])))
     assert after[key] == value != before.get(key)
@@ -228,7 +228,7 @@ def test_a_recipe_without_a_name_is_called_as_its_file(tmp_path, stem, name):
 @pytest.mark.parametrize("free", config.FREE)
 def test_free_settings_are_no_difference(free):
     old = load("digits")
-    numbers = {"steps": "99", "minutes": "1.0", "keep": "9", "check_every": "7", "processes": "2", "timeout": "9.0"}
+    numbers = {"rounds": "99", "minutes": "1.0", "keep": "9", "check_every": "7", "processes": "2", "timeout": "9.0"}
     value = numbers.get(free.removeprefix("train."), "x")
     new = load("digits", [f"{free}={value}"])
     assert new != old
@@ -323,7 +323,7 @@ def test_random_overrides_are_settings_or_config_errors(key, value):
 WRONG_RECIPES = [
     *ODD_TEXTS[:5],
     *ODD_TEXTS[6:],
-    tomli_w.dumps({"train": {"steps": [1, {"a": float("nan")}]}}),
+    tomli_w.dumps({"train": {"rounds": [1, {"a": float("nan")}]}}),
     "loss = 2020-01-01",
     "penalties = [1, 'r1', {}]",
     "[data]\nname = 'ring'\nmodes = 1e999",
@@ -346,3 +346,11 @@ def test_the_command_line_answers_a_wrong_recipe_in_a_sentence(text, tmp_path, m
     assert said.out == ""
     assert said.err.startswith("error: ")
     assert "Traceback" not in said.err
+
+
+def test_settings_of_0_1_0_are_told_by_their_new_names():
+    text = refusal({"optimisers": {"generator": {"rate": 1.0}}, "train": {"steps": 5}, "average": {}, "loss": "hinge"})
+    assert "settings of zerosum 0.1.0" in text
+    for said in ("optimisers is now optimizers", "train.steps is now train.rounds", "average is now ema"):
+        assert said in text
+    assert "loss" not in text

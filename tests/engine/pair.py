@@ -47,7 +47,7 @@ def penalty(name, every):
 
 def played(setup, rounds=ROUNDS):
     for _ in range(rounds):
-        readings = play(setup.state, setup.game, setup.batches)
+        readings = play(setup.state, setup.game, setup.batches, setup.engine)
     return readings
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import zerosum as zs
 from zerosum import build, checkpoint, config
-from zerosum.engine import World
+from zerosum.engine import Compute, World
 from zerosum.errors import ZerosumError
 from zerosum.sampling import Sampler
 from zerosum.training import recorder
@@ -151,7 +151,8 @@ def test_whose_rows_a_batch_is_normalised_over_is_said(kind, said):
     asked = ['data="digits"', "train.threads=1", "train.device=cpu", f"train.statistics={kind}"]
     setup = build.assemble(build.resolve(config.load("dcgan-mnist", asked)))
     assert list(recorder.company(setup)) == []
-    together = replace(setup, world=World(0, 2), game=replace(setup.game, parts=World(0, 2).shards(64, 1)))
+    two = World(0, 2)
+    together = replace(setup, world=two, engine=Compute(setup.state, two.shards(64, 1), two, bfloat16=False))
     assert list(recorder.company(together)) == [
         "2 processes play, each 32 of the 64 samples of a batch at a time",
         f"batch normalisation is over {said} (train.statistics = '{kind}')",
@@ -218,7 +219,7 @@ def test_two_hosts_without_a_common_disk_play_one_game(hosts, tmp_path):
         )
     told = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
-    assert json.loads(told[0][0])["steps"] == 30
+    assert json.loads(told[0][0])["rounds"] == 30
     assert told[1][0] == ""
     assert list((tmp_path / hosts[1][0]).iterdir()) == []
     one = zs.train("digits", rounds=30, out=tmp_path / "one", set=[*SMALL, "train.precision=float64"], report=False)

@@ -8,17 +8,18 @@ from torch.distributed import HashStore
 
 import zerosum as zs
 from zerosum import build, config
-from zerosum.engine import FULL_BATCH, SINGLE, Gradients, Shard, SharedDropout, World
+from zerosum.engine import SINGLE, Gradients, SharedDropout, World
 from zerosum.engine.heartbeat import Beat, Heartbeat
 from zerosum.engine.reduce import buckets_of
 from zerosum.engine.world import checksum
 from zerosum.errors import ConfigError
+from zerosum.game.engine import EAGER, FULL_BATCH, Shard
 from zerosum.game.game import play
 
 
 @pytest.mark.parametrize(("batch", "size", "passes"), [(12, 2, 3), (13, 3, 2), (7, 7, 1), (1000, 3, 1)])
 def test_parts_are_the_batch_without_gap_or_overlap(batch, size, passes):
-    parts = [part for rank in range(size) for part in World(rank, size).parts(batch, passes)]
+    parts = [part for rank in range(size) for part in World(rank, size).shards(batch, passes)]
     rows = [row for part in parts for row in range(batch)[part.rows]]
     assert rows == list(range(batch))
     assert sum(part.share for part in parts) == pytest.approx(1)
@@ -35,7 +36,7 @@ def play_in(settings, passes, *overrides):
     exact = ["train.precision=float64", *overrides, f"game.batch={24 // passes}", f"game.accumulate={passes}"]
     setup = build.assemble(settings(*exact))
     for _ in range(4):
-        readings = play(setup.state, setup.game, setup.batches)
+        readings = play(setup.state, setup.game, setup.batches, setup.engine)
     return setup, readings
 
 
@@ -49,9 +50,9 @@ def test_accumulation_is_the_larger_batch(settings, order, passes):
         for mine, other in zip(*(getattr(made.state, net).parameters() for made in (many, one)), strict=True):
             torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
     for mine, other in zip(told, alone, strict=True):
-        assert mine.terms.keys() == other.terms.keys()
-        for term in mine.terms:
-            torch.testing.assert_close(mine.terms[term], other.terms[term], rtol=0, atol=1e-12)
+        assert mine.costs.keys() == other.costs.keys()
+        for term in mine.costs:
+            torch.testing.assert_close(mine.costs[term], other.costs[term], rtol=0, atol=1e-12)
     torch.testing.assert_close(told[0].logits if order != "generator-first" else told[1].logits,
                                alone[0].logits if order != "generator-first" else alone[1].logits)  # fmt: skip
 
@@ -61,7 +62,7 @@ def test_accumulation_holds_fewer_samples_at_a_time(settings):
     setup = build.assemble(settings("game.batch=4", "game.accumulate=3", "game.k=2", "penalties=[]"))
     for net in (setup.state.generator, setup.state.discriminator):
         net.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    play(setup.state, setup.game, setup.batches)
+    play(setup.state, setup.game, setup.batches, setup.engine)
     assert set(seen) == {4, 8}  # D sees real and fake in one pass
     assert setup.game.batch == 12
 
@@ -95,7 +96,7 @@ def test_batch_statistics_are_the_mean_over_passes(settings):
     norm.register_forward_pre_hook(
         lambda layer, given: means.append(given[0].mean((0, 2, 3)).detach()) if torch.is_grad_enabled() else None
     )
-    play(setup.state, setup.game, setup.batches)
+    play(setup.state, setup.game, setup.batches, setup.engine)
     torch.testing.assert_close(norm.running_mean, 0.1 * torch.stack(means).mean(0), rtol=0, atol=1e-12)
     assert len(means) == 2
 
@@ -104,10 +105,10 @@ def test_a_parameter_that_no_pass_reaches_has_no_gradient():
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     gradients = Gradients(net, None, (Shard(slice(0, 1), 0.5), Shard(slice(1, 2), 0.5)), SINGLE)
     for _ in range(2):
-        gradients.begin()
+        gradients.zero()
         for x in (1.0, 3.0):
             (0.5 * net[1](torch.tensor([[x, 0.0]])).sum()).backward()
-            gradients.end_pass({"cost": torch.tensor(x)})
+            gradients.end_microbatch({"cost": torch.tensor(x)})
         assert gradients.finish() == {"cost": torch.tensor(2.0)}
         assert net[0].weight.grad is None
         assert net[1].weight.grad.tolist() == [[2.0, 0.0]]
@@ -172,5 +173,4 @@ def test_alone_nothing_is_sent_and_everything_is_ones_own(settings):
     assert SINGLE.all_gather(b"x") == [b"x"]
     assert SINGLE.map_ranks(2, lambda number: bytes([number])) == [b"\0", b"\1"]
     setup = build.assemble(settings())
-    assert setup.state.gradients == {}
-    assert setup.state.masks == []
+    assert setup.engine is EAGER

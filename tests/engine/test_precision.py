@@ -71,7 +71,7 @@ def test_steps_below_the_rounding_add_up():
     for _ in range(64):
         with torch.no_grad():
             layer.weight += 2**-12  # 16 times below what bfloat16 can tell from 1
-        rounded.follow()
+        rounded.update()
     assert rounded.net.weight.item() == 1 + 2**-6
 
 
@@ -96,13 +96,13 @@ def setup_in(kind, *overrides, recipe="digits"):
 
 
 def gradients(setup):
-    game.play(setup.state, setup.game, setup.batches)
+    game.play(setup.state, setup.game, setup.batches, setup.engine)
     nets = (setup.state.discriminator, setup.state.generator)
     return [torch.cat([weight.grad.flatten() for weight in net.parameters()]) for net in nets]
 
 
 @pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
-@pytest.mark.parametrize("penalised", [True, False])
+@pytest.mark.parametrize("penalized", [True, False])
 def test_a_round_in_bfloat16_follows_nearly_the_same_gradients(order, penalized):
     overrides = [f'game.order="{order}"', *([] if penalized else ["penalties=[]"])]
     for near, exact in zip(*(gradients(setup_in(kind, *overrides)) for kind in ("bfloat16", "float32")), strict=True):
@@ -110,19 +110,26 @@ def test_a_round_in_bfloat16_follows_nearly_the_same_gradients(order, penalized)
         assert 0 < (near - exact).norm() < 0.05 * exact.norm()
 
 
-def test_where_a_penalty_is_due_d_plays_with_its_exact_weights():
+def test_where_a_penalty_is_due_d_plays_with_its_exact_weights(monkeypatch):
     setup = setup_in("bfloat16", "penalties.0.every=2")
-    state = setup.state
-    assert game.judge(state, setup.game) is state.discriminator
-    game.play(state, setup.game, setup.batches)
-    assert game.judge(state, setup.game) is state.rounded["discriminator"]
+    seen, update = [], setup.engine.update
+
+    def noted(state, player, exact=False):
+        found = update(state, player, exact)
+        seen.append((player, found.module is state.module(player)))
+        return found
+
+    monkeypatch.setattr(setup.engine, "update", noted)
+    for _ in range(2):
+        game.play(setup.state, setup.game, setup.batches, setup.engine)
+    assert seen == [("discriminator", True), ("generator", False), ("discriminator", False), ("generator", False)]
 
 
 def test_after_each_round_the_copies_are_the_players_rounded():
     setup = setup_in("bfloat16", "game.clip=0.01", "penalties=[]")
     for _ in range(3):
-        game.play(setup.state, setup.game, setup.batches)
-    for player, copy in setup.state.rounded.items():
+        game.play(setup.state, setup.game, setup.batches, setup.engine)
+    for player, copy in setup.engine.copies.items():
         exact, near = matrices(getattr(setup.state, player)), matrices(copy.net)
         assert all(torch.equal(a.bfloat16(), b) for a, b in zip(exact, near, strict=True))
     assert max(weight.abs().max() for weight in setup.state.discriminator.parameters()) <= 0.01
@@ -163,8 +170,8 @@ def test_this_machines_answer_is_a_plain_yes_or_no():
 def test_conditions_spectral_normalisation_and_inner_steps_play_in_bfloat16_too(extra):
     setup = setup_in("bfloat16", *extra)
     for _ in range(2):
-        readings = game.play(setup.state, setup.game, setup.batches)
-    assert all(value.isfinite() for reading in readings for value in reading.terms.values())
+        readings = game.play(setup.state, setup.game, setup.batches, setup.engine)
+    assert all(value.isfinite() for reading in readings for value in reading.costs.values())
     assert all(weight.dtype == torch.float32 for weight in setup.state.average.parameters())
 
 
@@ -172,5 +179,5 @@ def test_networks_of_ones_own_play_in_bfloat16_when_asked():
     G, D = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1))
     gan = zs.GAN(G, D, latent=4, set=["train.precision=bfloat16", "game.batch=8"])
     gan.fit(torch.randn(64, 2), rounds=3)
-    assert gan.state.rounded
+    assert gan.engine.copies
     assert gan.sample(5).array.shape == (5, 2)

@@ -22,10 +22,10 @@ import os, sys, time
 from zerosum.cli.main import main
 from zerosum.training import loop
 play, rank = loop.play, os.environ["RANK"]
-def faulty(state, game, batches):
+def faulty(state, game, batches, engine):
     if state.round == 33 and rank == "1":
         {fault}
-    return play(state, game, batches)
+    return play(state, game, batches, engine)
 loop.play = faulty
 sys.argv.insert(1, "train")
 main()
@@ -57,7 +57,7 @@ def calm(tmp_path_factory):
             mine = tmp_path_factory.mktemp("calm")
             done = zerosum("train", *command(recipe, mine), "--processes", "2")
             assert done.returncode == 0, done.stderr
-            assert json.loads(done.stdout)["steps"] == STEPS
+            assert json.loads(done.stdout)["rounds"] == STEPS
             with suppress(OSError):  # somebody else was first
                 mine.rename(folder)
         return digests(folder)
@@ -82,7 +82,7 @@ def test_after_kills_at_random_moments_a_restart_ends_in_the_same_bits(calm, tor
     assert errors.count("resumed from round") == kills
     assert len(re.findall(r"error: process \d of 2 died or was stopped: its last round was \d+", errors)) == kills
     assert digests(folder) == calm(recipe)
-    assert json.loads(said)["steps"] == STEPS
+    assert json.loads(said)["rounds"] == STEPS
 
 
 @pytest.mark.slow

@@ -155,7 +155,7 @@ def case_of(seed):
         "nets": {"name": chosen(rng, NETS, "mlp"), "conditions": chosen(rng, ["none", "labels"])},
         "penalties": [{"name": chosen(rng, PENALTIES)}] if rng.random() < 0.5 else [],
         "train": {
-            "steps": 3, "threads": 1, "device": "cpu", "log_every": 1, "check_every": 3,
+            "rounds": 3, "threads": 1, "device": "cpu", "log_every": 1, "check_every": 3,
             "precision": chosen(rng, ["float32", "float64", "bfloat16"]),
         },
     }  # fmt: skip

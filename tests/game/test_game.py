@@ -11,9 +11,11 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from zerosum import rng
 from zerosum.build import copy_of
-from zerosum.game.game import ask, discriminator_step, follow, generator_step, noise, play, visit
+from zerosum.game.engine import EAGER
+from zerosum.game.forward import call, call_stateless
+from zerosum.game.game import discriminator_step, generator_step, latents, play, update_average
 from zerosum.game.losses import LOSSES
-from zerosum.game.penalties import PENALTIES, Round, asks
+from zerosum.game.penalties import PENALTIES, DiscriminatorPass, Penalty, as_penalty
 from zerosum.game.state import Game, State, Term
 from zerosum.nets import mlp
 from zerosum.nets.conditional import ConditionalGenerator, FastGradientDiscriminator, ProjectionDiscriminator
@@ -154,7 +156,7 @@ def test_generator_first_with_several_steps_trains_d_on_fakes_from_before_g_move
     met = []
     loss = LOSSES["non-saturating"]
     spy = loss._replace(discriminator=lambda real, fake: met.append(fake) or loss.discriminator(real, fake))
-    before = [ask(deepcopy(D), old(z(0, i))) for i in range(2)]
+    before = [call(deepcopy(D), old(z(0, i))) for i in range(2)]
     play(state, replace(game(order="generator-first", k=2), loss=spy), batches)
     torch.testing.assert_close(met[0], before[0], rtol=0, atol=1e-12)
     assert len(met) == 2
@@ -183,8 +185,7 @@ STEEP = {
 def assert_told_and_asked_agree(G, D, rules, met, judge):
     """The judge inside D is asked once for logits and slopes."""
     told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
-    walked = tuple(replace(term, asks="anything") for term in rules.penalties)
-    play(asked, replace(rules, penalties=walked), met)
+    play(asked, replace(rules, penalties=tuple(map(by_autograd, rules.penalties))), met)
     net = judge(told.discriminator)
     net.value_and_input_grad = Mock(wraps=net.value_and_input_grad)
     play(told, rules, met)
@@ -194,7 +195,12 @@ def assert_told_and_asked_agree(G, D, rules, met, judge):
 
 
 def term(penalty):
-    return Term(penalty, PENALTIES[penalty], 0.3, asks=asks(PENALTIES[penalty]))
+    return Term(penalty, PENALTIES[penalty], 0.3)
+
+
+def by_autograd(term):
+    """The same penalty, which does not say what it needs."""
+    return replace(term, penalty=Penalty(term.penalty.function, "anything"))
 
 
 @pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
@@ -223,7 +229,7 @@ def test_two_penalties_ask_each_where_it_wants():
     terms = term("r1"), term("wgan-gp")
     rules = game(penalties=terms, one_pass=True)
     told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
-    play(asked, replace(rules, penalties=tuple(replace(one, asks="anything") for one in terms)), batches)
+    play(asked, replace(rules, penalties=tuple(map(by_autograd, terms))), batches)
     told.discriminator.value_and_input_grad = Mock(wraps=told.discriminator.value_and_input_grad)
     play(told, rules, batches)
     assert [call.args[0].shape for call in told.discriminator.value_and_input_grad.call_args_list] == [
@@ -234,19 +240,22 @@ def test_two_penalties_ask_each_where_it_wants():
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_a_penalty_asks_for_what_the_table_says(name):
+def test_a_penalty_needs_what_its_row_says(name):
     """Nothing else is known here."""
     x, unknown = torch.ones(3, 2), torch.full((3,), torch.nan)
-    asked = asks(PENALTIES[name])
-    told = (x, x) if asked == "slopes" else None
-    value_and_input_grad = (lambda x: (unknown, x)) if asked == "slopes elsewhere" else None
-    meeting = Round(x, x, unknown, unknown, Mock(), lambda _, shape: torch.rand(shape), told, value_and_input_grad)
+    needs = PENALTIES[name].needs
+    told = (x, x) if needs == "input gradients" else None
+    value_and_input_grad = (lambda x: (unknown, x)) if needs == "input gradients elsewhere" else None
+    meeting = DiscriminatorPass(
+        x, x, unknown, unknown, Mock(), lambda _, shape: torch.rand(shape), told, value_and_input_grad
+    )
     assert PENALTIES[name](meeting).isfinite().all()
     meeting.discriminator.assert_not_called()
 
 
-def test_a_penalty_from_elsewhere_may_ask_for_anything():
-    assert asks(lambda meeting: meeting.real_logits) == "anything"
+def test_a_function_alone_may_need_anything():
+    assert as_penalty(lambda seen: seen.real_logits).needs == "anything"
+    assert as_penalty(PENALTIES["r1"]) is PENALTIES["r1"]
 
 
 def with_buffers():
@@ -278,8 +287,8 @@ def test_a_step_of_d_leaves_g_untouched_and_moves_d(loss, penalty):
     x, c = batches(1)
     g, d = everything(state.generator), everything(state.discriminator)
     with torch.no_grad():
-        fake = visit(state.generator, noise(state, rules, x, 0), c)
-    discriminator_step(state, rules, x, fake, c, 0)
+        fake = call_stateless(state.generator, latents(state, rules, EAGER, x, 0), c)
+    discriminator_step(state, rules, EAGER, x, fake, c, 0)
     assert_untouched(g, state.generator)
     assert not torch.equal(d["0.weight"], state.discriminator[0].weight)
 
@@ -291,7 +300,7 @@ def test_a_step_of_g_leaves_d_untouched_and_moves_g(loss):
     play(state, rules, batches)
     x, c = batches(1)
     d, g = everything(state.discriminator), everything(state.generator)
-    generator_step(state, rules, x, noise(state, rules, x, 1), c)
+    generator_step(state, rules, EAGER, x, latents(state, rules, EAGER, x, 1), c)
     assert_untouched(d, state.discriminator)
     assert not torch.equal(g["0.weight"], state.generator[0].weight)
 
@@ -311,10 +320,10 @@ def test_a_lazy_penalty_comes_every_n_rounds_with_n_times_the_weight():
     G, D = players()
     lazy = game(penalties=(Term("r1", PENALTIES["r1"], weight=2.0, every=3),))
     state = state_of(deepcopy(G), deepcopy(D))
-    first = [play(state, lazy, batches)[0].terms for _ in range(4)]
+    first = [play(state, lazy, batches)[0].costs for _ in range(4)]
     assert ["r1" in terms for terms in first] == [True, False, False, True]
     every = game(penalties=(Term("r1", PENALTIES["r1"], weight=2.0),))
-    once = play(state_of(deepcopy(G), deepcopy(D)), every, batches)[0].terms["r1"]
+    once = play(state_of(deepcopy(G), deepcopy(D)), every, batches)[0].costs["r1"]
     torch.testing.assert_close(first[0]["r1"], 3 * once)
 
 
@@ -368,7 +377,7 @@ def test_a_round_takes_each_batch_of_data_once_and_in_order(rules, expected):
 def test_a_cost_that_uses_real_scores_without_saying_so_shows_at_once():
     wrong = LOSSES["relativistic"]._replace(uses_real=False)
     readings = play(state_of(*players()), replace(game(), loss=wrong), batches)
-    assert torch.isnan(readings[-1].terms["cost"])
+    assert torch.isnan(readings[-1].costs["cost"])
 
 
 def test_the_average_halves_the_distance_to_a_resting_generator_in_one_half_life():
@@ -379,7 +388,7 @@ def test_the_average_halves_the_distance_to_a_resting_generator_in_one_half_life
     rules = game(half_life=4.0 * M, ramp=None)
     for _ in range(4):
         state.round += 1
-        follow(state, rules)
+        update_average(state, rules)
     for mine, theirs in zip(state.average.parameters(), target, strict=True):
         torch.testing.assert_close(mine, theirs / 2, rtol=1e-12, atol=0)
 
@@ -397,7 +406,7 @@ def test_the_ramp_bounds_the_half_life_by_the_samples_seen():
     for mine in state.average.parameters():
         mine.data.zero_()
     state.round = 1
-    follow(state, game(half_life=1e9, ramp=0.5))  # half-life M/2: after M samples a quarter is left
+    update_average(state, game(half_life=1e9, ramp=0.5))  # half-life M/2: after M samples a quarter is left
     for mine, theirs in zip(state.average.parameters(), state.generator.parameters(), strict=True):
         torch.testing.assert_close(mine, 0.75 * theirs, rtol=1e-12, atol=0)
 
@@ -417,11 +426,11 @@ def test_a_round_can_be_played_again_dropout_included():
 
 def test_readings_hold_no_graph_and_name_every_term_in_order():
     readings = play(state_of(*players()), game(penalties=(Term("r1", PENALTIES["r1"]),)), batches)
-    assert [(one.player, list(one.terms)) for one in readings] == [
+    assert [(one.player, list(one.costs)) for one in readings] == [
         ("discriminator", ["cost", "r1", "gradient norm"]),
         ("generator", ["cost", "gradient norm"]),
     ]
-    assert not any(value.requires_grad for one in readings for value in one.terms.values())
+    assert not any(value.requires_grad for one in readings for value in one.costs.values())
 
 
 def test_step_sizes_follow_the_schedule_of_absolute_rounds():

@@ -125,7 +125,7 @@ def test_the_likelihood_cost_is_the_density_ratio_of_the_best_discriminator():
 
 
 def test_scores_are_probabilities_just_where_the_game_is_logistic():
-    assert {name for name, loss in LOSSES.items() if loss.reads == "probability"} == {
+    assert {name for name, loss in LOSSES.items() if loss.output == "probability"} == {
         "minimax",
         "non-saturating",
         "likelihood",

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from zerosum.game.penalties import PENALTIES, Round, r1, r1_r2, r2, wgan_gp
+from zerosum.game.penalties import PENALTIES, DiscriminatorPass, r1, r1_r2, r2, wgan_gp
 
 
 def meeting(discriminator, real, fake, share=0.25):
     real, fake = real.requires_grad_(), fake.requires_grad_()
     draw = lambda purpose, shape: torch.full(shape, share)  # noqa: E731
-    return Round(real, fake, discriminator(real), discriminator(fake), discriminator, draw)
+    return DiscriminatorPass(real, fake, discriminator(real), discriminator(fake), discriminator, draw)
 
 
 def linear(weight):
@@ -67,7 +67,7 @@ def test_wgan_gp_mixes_each_pair_by_its_own_share():
     real, fake = torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)
     given = meeting(discriminator, real, fake)
     shares = torch.tensor([0.0, 0.5, 1.0]).reshape(3, 1, 1, 1)
-    values = wgan_gp(Round(**(vars(given) | {"draw": lambda purpose, shape: shares.reshape(shape)})))
+    values = wgan_gp(DiscriminatorPass(**(vars(given) | {"uniform": lambda purpose, shape: shares.reshape(shape)})))
     torch.testing.assert_close(asked[-1].detach(), shares.expand(3, 1, 2, 2))
     torch.testing.assert_close(values.detach(), torch.tensor([1.0, 0.0, 1.0]))  # |y| = 2 share over four numbers
 

@@ -15,7 +15,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements = []
-        self.batch_loader(text)
+        self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))

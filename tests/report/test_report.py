@@ -54,7 +54,7 @@ class Reader(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.words, self.open = [], [], []
-        self.batch_loader(text)
+        self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))

@@ -179,7 +179,7 @@ def test_an_infinite_gradient_of_a_finite_cost_is_found_and_named(settings):
         last.bias.fill_(80.0)
         setup.state.optimizers["discriminator"].defaults["lr"] = 0.0
     (moment,) = rounds(setup.state, setup.game, setup.batches, 1)
-    terms = moment.readings[-1].terms
+    terms = moment.readings[-1].costs
     assert torch.isfinite(terms["cost"])
     watch = FiniteCheck()
     watch.note(moment)

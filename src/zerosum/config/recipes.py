@@ -31,6 +31,12 @@ AUTOMATIC = ("device", "precision", "threads")
 FILES = (".npy", ".npz", ".csv")
 """Endings of files that hold data: no row of DATASETS and no callable has one."""
 
+OLD = {
+    "optimisers": "optimizers", "average": "ema", "train.steps": "train.rounds", "latent.law": "latent.distribution",
+    "game.terms": 'game.reduction ("sum" or "mean")', "data.colour": "data.color",
+}  # fmt: skip
+"""Settings of zerosum 0.1.0 under another name; the options `rate` and `memory` of optimizers are `lr` and `alpha`."""
+
 MOST = 4 * files.MIB
 """Bytes of a recipe."""
 
@@ -152,10 +158,22 @@ def check(tree: Mapping[str, Any], where: str = "the settings") -> Config:
     Raises:
         ConfigError: One line for every setting that is unknown or has a wrong value.
     """
+    old = [f"{name} is now {OLD[name]}" for name in OLD if _holds(tree, name.split("."))]
+    if old:
+        raise ConfigError(f"{where}: settings of zerosum 0.1.0, of which some changed their names: {'; '.join(old)}")
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(explain(error, Config, where)) from None
+
+
+def _holds(tree: Any, path: list[str]) -> bool:
+    """Whether a tree has something at a path."""
+    for name in path:
+        if not isinstance(tree, Mapping) or name not in tree:
+            return False
+        tree = tree[name]
+    return True
 
 
 def explain(

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zerosum.engine.world import Shard, World
+from zerosum.engine.world import World
+from zerosum.game.engine import Shard
 
 L = TypeVar("L", bound=nn.Module)
 

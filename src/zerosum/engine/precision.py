@@ -59,7 +59,7 @@ class ComputeCopy(nn.Module):
         return out.to(x.dtype)
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def update(self) -> None:
         """Round the player's matrices anew."""
         for exact, near in self.pairs:
             near.copy_(exact)

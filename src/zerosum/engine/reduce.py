@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from zerosum.engine.precision import ComputeCopy
 from zerosum.engine.shared import SharedSum, can_be_shared, shared_sum
-from zerosum.engine.world import Pending, Shard, World
+from zerosum.engine.world import Pending, World
+from zerosum.game.engine import Shard
 
 BUCKET = 4 * 2**20
 """Bytes after which a bucket is closed: large enough to use a connection well, small enough to leave early."""
@@ -79,7 +80,7 @@ class Gradients:
                     self.leaves.append(near[id(parameter)])
                     self._collect(near[id(parameter)], bucket, number)
 
-    def begin(self) -> None:
+    def zero(self) -> None:
         """Forget the last gradient."""
         for leaf in self.leaves:
             leaf.grad = None
@@ -90,7 +91,7 @@ class Gradients:
         self.before = [buffer.clone() for buffer in self.buffers]
         self.after = [torch.zeros_like(buffer) for buffer in self.buffers]
 
-    def end_pass(self, costs: dict[str, Tensor]) -> None:
+    def end_microbatch(self, costs: dict[str, Tensor]) -> None:
         """A pass is over: count its costs, and its buffers, which start anew for the next."""
         share = self.parts[self.passed].share
         for name, cost in costs.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,27 +25,10 @@ from torch.distributed.rendezvous import rendezvous
 from zerosum import environment
 from zerosum.engine.heartbeat import Heartbeat
 from zerosum.errors import ConfigError, WorkerLost
+from zerosum.game.engine import FULL_BATCH, Shard
 
 MEETING = 600.0
 """Seconds that processes wait for each other to start: some machines are slower, or are given later."""
-
-
-class Shard(NamedTuple):
-    """A stretch of the one batch, played by one process in one pass."""
-
-    rows: slice
-    """Which of the batch's rows."""
-    share: float
-    """Of the batch."""
-
-    @property
-    def size(self) -> int:
-        """How many rows."""
-        return int(self.rows.stop - self.rows.start)
-
-
-FULL_BATCH = Shard(slice(None), 1.0)
-"""The batch itself, where one process plays it in one pass."""
 
 
 @dataclass(eq=False)

@@ -49,10 +49,10 @@ class Loss(NamedTuple):
     """Whether G's cost depends on the scores of real data."""
     score: Callable[[Logits], Logits] = identity
     """How a logit is shown to a person: `torch.sigmoid` where it is the logit of a probability."""
-    reads: str = "critic value"
+    output: str = "critic value"
     """What the score is: "probability", "score" or "critic value"."""
-    terms: int = 2
-    """How many terms D's cost adds up; a paired game has one."""
+    paired: bool = False
+    """Whether D's cost is one term for each pair of real and fake, and not a term for each of them."""
 
 
 def logistic_discriminator(real: Logits, fake: Logits, *, smoothing: Fraction = 0.0) -> Logits:
@@ -257,11 +257,11 @@ def relativistic_generator(real: Logits, fake: Logits) -> Logits:
 
 
 LOSSES = {
-    "minimax": Loss(logistic_discriminator, minimax_generator, score=torch.sigmoid, reads="probability"),
-    "non-saturating": Loss(logistic_discriminator, non_saturating_generator, score=torch.sigmoid, reads="probability"),
-    "likelihood": Loss(logistic_discriminator, likelihood_generator, score=torch.sigmoid, reads="probability"),
-    "least-squares": Loss(least_squares_discriminator, least_squares_generator, reads="score"),
+    "minimax": Loss(logistic_discriminator, minimax_generator, score=torch.sigmoid, output="probability"),
+    "non-saturating": Loss(logistic_discriminator, non_saturating_generator, score=torch.sigmoid, output="probability"),
+    "likelihood": Loss(logistic_discriminator, likelihood_generator, score=torch.sigmoid, output="probability"),
+    "least-squares": Loss(least_squares_discriminator, least_squares_generator, output="score"),
     "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator),
     "hinge": Loss(hinge_discriminator, wasserstein_generator),
-    "relativistic": Loss(relativistic_discriminator, relativistic_generator, uses_real=True, terms=1),
+    "relativistic": Loss(relativistic_discriminator, relativistic_generator, uses_real=True, paired=True),
 }

@@ -29,8 +29,8 @@ from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.data.dataset import Rows
 from zerosum.data.loader import as_tensor
-from zerosum.game.game import visit
-from zerosum.game.state import Conditions, Game, State
+from zerosum.game.forward import call_stateless
+from zerosum.game.state import Condition, Game, State
 from zerosum.metrics.data_copying import above, centres
 from zerosum.metrics.two_sample import (
     Clouds,
@@ -84,7 +84,7 @@ class EncodedRows:
     """Rows as the players see them, and their classes where the players are told."""
 
     x: Tensor
-    c: Conditions
+    c: Condition
 
     @property
     def flat(self) -> Tensor:
@@ -103,6 +103,7 @@ class Probe:
         seen: Training rows, others than those.
         candidates: Training rows and as many held-out ones, among which nearest ones are sought; None: none held out.
         parts: (8, d) centres of the parts of the space.
+        together: Rows that a player sees at once.
     """
 
     game: Game
@@ -111,6 +112,7 @@ class Probe:
     seen: EncodedRows
     candidates: tuple[Tensor, Tensor] | None
     parts: Tensor
+    together: int
 
     def look(self, state: State) -> Signs:
         """The signs of this moment, in about the time of a few rounds."""
@@ -147,11 +149,11 @@ class Probe:
     def _samples(self, net: nn.Module) -> Tensor:
         """As many samples as there are held-out rows, batch by batch as in training."""
         z = self.game.latent(len(self.held.x), self.game.seed, "checkup").to(self.held.x)
-        return torch.cat([visit(net, z[part], c) for part, c in self._batches(len(z), self.held.c)])
+        return torch.cat([call_stateless(net, z[part], c) for part, c in self._batches(len(z), self.held.c)])
 
-    def _batches(self, n: int, c: Conditions) -> Iterator[tuple[slice, Conditions]]:
+    def _batches(self, n: int, c: Condition) -> Iterator[tuple[slice, Condition]]:
         """Slices of a batch each, with their classes; the last one joins the one before it if it is short."""
-        size = self.game.together
+        size = self.together
         cuts = [*range(0, max(1, n - size // 2), size), n]
         for first, last in pairwise(cuts):
             part = slice(first, last)
@@ -230,19 +232,21 @@ class Probe:
         return signs
 
     @torch.no_grad()
-    def _logits(self, net: nn.Module, x: Tensor, c: Conditions) -> Tensor:
-        logits = torch.cat([visit(net, x[part], labels) for part, labels in self._batches(len(x), c)])
+    def _logits(self, net: nn.Module, x: Tensor, c: Condition) -> Tensor:
+        logits = torch.cat([call_stateless(net, x[part], labels) for part, labels in self._batches(len(x), c)])
         return logits.unsqueeze(1) if logits.ndim == 1 else logits
 
     def _slopes(self, net: nn.Module, samples: Tensor) -> Signs:
         """How fast D's logit and G's cost change as a sample moves by the usual distance; of a batch of samples."""
-        m, usually = self.game.together, self._real.usual if self._real.wide else math.nan
+        m, usually = self.together, self._real.usual if self._real.wide else math.nan
         c = None if self.held.c is None else self.held.c[:m]
         x = samples[:m].detach().requires_grad_()
         with torch.enable_grad():
-            a = visit(net, x, c)
+            a = call_stateless(net, x, c)
             real = (
-                visit(net, self.held.x[:m], c).detach() if self.game.loss.uses_real else torch.full_like(a, torch.nan)
+                call_stateless(net, self.held.x[:m], c).detach()
+                if self.game.loss.uses_real
+                else torch.full_like(a, torch.nan)
             )
             costs = {"slope": a.sum(), "steer": self.game.loss.generator(real, a).sum()}
             slopes = {name: torch.autograd.grad(cost, x, retain_graph=True)[0] for name, cost in costs.items()}
@@ -264,7 +268,8 @@ def prepare(setup: Setup) -> Probe:
     near_ones = tuple(show(rows, 0, 1, most).flat for rows in (data.train, data.test)) if enough else None
     pool = (near_ones[0] if near_ones else seen.flat if len(seen.x) else held.flat)[:2048]
     parts = centres(pool, min(CELLS, len(pool)))
-    return Probe(setup.game, data.kind == "images", held, seen, near_ones, parts)  # type: ignore[arg-type]
+    together = setup.engine.largest(setup.game.batch)
+    return Probe(setup.game, data.kind == "images", held, seen, near_ones, parts, together)  # type: ignore[arg-type]
 
 
 def _shown(

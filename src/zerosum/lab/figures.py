@@ -109,7 +109,7 @@ def figure_one() -> Figure:
     grid = torch.linspace(-5, 5, 400).double()[:, None]
     form, mixture = setup.data.form, setup.data.mixture
     assert mixture is not None  # of this data set it is known
-    played = rounds(setup.state, setup.game, setup.batches, MOMENTS[-1])
+    played = rounds(setup.state, setup.game, setup.batches, MOMENTS[-1], setup.engine)
     for ax, moment in zip(axes[0], (now for now in played if now.round in MOMENTS), strict=True):
         with torch.no_grad():
             z = torch.linspace(-1, 1, 20_001)[:, None]

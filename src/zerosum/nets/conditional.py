@@ -102,7 +102,7 @@ class ProjectionDiscriminator(nn.Module):
     @property
     def value_and_input_grad(self) -> Callable[[Samples, Int[Tensor, " n"]], tuple[Logits, Samples]] | None:
         """What a `SteepJudge` tells, of (x, c), if the network is one."""
-        tell: Any = getattr(self.net, "with_slope", None)
+        tell: Any = getattr(self.net, "value_and_input_grad", None)
         return tell and (lambda x, c: tell(x, self.net.head.weight + self.labels(c)))
 
 

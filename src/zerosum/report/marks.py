@@ -19,7 +19,7 @@ from torch import Tensor
 from zerosum import build
 from zerosum.config.settings import Config
 from zerosum.game.losses import LOSSES, Cost
-from zerosum.game.penalties import PENALTIES, Round
+from zerosum.game.penalties import PENALTIES, DiscriminatorPass
 from zerosum.game.state import Game, Term
 
 FAR = 1000.0
@@ -63,7 +63,7 @@ def marks(config: Config) -> Marks:
     return Marks(
         discriminator=at(cost, middle) / (2 if game.reduction == "mean" else 1),
         generator=pays[1] if only or isclose(pays[0], pays[2], abs_tol=FLAT) else None,
-        value=0.0 - at(game.value or cost, middle),
+        value=0.0 - at(game.unsmoothed_cost or cost, middle),
         score=game.loss.score(number(middle)).item() if only else None,
         note=" ".join(notes(config, game, low, high)),
     )
@@ -134,8 +134,8 @@ def rests(term: Term) -> bool:
         return False
     x = torch.zeros(2, 3, requires_grad=True)
     logits = (0 * x).sum(1)
-    meeting = Round(x, x, logits, logits, lambda x: (0 * x).sum(1), lambda _, shape: torch.full(shape, 0.5))
-    return bool(term.penalty(meeting).abs().max() == 0)
+    seen = DiscriminatorPass(x, x, logits, logits, lambda x: (0 * x).sum(1), lambda _, shape: torch.full(shape, 0.5))
+    return bool(term.penalty(seen).abs().max() == 0)
 
 
 def named(value: float) -> str:

@@ -45,6 +45,14 @@ EVENTS = re.compile(r"events\.out\.tfevents\.[\w.-]+")
 IDENTITY = re.compile(r"[0-9a-f]{32}")
 
 
+FORMAT = 2
+"""Of run folders: 1 is that of zerosum 0.1.0, whose settings had other names."""
+
+
+class OtherFormat(RunError):
+    """A run of another version's format."""
+
+
 def silent(_: str) -> None:
     """Say nothing."""
 
@@ -147,10 +155,17 @@ class RunFolder:
         """The settings of the run.
 
         Raises:
-            RunError: There is no run here, or its settings cannot be read.
+            RunError: There is no run here, it is of another format, or its settings cannot be read.
         """
         if not self.exists():
             raise RunError(f"there is no run in {named(self.path)}: {self._missing()}. `zerosum list runs` shows them")
+        began = self.read_environment()
+        if "zerosum" in began and began.get("format", 1) != FORMAT:
+            raise OtherFormat(
+                f"{named(self.path)} is a run of format {named(began.get('format', 1))}, of zerosum "
+                f"{named(began['zerosum'])}; this version reads format {FORMAT}, in which settings and files have "
+                "other names. Play it anew, in another folder"
+            )
         try:
             return settings.load(str(self.config))
         except ConfigError as error:
@@ -262,8 +277,9 @@ def choose_folder(config: Config, out: str | Path | None) -> RunFolder:
     number = 1
     while True:
         folder = RunFolder(Path("runs") / (config.name if number == 1 else f"{config.name}-{number}"))
-        if not folder.exists() or not settings.differences(adopt(config, folder), folder.read_config()):
-            return folder
+        with suppress(OtherFormat):
+            if not folder.exists() or not settings.differences(adopt(config, folder), folder.read_config()):
+                return folder
         number += 1
 
 

@@ -33,7 +33,7 @@ def rehearse(settings: Config, data: Data | None = None, say: Say = silent) -> d
     for note in setup.data.notes:
         say(note)
     watch = loop.FiniteCheck()
-    for moment in loop.rounds(setup.state, setup.game, setup.batches, ROUNDS):
+    for moment in loop.rounds(setup.state, setup.game, setup.batches, ROUNDS, setup.engine):
         watch.note(moment)
     watch.look()
     seconds = moment.seconds

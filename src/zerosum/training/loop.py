@@ -25,6 +25,7 @@ from zerosum.config.settings import Config
 from zerosum.data import Data
 from zerosum.engine import SINGLE, World, was_restarted
 from zerosum.errors import ConfigError, DataError, Diverged, Stopped, SystemFault
+from zerosum.game.engine import EAGER, Engine
 from zerosum.game.game import play
 from zerosum.game.state import Batches, Game, Player, Readings, State
 from zerosum.run import RunFolder
@@ -50,11 +51,11 @@ class RoundRecord(NamedTuple):
     """The line that was logged: every `log_every` rounds, and with each checkpoint."""
 
 
-def rounds(state: State, game: Game, batches: Batches, count: int) -> Iterator[RoundRecord]:
+def rounds(state: State, game: Game, batches: Batches, count: int, engine: Engine = EAGER) -> Iterator[RoundRecord]:
     """Play until `count` rounds are played in all; yield after each."""
     while state.round < count:
         began = perf_counter()
-        readings = play(state, game, batches)
+        readings = play(state, game, batches, engine)
         yield RoundRecord(state.round, readings, state, perf_counter() - began)
 
 
@@ -197,7 +198,7 @@ def _guarded(setup: Setup, diary: RunRecorder, until_finished: bool) -> Iterator
     clock = Timer(state.extra.get("seconds", 0.0))
     watch = FiniteCheck()
     with asked_to_stop() as signals:
-        for moment in rounds(state, setup.game, setup.batches, train.rounds):
+        for moment in rounds(state, setup.game, setup.batches, train.rounds, setup.engine):
             clock.tick(moment.seconds)
             watch.note(moment)
             world.report_round(moment.round)
@@ -210,7 +211,7 @@ def _guarded(setup: Setup, diary: RunRecorder, until_finished: bool) -> Iterator
             saves = last or moment.round % train.save_every == 0
             if saves or checks or moment.round % train.log_every == 0:
                 watch.look()
-                report = describe(moment, setup.game, world) | clock.reading(setup.game.batch)
+                report = describe(moment, setup.game, setup.engine, world) | clock.reading(setup.game.batch)
                 if checks:
                     report["signs"] = diary.health.look(state)
                 state.extra["seconds"] = report["seconds"]
@@ -256,8 +257,8 @@ class FiniteCheck:
     def note(self, moment: RoundRecord) -> None:
         """Remember the numbers of a round."""
         for reading in moment.readings:
-            self.names += [(moment.round, reading.player, term) for term in reading.terms]
-            self.values.append(torch.stack(list(reading.terms.values())))
+            self.names += [(moment.round, reading.player, term) for term in reading.costs]
+            self.values.append(torch.stack(list(reading.costs.values())))
 
     def look(self) -> None:
         """Look at what was remembered, and forget it.
@@ -272,7 +273,7 @@ class FiniteCheck:
                 raise Diverged(*name, value)
 
 
-def describe(moment: RoundRecord, game: Game, world: World = SINGLE) -> Report:
+def describe(moment: RoundRecord, game: Game, engine: Engine = EAGER, world: World = SINGLE) -> Report:
     """A round's numbers as a line of readings.jsonl, over the rows of all processes; waits for the device.
 
     Costs and V are in nats where the game is logistic. Of k steps of D, the last is told.
@@ -280,15 +281,15 @@ def describe(moment: RoundRecord, game: Game, world: World = SINGLE) -> Report:
     reading = {reading.player: reading for reading in moment.readings}  # the last of each player
     report: Report = {"round": moment.round, "order": game.order, "reduction": game.reduction}
     for player in ("discriminator", "generator"):
-        for term, value in reading[player].terms.items():
+        for term, value in reading[player].costs.items():
             report[f"{player}_{term.replace(' ', '_')}"] = value.item()
     logits = reading["discriminator"].logits
     assert logits is not None, "D's readings carry its logits"
     real, fake = logits
-    value = -(game.value or game.loss.discriminator)(real, fake)
-    means = [mean.mean().item() * game.share for mean in (value, game.loss.score(real), game.loss.score(fake))]
+    value = -(game.unsmoothed_cost or game.loss.discriminator)(real, fake)
+    means = [mean.mean().item() * engine.share for mean in (value, game.loss.score(real), game.loss.score(fake))]
     report["value"], report["real_score"], report["fake_score"] = world.sum_over_ranks(means)
-    report["score"] = game.loss.reads
+    report["score"] = game.loss.output
     return report
 
 

@@ -26,7 +26,7 @@ from zerosum.engine import World
 from zerosum.errors import named
 from zerosum.health import Verdict, probes
 from zerosum.run import RunFolder, trust
-from zerosum.run.folder import Say, silent
+from zerosum.run.folder import FORMAT, Say, silent
 from zerosum.sampling import Sampler, spec_to_json
 
 Report = dict[str, Any]
@@ -63,6 +63,7 @@ class RunRecorder:
         if self.world.is_main:
             self._open()
         checkpoint.spread(self.setup.state, self.world)
+        self.setup.engine.refresh()
         self._refuse_differences()
 
     def _open(self) -> None:
@@ -80,7 +81,7 @@ class RunRecorder:
             self.say(f"resumed from round {state.round} in {self.folder.path}" + self._other_company())
         self.folder.write(self.folder.config, config.dumps(self.setup.config).encode())
         if saved is None:
-            began = {"run": self.identity, **environment()}
+            began = {"format": FORMAT, "run": self.identity, **environment()}
             self.folder.write(self.folder.environment, json.dumps(began, indent=1).encode())
         self._remember()
         run.cut(self.folder, state.round)
@@ -200,7 +201,8 @@ def company(setup: Setup) -> Iterator[str]:
     world, game = setup.world, setup.game
     if world.is_single:
         return
-    yield f"{world.size} processes play, each {game.together} of the {game.batch} samples of a batch at a time"
+    together = setup.engine.largest(game.batch)
+    yield f"{world.size} processes play, each {together} of the {game.batch} samples of a batch at a time"
     nets = (setup.state.generator, setup.state.discriminator)
     if any(isinstance(layer, _BatchNorm) for net in nets for layer in net.modules()):
         theirs = "the rows of all processes" if setup.config.train.statistics == "all" else "each process's own rows"

@@ -9,7 +9,7 @@ from torch.optim import SGD
 from zerosum.config.settings import Order
 from zerosum.game import game
 from zerosum.game.losses import LOSSES
-from zerosum.game.penalties import PENALTIES, Round
+from zerosum.game.penalties import PENALTIES, DiscriminatorPass
 from zerosum.game.state import Game, Player, State, Term
 from zerosum.lab.claims.claim import Claim, Measured, at_least, at_most, equal
 from zerosum.lab.theory import dirac, hopping
@@ -106,8 +106,8 @@ def penalty_of_a_line() -> Measured:
     w = numbers([0.6, -1.1, 0.3])
     x, y = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     judge = lambda points: points @ w  # noqa: E731
-    meeting = Round(x, y, judge(x), judge(y), judge, dirac.half)
-    found = torch.stack([PENALTIES[name](meeting).mean() for name in ("r1", "r2", "r1+r2", "wgan-gp")])
+    seen = DiscriminatorPass(x, y, judge(x), judge(y), judge, dirac.half)
+    found = torch.stack([PENALTIES[name](seen).mean() for name in ("r1", "r2", "r1+r2", "wgan-gp")])
     size = w @ w
     return equal(found, torch.stack([size / 2, size / 2, size, (size.sqrt() - 1).square()]))
 

@@ -108,7 +108,7 @@ def trained(seed: int) -> tuple[Masses, Masses, float]:
     settings = build.resolve(config.load("mixture-1d", [f"train.seed={seed}", 'train.device="cpu"']))
     setup = build.assemble(settings)
     played = rounds(setup.state, setup.game, setup.batches, settings.train.rounds)
-    costs = [moment.readings[0].terms["cost"] for moment in played][-300:]
+    costs = [moment.readings[0].costs["cost"] for moment in played][-300:]
     with torch.no_grad():
         z = setup.game.latent(100_000, seed, "claims").float()
         x = torch.from_numpy(setup.data.form.decode(setup.state.average(z))).double()

@@ -20,7 +20,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from zerosum.game.losses import Loss
-from zerosum.game.penalties import Penalty, Round
+from zerosum.game.penalties import DiscriminatorPass, Penalty
 from zerosum.lab.theory.quadrature import normal_nodes
 
 Place = Float[Tensor, "2"]
@@ -41,10 +41,10 @@ def field(loss: Loss, penalties: Iterable[tuple[float, Penalty]] = (), noise: fl
         theta, psi = place if place.requires_grad else place.detach().requires_grad_()
         real, fake = (noise * nodes).requires_grad_(), theta + noise * nodes
         judge = partial(line, psi)
-        meeting = Round(real, fake, judge(real), judge(fake), judge, half)
-        theirs = weights @ loss.discriminator(meeting.real_logits, meeting.fake_logits)
-        theirs = theirs + sum(weight * (weights @ penalty(meeting)) for weight, penalty in penalties)
-        ours = weights @ loss.generator(meeting.real_logits, meeting.fake_logits)
+        seen = DiscriminatorPass(real, fake, judge(real), judge(fake), judge, half)
+        theirs = weights @ loss.discriminator(seen.real_logits, seen.fake_logits)
+        theirs = theirs + sum(weight * (weights @ penalty(seen)) for weight, penalty in penalties)
+        ours = weights @ loss.generator(seen.real_logits, seen.fake_logits)
         grad = partial(torch.autograd.grad, create_graph=True)
         return -torch.stack([*grad(ours, theta), *grad(theirs, psi)])
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zerosum.game.losses import LOSSES
-from zerosum.game.penalties import PENALTIES, Round
+from zerosum.game.penalties import PENALTIES, DiscriminatorPass
 from zerosum.lab.theory.dirac import half, line
 from zerosum.lab.theory.divergences import Scalar
 
@@ -22,9 +22,9 @@ DATA = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
 def value(theta: float, psi: Scalar, gamma: float = 0.0) -> Scalar:
     """What D pays: the cost of the minimax game, and R1 with a weight."""
     real, fake = DATA.clone().requires_grad_(), torch.full_like(DATA, theta)
-    meeting = Round(real, fake, line(psi, real), line(psi, fake), lambda x: line(psi, x), half)
-    cost = LOSSES["minimax"].discriminator(meeting.real_logits, meeting.fake_logits)
-    return (cost + gamma * PENALTIES["r1"](meeting)).mean()
+    seen = DiscriminatorPass(real, fake, line(psi, real), line(psi, fake), lambda x: line(psi, x), half)
+    cost = LOSSES["minimax"].discriminator(seen.real_logits, seen.fake_logits)
+    return (cost + gamma * PENALTIES["r1"](seen)).mean()
 
 
 def best_slope(theta: float, gamma: float = 0.0) -> float:
