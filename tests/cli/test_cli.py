@@ -43,7 +43,7 @@ def place(tmp_path, monkeypatch):
         "few.csv": b"1,2\n3,4\n",
         "broken.toml": b"[[[",
         "bytes.toml": b"\xff",
-        "wrong.toml": b"[train]\nstepz = 3",
+        "wrong.toml": b"[train]\nroundz = 3",
         "cyclic.py": b"import nothing_of_that_name",
         "unfinished.py": b"def (",
     }.items():
@@ -122,7 +122,7 @@ def test_a_dry_run_says_what_to_expect_and_writes_nothing(zerosum, place):
     code, out, _ = zerosum(*words, "--json")
     facts = one_line(out)
     assert code == 0
-    assert "steps = 100" in facts["config"]
+    assert "rounds = 100" in facts["config"]
     assert facts["data"].startswith("digits: 1,257 images of 8 x 8")
     assert facts["seconds_per_round"] > 0
     code, out, _ = zerosum(*words)

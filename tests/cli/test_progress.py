@@ -36,7 +36,7 @@ def test_tensorboard_gets_every_number_of_every_reading(moments, tmp_path):
     assert len(list(with_events(moments, tmp_path / "events"))) == 6
     events = accumulator.EventAccumulator(str(tmp_path / "events"))
     events.Reload()
-    assert [event.round for event in events.Scalars("discriminator_cost")] == [2, 4, 6]
+    assert [event.step for event in events.Scalars("discriminator_cost")] == [2, 4, 6]
     assert {"generator_cost", "value", "real_score", "fake_score"} <= set(events.Tags()["scalars"])
 
 

@@ -24,7 +24,7 @@ from zerosum.training import loop
 
 KILLS = runpy.run_path(str(Path(__file__).parents[1] / "slow" / "kills.py"))
 differing = KILLS["differing"]
-SETTINGS = "save_every = 4\nlog_every = 3\ncheck_every = 4\nsample_every = 5\nsteps = 12"
+SETTINGS = "save_every = 4\nlog_every = 3\ncheck_every = 4\nsample_every = 5\nrounds = 12"
 TRAIN = ("train", "recipe.toml", "--out", "run", "--json")
 ROOT = os.getuid() == 0
 OTHER = {"uid": 65534, "env": {"XDG_STATE_HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}} if ROOT else {}

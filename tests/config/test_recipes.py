@@ -47,7 +47,7 @@ def test_every_setting_says_what_it_is(section):
 
 @pytest.mark.parametrize(
     ("text", "near"),
-    [("trian.steps=5", "train"), ("train.roundz=5", "rounds"), ("optimizers.generater=5", "generator")],
+    [("trian.rounds=5", "train"), ("train.roundz=5", "rounds"), ("optimizers.generater=5", "generator")],
 )
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(text, near):
     key = text.partition("=")[0].removesuffix(".rounds")
@@ -192,7 +192,7 @@ def test_options_without_a_name_belong_to_the_default_row():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "=", "=3", "train.rounds", "train.=3", ".steps=3", "train..steps=3", "train.rounds.x=3",
+    ["", "=", "=3", "train.rounds", "train.=3", ".rounds=3", "train..rounds=3", "train.rounds.x=3",
      "penalties.9.weight=1", "penalties.x.weight=1", "penalties.-9=r1", "about=\udcff", "\udcff=1"],
 )  # fmt: skip
 def test_a_malformed_override_is_refused_and_quoted(text):
@@ -221,7 +221,7 @@ def test_a_recipe_that_is_no_text_is_refused(tmp_path):
 @pytest.mark.parametrize(("stem", "name"), [("mine", "mine"), ("my own (2)", "my-own--2-"), ("a" * 150, "a" * 100)])
 def test_a_recipe_without_a_name_is_called_as_its_file(tmp_path, stem, name):
     path = tmp_path / f"{stem}.toml"
-    path.write_text("\ufefftrain.steps = 3", encoding="utf-8")
+    path.write_text("\ufefftrain.rounds = 3", encoding="utf-8")
     assert load(str(path)).name == name
 
 

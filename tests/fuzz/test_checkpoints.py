@@ -351,7 +351,7 @@ def play_on(numbers, copied, originals, change):
         rng = np.random.default_rng([5, number])
         folder = copied(0, 1, 2)
         change(folder.checkpoints / "000002", rng)
-        settings = config.with_train(folder.read_config(), steps=3)
+        settings = config.with_train(folder.read_config(), rounds=3)
         try:
             steps = [moment.round for moment in fit(settings, folder)]
         except CheckpointError as error:

@@ -288,7 +288,7 @@ def resumed(numbers, whole, tmp_path):
         name = changed(folder, number)
         before = folder.readings.read_bytes().split(b"\n")
         others = {path: path.read_bytes() for path in (folder.metrics, folder.checkpoints / "000000" / "state.json")}
-        settings = config.with_train(whole.read_config(), steps=13)
+        settings = config.with_train(whole.read_config(), rounds=13)
         try:
             list(fit(settings, folder, say=sentence))
         except (RunError, CheckpointError) as error:

@@ -143,7 +143,7 @@ LINES = [
 LINES += [
     "[nets.generator]",
     "[a]\n[a]",
-    "steps = 1\nsteps = 2",
+    "rounds = 1\nrounds = 2",
     "\x00",
     "\xff",
     "'''",

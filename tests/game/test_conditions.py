@@ -17,8 +17,8 @@ from zerosum.training.loop import fit
 
 @pytest.fixture
 def told(settings, tmp_path):
-    def train(*overrides, steps=3):
-        chosen = settings("nets.conditions=labels", f"train.rounds={steps}", "train.save_every=3", *overrides)
+    def train(*overrides, rounds=3):
+        chosen = settings("nets.conditions=labels", f"train.rounds={rounds}", "train.save_every=3", *overrides)
         deque(fit(chosen, RunFolder(tmp_path)), maxlen=0)
         return zs.load(tmp_path)
 
@@ -55,8 +55,8 @@ def test_data_without_classes_is_refused(settings, tmp_path):
 
 
 def test_a_resumed_run_with_conditions_goes_on_bit_by_bit(settings, tmp_path):
-    for steps, folder in ((3, "a"), (6, "a"), (6, "b")):
-        chosen = settings("nets.conditions=labels", f"train.rounds={steps}", "train.save_every=3")
+    for rounds, folder in ((3, "a"), (6, "a"), (6, "b")):
+        chosen = settings("nets.conditions=labels", f"train.rounds={rounds}", "train.save_every=3")
         deque(fit(chosen, RunFolder(tmp_path / folder)), maxlen=0)
     assert np.array_equal(zs.load(tmp_path / "a").sample(20).array, zs.load(tmp_path / "b").sample(20).array)
 

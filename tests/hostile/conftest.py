@@ -61,7 +61,7 @@ RECIPES = {
 SMALL = """
 game = { batch = 8 }
 latent = { size = 4 }
-train = { threads = 1, device = "cpu", steps = 20, save_every = 10, log_every = 2, check_every = 20, sample_every = 10 }
+train = { threads = 1, device = "cpu", rounds = 20, save_every = 10, log_every = 2, check_every = 20, sample_every = 10 }
 """
 
 

@@ -19,8 +19,8 @@ differing, places, points, saved_before, spread = (
     KILLS[name] for name in ("differing", "places", "points", "saved_before", "spread")
 )
 
-SHORT = "save_every = 4\nlog_every = 3\ncheck_every = 1\nsample_every = 5\nsteps = 12"
-LONG = "save_every = 10\nlog_every = 7\ncheck_every = 40\nsample_every = 90\nsteps = 6000"
+SHORT = "save_every = 4\nlog_every = 3\ncheck_every = 1\nsample_every = 5\nrounds = 12"
+LONG = "save_every = 10\nlog_every = 7\ncheck_every = 40\nsample_every = 90\nrounds = 6000"
 TRAIN = ("train", "recipe.toml", "--out", "run")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

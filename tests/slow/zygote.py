@@ -274,7 +274,7 @@ def grow_up():
         os.chdir(place)
         np.save("rows.npy", np.arange(60 * 16, dtype=np.uint8).reshape(60, 4, 4))
         small = ["nets.generator.width=4", "nets.discriminator.width=4", "game.batch=4", "train.check_every=1"]
-        session.train("digits", data="rows.npy", steps=1, device="cpu", out="run", set=small, say=silent)
+        session.train("digits", data="rows.npy", rounds=1, device="cpu", out="run", set=small, say=silent)
         os.chdir("/")
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process of several threads cannot be forked soundly"
 

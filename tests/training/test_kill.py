@@ -16,9 +16,9 @@ import pytest
 KILLS = runpy.run_path(str(Path(__file__).parents[1] / "slow" / "kills.py"))
 TRAIN = ("train", "recipe.toml", "--out", "run")
 
-PLAYED = "save_every = 2\nlog_every = 5\ncheck_every = 20\nsample_every = 15\nsteps = 44"
-SAVED = "save_every = 2\nlog_every = 5\nsample_every = 9\nsteps = 6"
-LONG = "save_every = 6\nlog_every = 5\nsample_every = 400\nsteps = 1500"
+PLAYED = "save_every = 2\nlog_every = 5\ncheck_every = 20\nsample_every = 15\nrounds = 44"
+SAVED = "save_every = 2\nlog_every = 5\nsample_every = 9\nrounds = 6"
+LONG = "save_every = 6\nlog_every = 5\nsample_every = 400\nrounds = 1500"
 
 IN_A_SAVE = """
 import os, signal, sys

@@ -5,16 +5,16 @@
   const moment = document.getElementById("moment");
   const play = document.getElementById("play");
   const charts = [...document.querySelectorAll(".charts")];
-  const [left, width, last] = [{{ size.LEFT }}, {{ size.WIDTH - size.LEFT - size.RIGHT }}, {{ step or 1 }}];
+  const [left, width, last] = [{{ size.LEFT }}, {{ size.WIDTH - size.LEFT - size.RIGHT }}, {{ round or 1 }}];
 
   const show = (number) => {
     frames.forEach((frame, place) => frame.classList.toggle("shown", place === number));
-    const step = Number(frames[number].dataset.round);
-    const said = step.toLocaleString("en-US");
+    const round = Number(frames[number].dataset.round);
+    const said = round.toLocaleString("en-US");
     document.getElementById("round").textContent = said;
     moment.setAttribute("aria-valuetext", "round " + said);
     document.querySelectorAll(".now").forEach((line) => {
-      line.setAttribute("transform", "translate(" + (left + (width * Math.min(step, last)) / last) + " 0)");
+      line.setAttribute("transform", "translate(" + (left + (width * Math.min(round, last)) / last) + " 0)");
     });
   };
 
