@@ -42,9 +42,8 @@ def main(rounds=2000, m=256):
     algorithm_1(G, D, step_G, step_D, data, lambda r, i: torch.randn(m, 4), rounds)
     samples = G(torch.randn(10_000, 4)).detach()
     for name, side in (("left", samples[samples < 0]), ("right", samples[samples > 0])):
-        print(
-            f"{name}: {len(side) / 10_000:.0%} of the samples, mean {side.mean():.2f}, standard deviation {side.std():.2f}"
-        )
+        share = len(side) / len(samples)
+        print(f"{name}: {share:.0%} of the samples, mean {side.mean():.2f}, standard deviation {side.std():.2f}")
     print("of the data: 50% each, means -2 and 2, standard deviation 0.5")
 
 
