@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 
-from zerosum.game import game, losses, penalties
+from zerosum.game import engine, game, losses, penalties
 from zerosum.game.losses import Loss
+from zerosum.game.penalties import Penalty
 from zerosum.lab.claims import CLAIMS, choose
 from zerosum.lab.theory import bilinear, dirac, hopping, tables
 
@@ -44,7 +45,7 @@ def places(function):
                 for key, row in value.items():
                     if row is function:
                         found.append((value, key, row))
-                    if isinstance(row, Loss) and function in (row.discriminator, row.generator):
+                    if isinstance(row, Loss | Penalty) and function in row:
                         found.append((value, key, row))
     return found
 
@@ -63,10 +64,8 @@ def replaced(function: Callable, other: Callable):
     assert held, function
     for holder, key, value in held:
         new = other
-        if isinstance(value, Loss):
-            new = value._replace(
-                **{part: other for part in ("discriminator", "generator") if getattr(value, part) is function}
-            )
+        if isinstance(value, Loss | Penalty):
+            new = type(value)(*(other if part is function else part for part in value))
         put(holder, key, new)
     try:
         yield
@@ -103,16 +102,21 @@ def half_backwards(function):
 
 
 def climbing(player):
-    """game.descend that climbs, for one player."""
+    """Steps of which those of one player go up the gradient of its cost."""
 
-    def wrong(state, who, learning, terms, *more, **how):
-        turned = {name: -cost for name, cost in terms.items()} if who == player else terms
-        return DESCEND(state, who, learning, turned, *more, **how)
+    def wrong(state, who):
+        update = UPDATE(state, who)
+        backward = update.backward
+        if who == player:
+            update.backward = lambda costs, *more, **how: backward(
+                {name: -cost for name, cost in costs.items()}, *more, **how
+            )
+        return update
 
     return wrong
 
 
-DESCEND = game.descend
+UPDATE = engine.EagerUpdate
 FIELD = dirac.field
 
 
@@ -157,8 +161,8 @@ MUTATIONS = [
     ("dirac.field: sign of G", dirac.field, field_turned(0)),
     ("dirac.field: sign of D", dirac.field, field_turned(1)),
     ("hopping.stroll: sign of G's step", hopping.stroll, with_step(hopping.stroll)),
-    ("game.descend: D climbs", game.descend, climbing("discriminator")),
-    ("game.descend: G climbs", game.descend, climbing("generator")),
+    ("game: D climbs", engine.EagerUpdate, climbing("discriminator")),
+    ("game: G climbs", engine.EagerUpdate, climbing("generator")),
     ("game: simultaneous played as D first", game.simultaneous, game.discriminator_first),
     ("game: D first played as simultaneous", game.discriminator_first, game.simultaneous),
     ("game: G first played as D first", game.generator_first, game.discriminator_first),

@@ -393,7 +393,7 @@ def test_a_run_of_another_format_is_refused_in_a_sentence_and_left_alone(begun, 
     with pytest.raises(
         RunError, match=rf"runs/digits is a run of format {known_as}, of zerosum {began['zerosum']}; this"
     ):
-        run.open_folder("digits")
+        run.open_folder("digits").read_config()
     assert run.choose_folder(config.load("digits"), None) == RunFolder(Path("runs/digits-2"))
 
 

@@ -373,7 +373,7 @@ def asks_until_finished(until: str | None) -> bool:
         UsageError: Something else was asked for.
     """
     if until not in (None, "finished"):
-        raise UsageError(f"until = {until!r}: 'finished' is the one thing that can be waited for; for a number of rounds, rounds=N")
+        raise UsageError(f"until = {until!r}: expected 'finished'; to stop after a number of rounds, say rounds=N")
     return until is not None
 
 

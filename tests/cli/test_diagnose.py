@@ -60,7 +60,7 @@ def test_training_until_something_else_is_refused_before_the_first_round(zerosum
     assert "friday" in err
     assert "finished" in err
     assert not (tmp_path / "run").exists()
-    with pytest.raises(UsageError, match="rounds, rounds=N"):
+    with pytest.raises(UsageError, match="rounds=N"):
         zs.train("ring", until="friday", out=tmp_path / "run")
 
 

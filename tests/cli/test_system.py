@@ -197,14 +197,14 @@ def test_a_run_that_can_only_be_read_is_evaluated_and_its_numbers_are_told(calm,
     before = there.contents()
     subprocess.run(["chmod", "-R", "a-w", str(there.path)], check=True)
 
-    def call(*words):
+    def ask(*words):
         return there.zygote.run(*words, "--json", cwd=there.path, **OTHER)
 
-    numbers = done(call("evaluate", "run", "--features", "pixels", "--trust"), "not kept: .*metrics.jsonl: Permission")
+    numbers = done(ask("evaluate", "run", "--features", "pixels", "--trust"), "not kept: .*metrics.jsonl: Permission")
     assert {"frechet", "precision", "copying"} <= {row["name"] for row in numbers["metrics"]}
-    assert done(call("diagnose", "run"))["verdicts"]
-    refused(call("report", "run"), 3, "cannot write run/report.html: Permission denied")
-    refused(call("sample", "run", "--out", "x.png"), 2, "cannot write x.png: Permission denied")
+    assert done(ask("diagnose", "run"))["verdicts"]
+    refused(ask("report", "run"), 3, "cannot write run/report.html: Permission denied")
+    refused(ask("sample", "run", "--out", "x.png"), 2, "cannot write x.png: Permission denied")
     assert there.contents() == before
 
 

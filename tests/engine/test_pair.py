@@ -11,7 +11,7 @@ import torch
 PAIR = Path(__file__).with_name("pair.py")
 
 
-def call(*what):
+def ask(*what):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(PAIR), *what]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -20,7 +20,7 @@ def call(*what):
 
 def test_two_processes_play_what_one_plays():
     """One start of the pair for all: a start takes longer than most proofs."""
-    found = call("equal", "gradients", "statistics")
+    found = ask("equal", "gradients", "statistics")
     for prove in (weights_are_those_of_one, gradients_are_the_same, statistics_over_all_rows_are_those_of_one):
         prove(found)
 
@@ -48,7 +48,7 @@ def statistics_over_all_rows_are_those_of_one(found):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_so_they_do_with_every_loss_penalty_order_interval_and_number_of_passes():
-    every = call("equal", "--every")["equal"]
+    every = ask("equal", "--every")["equal"]
     assert len(every) > 3000
     assert {name: apart for name, apart in every.items() if not apart < 1e-12} == {}
 
@@ -58,7 +58,7 @@ def test_two_gpus_play_what_one_plays():
     """`CUDA_VISIBLE_DEVICES=0,1 pytest -m gpu tests/engine`: over NCCL."""
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
-    found = call("equal", "gradients", "statistics", "--cuda")
+    found = ask("equal", "gradients", "statistics", "--cuda")
     assert max(found["equal"].values()) < 1e-9
     assert max(off for name, off in found["gradients"].items() if "float32" in name) < 1e-5
     assert max(off for name, off in found["statistics"].items() if name.endswith("all")) < 1e-9

@@ -61,14 +61,21 @@ RECIPES = {
 SMALL = """
 game = { batch = 8 }
 latent = { size = 4 }
-train = { threads = 1, device = "cpu", rounds = 20, save_every = 10, log_every = 2, check_every = 20, sample_every = 10 }
+[train]
+threads = 1
+device = "cpu"
+rounds = 20
+save_every = 10
+log_every = 2
+check_every = 20
+sample_every = 10
 """
 
 
 IMPORTLIB = ("<frozen importlib", str(Path(sysconfig.get_path("stdlib"), "importlib")))
 
 
-class FiniteCheck:
+class Watch:
     """What this process does while it is on."""
 
     def __init__(self):
@@ -124,7 +131,7 @@ class FiniteCheck:
 
 
 HEARD = {*READS, *CHANGES, *BEYOND, "exec"}
-WATCH = FiniteCheck()
+WATCH = Watch()
 sys.addaudithook(WATCH)
 
 

@@ -27,7 +27,9 @@ def settings(place):
 
 def environment(place):
     command = {"command": [BOTH, 5, {"a": BOTH}]}
-    place.edit_json("environment.json", lambda facts: {"run": facts["run"], **odd_facts(), **command})
+    place.edit_json(
+        "environment.json", lambda facts: {"run": facts["run"], "format": facts["format"], **odd_facts(), **command}
+    )
 
 
 def odd_facts():

@@ -165,7 +165,7 @@ def test_pooling_that_tells_where_it_found_the_largest_is_torchs():
     net = Places().double()
     x = torch.randn(3, *SHAPE, dtype=torch.float64, requires_grad=True)
     weights = list(net.parameters())
-    mine, theirs = (torch.autograd.grad(COSTS["both"](*call(net, x)), weights) for ask in (steep, by_autograd))
+    mine, theirs = (torch.autograd.grad(COSTS["both"](*ask(net, x)), weights) for ask in (steep, by_autograd))
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
@@ -186,7 +186,7 @@ def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six(cost):
         return counter.get_total_flops()
 
     def learn(ask):
-        both = call(net, x.clone().requires_grad_().clone())
+        both = ask(net, x.clone().requires_grad_().clone())
         COSTS[cost](*both).backward(inputs=list(net.parameters()))
 
     walk = operations(lambda: net(x))

@@ -81,7 +81,7 @@ class Disk:
         self.at = at or {}
         self.real = {name: getattr(os, name) for name in ("open", "write", "kill")}
 
-    def call(self, what, path, act, half=None):
+    def ask(self, what, path, act, half=None):
         """Do an operation, or die before it, in its middle or after it."""
         with suppress(OSError):  # a file may grow no further, where that is what is tried
             self.real["write"](self.log, f"{what} {self.shown(path)}\n".encode())

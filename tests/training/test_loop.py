@@ -57,8 +57,8 @@ def test_a_reading_holds_the_numbers_the_design_names(settings, tmp_path):
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_every_reading_says_how_the_two_terms_were_added_and_v_does_not_depend_on_it(settings, terms):
-    setup = build.assemble(settings(f"game.reduction={terms}", "loss.smoothing=0.1"))
+def test_every_reading_says_how_the_two_terms_were_added_and_v_does_not_depend_on_it(settings, reduction):
+    setup = build.assemble(settings(f"game.reduction={reduction}", "loss.smoothing=0.1"))
     (moment,) = rounds(setup.state, setup.game, setup.batches, 1)
     line = describe(moment, setup.game)
     real, fake = moment.readings[0].logits
@@ -66,7 +66,7 @@ def test_every_reading_says_how_the_two_terms_were_added_and_v_does_not_depend_o
     cost = LOSSES["minimax"].discriminator(real, fake).mean() + 0.1 * real.mean()
     assert line["reduction"] == reduction
     assert line["value"] == pytest.approx(value)
-    assert line["discriminator_cost"] == pytest.approx(cost.item() / (2 if terms == "mean" else 1))
+    assert line["discriminator_cost"] == pytest.approx(cost.item() / (2 if reduction == "mean" else 1))
 
 
 @pytest.mark.parametrize(("loss", "kind"), [("least-squares", "score"), ("wasserstein", "critic value")])

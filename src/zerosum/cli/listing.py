@@ -28,7 +28,7 @@ def catalogue(what: str) -> list[Row]:
         "penalties": lambda: _functions("zerosum.game.penalties", "PENALTIES"),
         "nets": nets,
         "datasets": lambda: _functions("zerosum.data", "DATASETS"),
-        "optimizers": lambda: _functions("zerosum.game.optimizers", "OPTIMISERS"),
+        "optimizers": lambda: _functions("zerosum.game.optimizers", "OPTIMIZERS"),
         "claims": claims,
         "runs": runs,
     }
@@ -101,7 +101,7 @@ def _functions(module: str, table: str) -> list[Row]:
     from importlib import import_module
 
     rows = getattr(import_module(module), table)
-    return [{"name": name, "about": _sentence(row)} for name, row in rows.items()]
+    return [{"name": name, "about": _sentence(getattr(row, "function", row))} for name, row in rows.items()]
 
 
 def _sentence(row: Any) -> str:

@@ -193,7 +193,7 @@ class Optimizers(Section):
     """How each player moves."""
 
     generator: Choice = Choice(name="adam")
-    """A row of OPTIMISERS with its options."""
+    """A row of OPTIMIZERS with its options."""
     discriminator: Choice = Choice(name="adam")
     """The same for D."""
 
