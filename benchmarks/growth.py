@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zerosum import build, config, memory
 from zerosum.data import from_array
+from zerosum.engine.device import best_device
 from zerosum.game.game import play
 
 PAIRS = {
@@ -130,7 +131,7 @@ def growth(asked):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--device", default=build.best_device())
+    parser.add_argument("--device", default=best_device())
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--turns", type=int, default=5)

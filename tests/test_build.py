@@ -6,7 +6,7 @@ import torch
 
 from zerosum import build, config, memory, permission
 from zerosum.config.settings import Choice, Latent
-from zerosum.data import from_array
+from zerosum.data import from_array, source
 from zerosum.data.loader import batch_loader
 from zerosum.engine import World
 from zerosum.errors import ConfigError, Untrusted
@@ -168,5 +168,5 @@ def test_networks_that_no_memory_holds_are_refused_before_they_fill_it(player, m
 @pytest.mark.parametrize("numbers", [3, 100, 2**20 + 5])
 def test_the_recipe_for_ones_own_data_is_one_that_can_be_played(numbers):
     data = from_array(np.broadcast_to(np.arange(20, dtype=np.float32)[:, None], (20, numbers)))
-    recipe, changes, _ = build.suited(data)
+    recipe, changes, _ = source.suited(data)
     assert config.load(recipe, changes).latent.size == min(2**20, max(8, numbers))

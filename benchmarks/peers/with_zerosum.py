@@ -26,7 +26,7 @@ if without == "quick layers":
 if without == "D left out of G's step":
     rules.frozen = nullcontext
 if without == "channels last":
-    build.laid_out = lambda net: net
+    build.channels_last = lambda net: net
 setup = build.assemble(settings)
 state, game = setup.state, setup.game
 if without == "one pass of D":

@@ -5,13 +5,11 @@ signature of what it is for (see `lookup`), and the pieces are put together into
 """
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,14 +17,16 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from zerosum import memory, permission, rng
-from zerosum.config.recipes import code_names, is_code, is_file, is_path, with_train
+from zerosum.config.recipes import code_names, is_code, with_train
 from zerosum.config.registry import expect, keywords, lookup, options
-from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, PenaltyChoice, Tree
-from zerosum.data import DATASETS, Data, checked, from_file, from_folder
+from zerosum.config.settings import Choice, Config, Latent, Nets, PenaltyChoice, Tree
+from zerosum.data import DATASETS, Data, checked
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
+from zerosum.data.source import absolute, is_folder, opener
 from zerosum.engine import SINGLE, Compute, World, synchronized, with_shared_masks
-from zerosum.engine.precision import dtype_of, is_fast
+from zerosum.engine.device import best_device, channels_last, place, usable
+from zerosum.engine.precision import is_fast
 from zerosum.errors import ConfigError, Untrusted, named
 from zerosum.game.engine import EAGER, FULL_BATCH, Engine, Shard
 from zerosum.game.forward import call_stateless
@@ -84,19 +84,10 @@ def engine_for(
     return Compute(state, shards, world, bfloat16) if bfloat16 or shards != (FULL_BATCH,) else EAGER
 
 
-def place(config: Config) -> tuple[torch.device, torch.dtype]:
-    """Where the players live, and in which type.
-
-    Raises:
-        ConfigError: This machine has no such device.
-    """
-    return torch.device(_usable(config.train.device or "cpu")), dtype_of(config.train.precision)
-
-
 def resolve(config: Config) -> Config:
     """The same settings with every option and every choice of this machine filled in."""
     config = filled(config)
-    device = best_device() if config.train.device is None else _usable(config.train.device)
+    device = best_device() if config.train.device is None else usable(config.train.device)
     precision = config.train.precision
     if precision == "auto":
         gains = _pair(config).large and not _spectral(config.nets) and is_fast(torch.device(device))
@@ -129,7 +120,7 @@ def filled(config: Config, code: bool = True) -> Config:
         if f"penalties.{number}" not in left:
             _term(penalty)
     if "data" not in left or is_folder(config.data.name):
-        parts["data"] = _filled(_absolute(config.data), "data", _opener(config.data), takes=())
+        parts["data"] = _filled(absolute(config.data), "data", opener(config.data), takes=())
     return config.model_copy(update=parts)
 
 
@@ -162,44 +153,9 @@ def open_data(config: Config) -> Data:
             f"the data that the settings name was not opened ({named(name)}), since this run was not made here. "
             "`zerosum evaluate RUN --data PATH` names it; --trust follows the settings"
         )
-    opener = _opener(config.data)
-    data = opener(**options(config.data.options, "data", opener))
+    open_it = opener(config.data)
+    data = open_it(**options(config.data.options, "data", open_it))
     return checked(expect(Data, data, f"data = {name}"))
-
-
-def is_folder(name: str) -> bool:
-    """Whether a data set is named by a folder of pictures: one that is there, or a path without an ending."""
-    if name in DATASETS or not name:
-        return False
-    try:
-        return Path(name).is_dir() or (is_path(name) and not is_file(name))
-    except (OSError, ValueError):
-        return False
-
-
-def is_on_disk(name: str) -> bool:
-    """Whether a data set is named by where it lies, and not by a row of DATASETS or a path to import."""
-    return is_file(name) or is_folder(name)
-
-
-def suited(data: Data) -> tuple[str, list[str], str]:
-    """The recipe to start from for a user's own data, what to change in it, and why.
-
-    Points start from `mixture-1d`, with wider networks, twice the rounds (docs/results.md has the difference) and at
-    least as many latent numbers as dimensions, lest the samples lie on a sheet. Images of up to 16 x 16 start from
-    `digits`, larger ones from `dcgan-mnist`. Where there are few rows, a batch is a quarter of them.
-    """
-    batch = min(64, max(4, len(data.train) // 4))
-    changes = ['source="the recipe that suits the data"', f'about="{data.name}"', f"game.batch={batch}"]
-    if data.kind == "points":
-        why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
-        wider = [f"nets.{player}.width=128" for player in PLAYERS]
-        longer = ["train.rounds=6000", "schedule.end=6000"]
-        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(LONGEST, max(8, data.shape[0]))}"], why
-    size = f"images of {data.shape[1]} x {data.shape[2]}"
-    if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
-        return "digits", changes, f"{size} are small enough for perceptrons over all pixels"
-    return "dcgan-mnist", changes, f"{size} have neighbourhoods, which convolutions use"
 
 
 def new_generator(config: Config, form: SampleSpec, data: Data | None = None) -> nn.Module:
@@ -288,7 +244,7 @@ def state_of(
 ) -> State:
     """A state around two networks."""
     nets = (divided(net, config, shards, world) for net in (generator, discriminator))
-    generator, discriminator = (laid_out(net.to(device, dtype)) for net in nets)
+    generator, discriminator = (channels_last(net.to(device, dtype)) for net in nets)
     moves: dict[Player, torch.optim.Optimizer] = {}
     for player, net in (("generator", generator), ("discriminator", discriminator)):
         choice: Choice = getattr(config.optimizers, player)
@@ -305,16 +261,6 @@ def divided(net: nn.Module, config: Config, shards: tuple[Shard, ...], world: Wo
         return net
     net = with_shared_masks(net, config.game.batch * config.game.accumulate)
     return synchronized(net, world) if world.size > 1 and config.train.statistics == "all" else net
-
-
-def laid_out(net: nn.Module) -> nn.Module:
-    """The same network, the weights of its convolutions stored with channels last: what they are fastest with.
-
-    benchmarks/README.md has the measurement. In float64 nothing is gained.
-    """
-    weights = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-    quick = weights and weights[0].dtype != torch.float64
-    return net.to(memory_format=torch.channels_last) if quick else net  # type: ignore[call-overload]
 
 
 def copy_of(net: nn.Module) -> nn.Module:
@@ -369,29 +315,6 @@ def latent(law: Latent) -> Callable[..., Tensor]:
     return lambda n, seed, *key: law.low + (law.high - law.low) * rng.uniform((n, law.size), seed, *key)
 
 
-def best_device() -> str:
-    """`cuda` where there is one, else `mps`, else `cpu`."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _usable(device: str) -> str:
-    """The device, once a number has been there and back.
-
-    Raises:
-        ConfigError: This machine or this torch has no such device.
-    """
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, ImportError) as error:
-        reason = re.split(r"[.!]\s|[.!]?\n|[.!]$", str(error), maxsplit=1)[0]  # less torch's table of kernels
-        raise ConfigError(
-            f"train.device = '{device}' cannot be used here: {reason}. The best there is here is {best_device()}"
-        ) from None
-    return device
-
-
 def _pair(config: Config) -> Pair:
     return expect(Pair, lookup(NETS, config.nets.name, "pair of networks"), f"nets.name = {config.nets.name}")
 
@@ -403,28 +326,6 @@ def _spectral(nets: Nets) -> bool:
 
 def _filled(choice: Choice, where: str, *functions: Callable[..., Any], takes: Sequence[str]) -> Choice:
     return Choice(name=choice.name, **options(choice.options, where, *functions, takes=takes))
-
-
-def _opener(choice: Choice) -> Callable[..., Data]:
-    if is_folder(choice.name):
-        return partial(from_folder, choice.name)
-    if is_file(choice.name):
-        return partial(from_file, choice.name)
-    opener: Callable[..., Data] = lookup(DATASETS, choice.name, "data set")
-    if not callable(opener):
-        raise ConfigError(f"data = {choice.name}: expected a function, found {type(opener).__name__}")
-    return opener
-
-
-def _absolute(choice: Choice) -> Choice:
-    """The same data file from any working folder."""
-    if not is_on_disk(choice.name):
-        return choice
-    try:
-        path = Path(choice.name).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"data = {choice.name!r} cannot be a file: {error}") from None
-    return Choice(name=path.as_posix(), **choice.options)
 
 
 def _refuse_contradictions(config: Config, loss: Loss) -> None:

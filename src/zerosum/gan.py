@@ -17,6 +17,7 @@ from zerosum.config.registry import lookup
 from zerosum.data import Data, checked, from_array
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE
+from zerosum.engine.device import place
 from zerosum.errors import UsageError
 from zerosum.game.forward import call
 from zerosum.game.losses import LOSSES, Loss
@@ -69,7 +70,7 @@ class GAN:
                 one_pass=is_per_sample(discriminator),  # else your D may look at a batch as a whole
             )
             shards = SINGLE.shards(rules.batch, rows.accumulate)
-            self.state = build.state_of(self.config, generator, discriminator, *build.place(self.config), shards)
+            self.state = build.state_of(self.config, generator, discriminator, *place(self.config), shards)
             self.engine = build.engine_for(self.config, self.state, shards)
         self.readings: list[dict[str, Any]] = []
         """A line every `train.log_every` rounds."""

@@ -20,7 +20,7 @@ import torch
 
 from zerosum import build, config, engine, evaluation, files, health, memory, permission, run
 from zerosum.config.settings import Config
-from zerosum.data import DATASETS, Data
+from zerosum.data import DATASETS, Data, source
 from zerosum.engine import World
 from zerosum.errors import SystemFault, UsageError, ZerosumError, named, printable
 from zerosum.evaluation import Row
@@ -272,7 +272,7 @@ def settings_of(
     if recipe is not None or wanted.data.name == "digits":
         return build.filled(wanted, code), None
     data = build.open_data(build.filled(wanted))
-    recipe, changes, why = build.suited(data)
+    recipe, changes, why = source.suited(data)
     say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
     changes = [f'name="{config.plain(Path(data.name).stem)}"', *changes, *overrides]
     return build.filled(config.load(recipe, changes)), data

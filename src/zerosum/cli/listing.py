@@ -112,7 +112,8 @@ def examine() -> Row:
     """What this machine is and can do."""
     import torch
 
-    from zerosum import __version__, build
+    from zerosum import __version__
+    from zerosum.engine.device import best_device
 
     return {
         "zerosum": __version__,
@@ -124,7 +125,7 @@ def examine() -> Row:
         "matrix_speed": f"{matrix_speed():.0f} GFLOP/s in float32",
         "memory": _memory(),
         "disk_free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB here",
-        "device": _device(build.best_device()),
+        "device": _device(best_device()),
         "processes": _processes(),
         "extra_tensorboard": _installed("tensorboard"),
     }
