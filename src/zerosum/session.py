@@ -372,7 +372,7 @@ def choose_shared_folder(settings: Config, out: str | Path | None, world: World)
 def parse_until(until: str | None) -> bool:
     """Return whether training stops once the diagnosis says "finished"; raise UsageError for an unknown value."""
     if until not in (None, "finished"):
-        raise UsageError(f"until = {until!r}: expected 'finished'; to play a number of rounds, give rounds=N")
+        raise UsageError(f"until = {until!r}: expected 'finished'; for a number of rounds, rounds=N")
     return until is not None
 
 

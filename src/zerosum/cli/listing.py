@@ -28,7 +28,7 @@ def list_rows(what: str) -> list[Row]:
         "penalties": lambda: _functions("zerosum.game.penalties", "PENALTIES"),
         "nets": nets,
         "datasets": lambda: _functions("zerosum.data", "DATASETS"),
-        "optimizers": lambda: _functions("zerosum.game.optimizers", "OPTIMISERS"),
+        "optimizers": lambda: _functions("zerosum.game.optimizers", "OPTIMIZERS"),
         "claims": claims,
         "runs": runs,
     }
