@@ -10,7 +10,7 @@ A checkpoint is written under a temporary name, flushed to disk, and renamed int
 So at every instant one complete checkpoint exists. No random state is saved: there is none (see `rng`).
 
 Nothing is ever unpickled. A checkpoint is valid if its five files are regular files of the right size and sha256, its
-folder is named by its round, it belongs to this run, and its tensors have exactly the names, shapes and types of the
+folder is named by its round, it belongs to this run, and its tensors have exactly the names, shapes and dtypes of the
 networks and their optimizers. If a single bit is wrong, the file is named and the previous checkpoint is used.
 """
 
@@ -59,14 +59,14 @@ PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
 
 class TensorSpec(NamedTuple):
-    """Shape and type of a tensor."""
+    """Shape and dtype of a tensor."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "dict[str, TensorSpec]":
-        """Return shapes and types of tensors, by name."""
+        """Return shapes and dtypes of tensors, by name."""
         return {name: cls(tuple(one.shape), one.dtype) for name, one in tensors.items()}
 
     @property
@@ -79,7 +79,7 @@ class TensorSpec(NamedTuple):
 
 
 Layout = dict[str, dict[str, TensorSpec]]
-"""File ("players", "average", "optimizers") -> name of a tensor -> its shape and type."""
+"""File ("players", "average", "optimizers") -> name of a tensor -> its shape and dtype."""
 
 ExpectedLayout = Callable[[dict[str, Any]], Layout]
 """Content of state.json -> layout of the files to read; other files are verified but not kept.
@@ -231,12 +231,12 @@ def read(path: Path, run: str | None = None, expected_layout: ExpectedLayout | N
 
 
 def refuse_wrong_tensors(found: dict[str, Tensor], wanted: dict[str, TensorSpec], where: str, stem: str) -> None:
-    """Check names, shapes and types of tensors.
+    """Check names, shapes and dtypes of tensors.
 
     The optimizer state of a weight may be missing as a whole: then the weight has not been updated yet.
 
     Raises:
-        CheckpointError: A tensor is missing, unexpected, or of another shape or type.
+        CheckpointError: A tensor is missing, unexpected, or of another shape or dtype.
     """
     specs = TensorSpec.of(found)
     for name in sorted(found.keys() | wanted.keys()):
@@ -269,7 +269,7 @@ def layout_of(state: State) -> Layout:
 
 
 def specs_of(net: nn.Module) -> dict[str, TensorSpec]:
-    """Return shapes and types of a network's tensors, by name."""
+    """Return shapes and dtypes of a network's tensors, by name."""
     return TensorSpec.of(net.state_dict())
 
 

@@ -36,13 +36,13 @@ from zerosum.nets import NETS, ConditionalGenerator
 from zerosum.run import RunFolder, owned, trust
 from zerosum.run.folder import SHEET, Say, refuse_name, silent
 
-MAX_SAMPLE_NUMBERS = 2**27
+MAX_SAMPLE_VALUES = 2**27
 """Largest number of values in one sample, e.g. an image of 11,000 x 11,000."""
 
-MAX_CALL_NUMBERS = 2**26
+MAX_CALL_VALUES = 2**26
 """Largest number of values that one call of G makes; large samples are made in parts of a block, to limit memory."""
 
-Side = Annotated[int, Field(ge=1, le=MAX_SAMPLE_NUMBERS)]
+Side = Annotated[int, Field(ge=1, le=MAX_SAMPLE_VALUES)]
 
 BLOCK = 256
 """Samples in a block; the latents of a block depend only on the seed and the block's number."""
@@ -238,7 +238,7 @@ class Sampler:
 
     def _generate(self, z: Tensor, c: Tensor | None) -> NDArray[Any]:
         """Run G on latents, a limited number at a time; return the samples decoded to the form of the data."""
-        rows = max(1, MAX_CALL_NUMBERS // math.prod(self.form.shape))
+        rows = max(1, MAX_CALL_VALUES // math.prod(self.form.shape))
         labels = [None] * len(z) if c is None else c.split(rows)
         return np.concatenate(
             [self.form.decode(call(self.generator, z_i, c_i)) for z_i, c_i in zip(z.split(rows), labels, strict=False)]
@@ -334,7 +334,7 @@ def newest_checkpoint(folder: RunFolder, config: Config, say: Say = silent) -> C
 
 
 def average_layout(config: Config, state: dict[str, Any]) -> Layout:
-    """Return shapes and types of the averaged generator's tensors, without allocating them (on the meta device).
+    """Return shapes and dtypes of the averaged generator's tensors, without allocating them (on the meta device).
 
     Raises:
         CheckpointError: state.json and the settings do not describe a generator, or it does not fit the memory.
@@ -404,7 +404,7 @@ class _SampleSpecModel(BaseModel):
         axes = {"images": 3, "points": 1}[self.kind]
         numbers = {1, *self.shape[:1]} if self.kind == "points" else {1}
         fits = len(self.shape) == axes and {len(self.shift), len(self.scale)} <= numbers
-        if not fits or math.prod(self.shape) > MAX_SAMPLE_NUMBERS or 0 in self.scale:
+        if not fits or math.prod(self.shape) > MAX_SAMPLE_VALUES or 0 in self.scale:
             raise ValueError("shape, shift and scale do not agree")
         return self
 
