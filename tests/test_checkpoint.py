@@ -171,7 +171,7 @@ def sealed(path, name, content):
     table = {
         one: [len(data := (path / one).read_bytes()), hashlib.sha256(data).hexdigest()] for one in checkpoint.CONTENTS
     }
-    (path / "manifest.json").write_bytes(checkpoint._sealed(table))
+    (path / "manifest.json").write_bytes(checkpoint._manifest_bytes(table))
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_tensor_that_is_not_the_runs_is_refused_before_anything_is_restored(tw
     name, change = CHANGES[kind]
     changed_tensors(two / "000002", name, change)
     said = []
-    found = checkpoint.load(two, said.append, fits=lambda _: checkpoint.layout_of(other))
+    found = checkpoint.load(two, said.append, expected_layout=lambda _: checkpoint.layout_of(other))
     assert found.round == 1
     assert f"checkpoint 000002 does not fit: {name}" in said[0]
     checkpoint.restore(found, other)
@@ -216,7 +216,7 @@ def test_a_tensor_that_is_not_the_runs_is_refused_before_anything_is_restored(tw
 
 def test_what_an_optimiser_remembers_before_its_first_step_fits(setup, other, tmp_path):
     checkpoint.save(tmp_path, setup.state, FACTS, keep=3)
-    found = checkpoint.load(tmp_path, fits=lambda _: checkpoint.layout_of(other))
+    found = checkpoint.load(tmp_path, expected_layout=lambda _: checkpoint.layout_of(other))
     checkpoint.restore(found, other)
     assert_equal(tensors(other), tensors(setup.state))
     assert not any(move.state for move in other.optimizers.values())

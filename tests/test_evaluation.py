@@ -14,15 +14,15 @@ from zerosum.data import DATASETS, from_array
 from zerosum.data.dataset import SampleSpec
 from zerosum.errors import DataError, UsageError
 from zerosum.evaluation import (
-    Sides,
-    between_classes,
-    compared,
+    SampleSets,
+    class_distances,
+    class_rows,
+    density_rows,
     evaluate,
-    extractor,
-    of_classes,
-    of_density,
-    of_mixture,
-    refuse,
+    feature_rows,
+    get_extractor,
+    mixture_rows,
+    refuse_incomparable,
 )
 from zerosum.metrics import features
 from zerosum.metrics.distances import frechet_distance
@@ -53,22 +53,22 @@ def by_name(rows):
 
 
 def sides(data, fake):
-    return Sides(data, fake, len(data.test))
+    return SampleSets(data, fake, len(data.test))
 
 
 def test_real_data_in_place_of_samples_scores_what_real_data_scores(digits, cache):
     held_out = digits.samples(digits.test)
-    look = extractor("classifier", digits, cache)
-    for row in compared(sides(digits, held_out), look):
+    extractor = get_extractor("classifier", digits, cache)
+    for row in feature_rows(sides(digits, held_out), extractor):
         if row.name != "copying":
             assert row.value == pytest.approx(row.real, rel=1e-9), row
-    for row in of_classes(sides(digits, held_out), look):
+    for row in class_rows(sides(digits, held_out), extractor):
         assert row.value == pytest.approx(row.real, rel=1e-9), row
 
 
 @pytest.mark.parametrize("name", ["pixels", "classifier"])
 def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cache, name):
-    look = extractor(name, digits, cache)
+    extractor = get_extractor(name, digits, cache)
     real = digits.samples(digits.test)
     rng = np.random.default_rng(0)
     labels = digits.test.every_label()
@@ -87,8 +87,8 @@ def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cach
         return kept[np.arange(len(real)) % len(kept)]
 
     for series in ([noisy(s) for s in (15, 60, 150)], [blurred(k) for k in (1, 2, 4)], [without(k) for k in (2, 5, 8)]):
-        reference = look.features(digits.samples(digits.train))
-        clouds = [look.features(fake) for fake in [real, *series]]
+        reference = extractor.features(digits.samples(digits.train))
+        clouds = [extractor.features(fake) for fake in [real, *series]]
         frechet = [frechet_distance(reference, cloud).value for cloud in clouds]
         assert frechet == sorted(frechet)
         coverage = [manifold(reference, cloud).coverage for cloud in clouds]
@@ -97,14 +97,14 @@ def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cach
 
 def test_training_rows_as_samples_are_seen_as_copies(digits):
     copies = digits.samples(digits.train, len(digits.test))
-    found = by_name(compared(sides(digits, copies), pixels()))["copying"]
+    found = by_name(feature_rows(sides(digits, copies), pixels()))["copying"]
     assert found.value < -10
     assert abs(found.real) < 4
 
 
 def test_a_missing_class_is_counted(digits, cache):
     images, labels = digits.samples(digits.test), digits.test.every_label()
-    found = by_name(of_classes(sides(digits, images[labels != 3]), extractor(None, digits, cache)))
+    found = by_name(class_rows(sides(digits, images[labels != 3]), get_extractor(None, digits, cache)))
     assert found["classes found"].value <= 10
     assert found["class KL"].value > 10 * found["class KL"].real
 
@@ -112,22 +112,22 @@ def test_a_missing_class_is_counted(digits, cache):
 def test_the_class_that_was_asked_for_is_looked_for(digits, cache):
     images, labels = digits.samples(digits.test), digits.test.every_label()
     wrong = np.where(np.arange(len(labels)) % 4, labels, (labels + 1) % 10)  # a quarter is not what was asked for
-    both = Sides(digits, images, len(images), wrong)
-    found = by_name(of_classes(both, extractor(None, digits, cache)))["asked class"]
+    both = SampleSets(digits, images, len(images), wrong)
+    found = by_name(class_rows(both, get_extractor(None, digits, cache)))["asked class"]
     assert found.real > 0.92
     assert found.value == pytest.approx(0.75 * found.real, abs=0.03)
     assert found.noise < 0.3
 
 
 def test_the_parzen_likelihood_of_real_images_is_above_that_of_noise(digits):
-    (row,) = of_density(sides(digits, digits.samples(digits.train, 500)))
+    (row,) = density_rows(sides(digits, digits.samples(digits.train, 500)))
     assert row.real > row.noise + 20
     assert row.error < 2
 
 
 def test_modes_of_a_mixture_are_counted_against_true_points():
     ring = DATASETS["ring"]()
-    found = by_name(of_mixture(sides(ring, ring.test.x[ring.test.every_label() < 6])))
+    found = by_name(mixture_rows(sides(ring, ring.test.x[ring.test.every_label() < 6])))
     assert (found["modes found"].value, found["modes found"].real) == (6, 8)
     assert found["mode KL"].value == pytest.approx(np.log(8 / 6), abs=0.01)
 
@@ -171,21 +171,21 @@ def test_what_cannot_be_measured_is_said(run, cache, options, error, says):
 def test_a_classifier_needs_labels():
     data = from_array(np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8))
     with pytest.raises(DataError, match="--features pixels"):
-        extractor("classifier", data)
-    assert extractor(None, data).name == "pixels"
+        get_extractor("classifier", data)
+    assert get_extractor(None, data).name == "pixels"
 
 
 def test_samples_that_are_not_like_the_data_are_refused(digits):
     real = digits.samples(digits.test)
     with pytest.raises(DataError, match="cannot be compared"):
-        refuse(real[:, :7], real)
+        refuse_incomparable(real[:, :7], real)
     with pytest.raises(DataError, match="2 of 3 samples hold NaN"):
-        refuse(np.array([[0.0], [np.nan], [np.inf]]), np.zeros((5, 1)))
+        refuse_incomparable(np.array([[0.0], [np.nan], [np.inf]]), np.zeros((5, 1)))
 
 
 def test_constant_samples_have_numbers_and_bad_ones(digits):
     gray = np.full_like(digits.samples(digits.test), 128)
-    found = by_name(compared(sides(digits, gray), pixels()))
+    found = by_name(feature_rows(sides(digits, gray), pixels()))
     assert found["coverage"].value == found["recall"].value == 0
     assert found["frechet"].value > 10 * found["frechet"].real
     assert all(np.isfinite(row.value) for row in found.values())
@@ -193,7 +193,7 @@ def test_constant_samples_have_numbers_and_bad_ones(digits):
 
 def test_with_few_held_out_rows_the_floor_has_as_many(digits):
     few = replace(digits, test=replace(digits.test, x=digits.test.x[:60], labels=digits.test.labels[:60]))
-    assert len(Sides(few, digits.samples(digits.train, 60), 60).real) == 60
+    assert len(SampleSets(few, digits.samples(digits.train, 60), 60).real) == 60
 
 
 def test_a_run_is_not_measured_against_data_that_it_did_not_begin_with(run, cache, monkeypatch):
@@ -203,39 +203,39 @@ def test_a_run_is_not_measured_against_data_that_it_did_not_begin_with(run, cach
 
 
 def test_classes_are_nearer_to_themselves_than_to_each_other(digits):
-    table = between_classes(digits, pixels())
+    table = class_distances(digits, pixels())
     assert table.sees
     assert table.distance.shape == (10, 10)
 
 
 def test_classes_that_are_not_there_are_not_compared(digits):
     with pytest.raises(DataError, match="no classes"):
-        between_classes(from_array(np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)), pixels())
+        class_distances(from_array(np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)), pixels())
     few = np.where(digits.train.labels == 4, 5, digits.train.labels)
     with pytest.raises(DataError, match="class '4' has 0 rows"):
-        between_classes(replace(digits, train=replace(digits.train, labels=few)), pixels())
+        class_distances(replace(digits, train=replace(digits.train, labels=few)), pixels())
 
 
 def test_one_picture_again_and_again_is_measured_or_said_to_be_unmeasurable(digits):
     """Constant samples: no number is silently good."""
     same = np.repeat(digits.samples(digits.test)[:1], 540, axis=0)
-    rows = by_name(compared(sides(digits, same), pixels()))
+    rows = by_name(feature_rows(sides(digits, same), pixels()))
     assert rows["frechet"].value > 10 * rows["frechet"].real
     assert rows["recall"].value == 0
     assert rows["coverage"].value < 0.05
     assert np.isnan(rows["copying"].value) or abs(rows["copying"].value) > 3
-    assert evaluation.facts(rows["copying"])["value"] is None or abs(rows["copying"].value) > 3
+    assert evaluation.row_to_json(rows["copying"])["value"] is None or abs(rows["copying"].value) > 3
 
 
 def test_missed_modes_and_classes_are_named(digits, cache):
     labels = digits.test.every_label()
     fours = digits.samples(digits.test)[labels == 4]
-    seen = by_name(of_classes(sides(digits, fours), extractor("classifier", digits, cache)))
+    seen = by_name(class_rows(sides(digits, fours), get_extractor("classifier", digits, cache)))
     assert seen["classes found"].value < 10
     assert seen["classes found"].note.startswith("missed: 0")
     ring = DATASETS["ring"]()
     some = ring.samples(ring.test)[ring.test.every_label() < 6]
-    found = by_name(of_mixture(sides(ring, some)))
+    found = by_name(mixture_rows(sides(ring, some)))
     assert found["modes found"].value == 6
     assert found["modes found"].note.count("(") == 2
     assert found["mode KL"].error > 0
@@ -287,10 +287,10 @@ def test_too_few_held_out_rows_are_said_with_what_to_do(n, rows, held_out, advic
 @pytest.mark.parametrize("every", [66, 67, 99, 100, 101, 149, 151, 333, 5001])
 def test_the_share_that_is_advised_is_enough(every):
     with pytest.raises(UsageError) as caught:
-        evaluation.refuse_few(from_array(images(every, size=1), held_out=0.0))
+        evaluation.refuse_too_few_rows(from_array(images(every, size=1), held_out=0.0))
     share = float(str(caught.value).rpartition("=")[2])
     data = from_array(images(every, size=1), held_out=share)
-    evaluation.refuse_few(data)
+    evaluation.refuse_too_few_rows(data)
     assert len(data.train) >= 16
 
 
@@ -327,7 +327,7 @@ def test_where_all_rows_are_alike_what_rests_on_neighbours_is_not_known(same):
         assert rows["copying"].value > 3
         assert rows["kernel"].value > 4 * rows["kernel"].error
     assert rows["log-likelihood"].value >= rows["log-likelihood"].noise
-    json.dumps([evaluation.facts(row) for row in rows.values()], allow_nan=False)
+    json.dumps([evaluation.row_to_json(row) for row in rows.values()], allow_nan=False)
 
 
 def test_where_no_part_of_the_space_holds_enough_copying_is_not_known_and_says_why():
@@ -361,18 +361,18 @@ def test_classes_of_which_no_training_row_is_are_infinitely_far_or_missed(tmp_pa
     rows = measured_on(replace(data, train=replace(data.train, labels=labels)), cache=tmp_path)
     assert rows["classes found"].value <= 3
     assert rows["class KL"].value >= 0
-    json.dumps([evaluation.facts(row) for row in rows.values()], allow_nan=False)
+    json.dumps([evaluation.row_to_json(row) for row in rows.values()], allow_nan=False)
 
 
 @pytest.mark.parametrize("name", [None, "classifier"])
 def test_labels_that_are_all_missing_are_no_labels(name, tmp_path):
     data = labelled(120, np.full(120, -1))
     if name is None:
-        assert extractor(name, data, tmp_path).name == "pixels"
+        assert get_extractor(name, data, tmp_path).name == "pixels"
         assert "classes found" not in measured_on(data, cache=tmp_path)
     else:
         with pytest.raises(DataError, match="--features pixels"):
-            extractor(name, data, tmp_path)
+            get_extractor(name, data, tmp_path)
 
 
 def test_classes_that_were_asked_for_and_no_held_out_label_have_no_floor(tmp_path, monkeypatch):
@@ -392,7 +392,7 @@ def test_points_of_any_scale_have_noise_of_their_scale_and_numbers(scale):
     points = (scale * np.random.default_rng(0).standard_normal((300, 2))).astype(np.float32)
     data = from_array(points, held_out=0.3)
     rows = measured_on(data)
-    noise = Sides(data, data.samples(data.train), 90).noise
+    noise = SampleSets(data, data.samples(data.train), 90).noise
     assert noise.astype(np.float64).std() == pytest.approx(scale, rel=0.2)
     assert rows["frechet"].value == pytest.approx(0.0229375 * scale**2, rel=1e-4, abs=0)
     assert rows["precision"].value == 1.0

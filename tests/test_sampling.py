@@ -14,7 +14,7 @@ from zerosum.data.dataset import SampleSpec
 from zerosum.errors import CheckpointError, RunError, UsageError
 from zerosum.nets import NETS
 from zerosum.run import RunFolder, make
-from zerosum.sampling import BLOCK, Sampler, Samples, average_of, spec_from_json, spec_to_json
+from zerosum.sampling import BLOCK, Sampler, Samples, average_layout, spec_from_json, spec_to_json
 
 POINTS = SampleSpec("points", (2,), (10.0, -1.0), (2.0, 0.5))
 IMAGES = SampleSpec("images", (3, 4, 5), (127.5,), (127.5,))
@@ -234,6 +234,6 @@ def test_what_a_generator_is_like_is_told_without_its_memory(name, conditions):
     settings = config.load("digits", [f'nets={{name="{name}", conditions="{conditions}"}}', "train.precision=float64"])
     shape = (1, 28, 28)
     form = SampleSpec("images", shape, (0.0,), (1.0,), tuple("0123456789"))
-    told = average_of(settings, {"data": spec_to_json(form), "round": 1})["average"]
+    told = average_layout(settings, {"data": spec_to_json(form), "round": 1})["average"]
     net = build.new_generator(settings, form).double()
-    assert told == checkpoint.likeness(net)
+    assert told == checkpoint.specs_of(net)

@@ -1,17 +1,17 @@
-"""What is saved, saved whole, and verified before it is believed.
+"""Checkpoints: written atomically, verified before they are used.
 
     checkpoints/000500/players.safetensors      weights and buffers of G and D
                        average.safetensors      the moving average of G
-                       optimizers.safetensors   what the optimizers remember
-                       state.json               round, run, data fingerprint, whatever else is in State.extra
-                       manifest.json            size and sha256 of each file, and of itself
+                       optimizers.safetensors   optimizer state
+                       state.json               round, run id, data fingerprint, State.extra
+                       manifest.json            size and sha256 of each file, and its own sha256
 
-A checkpoint is written under a temporary name, flushed to the disk, and renamed into place; only then are old ones
-removed. So at every instant one complete checkpoint exists. No random state is saved: there is none (see `draws`).
+A checkpoint is written under a temporary name, flushed to disk, and renamed into place; only then are old ones removed.
+So at every instant one complete checkpoint exists. No random state is saved: there is none (see `rng`).
 
-Nothing is ever unpickled. A checkpoint is believed once its five files are regular ones of the right size and sha256,
-it lies under its own round, belongs to this run, and holds just the tensors, of shape and type, that the networks and
-their optimizers have. A file with a single flipped bit is named, and the checkpoint before it is used.
+Nothing is ever unpickled. A checkpoint is valid if its five files are regular files of the right size and sha256, its
+folder is named by its round, it belongs to this run, and its tensors have exactly the names, shapes and dtypes of the
+networks and their optimizers. If a single bit is wrong, the file is named and the previous checkpoint is used.
 """
 
 import hashlib
@@ -41,50 +41,50 @@ from zerosum.memory import ran_out
 from zerosum.run.folder import MANIFEST, STATE, STEP, TENSORS, Say, remove_checkpoint, silent
 
 CONTENTS = (*TENSORS, STATE)
-"""What the manifest lists."""
+"""The files that the manifest lists."""
 
-HEADER = 64 * KIB
-"""Bytes of a file of tensors beside their own numbers and 256 for each name."""
+HEADER_BYTES = 64 * KIB
+"""Largest size in bytes of a safetensors header, without 256 bytes per tensor."""
 
-UNREAD = 100
-"""A file that is only verified, not used, may be so many times as large as the average, or a GiB."""
+UNUSED_FILE_RATIO = 100
+"""Largest size of a file that is verified but not used, relative to the average's; at least 1 GiB is allowed."""
 
-COPIES = 3
-"""Times that tensors lie in memory, beside themselves, while safetensors makes a file of them; newer ones need 2."""
+SERIALIZATION_COPIES = 3
+"""Copies of the tensors in memory while safetensors serializes them; newer versions need 2."""
 
-LOOKS = 20
-"""How often checkpoints are looked for anew while a training writes and removes them, a twentieth of a second apart."""
+LISTING_ATTEMPTS = 20
+"""How often the checkpoints are listed, every 0.05 s, while a training writes and removes them."""
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
 
-class Likeness(NamedTuple):
-    """What a tensor has to be like."""
+class TensorSpec(NamedTuple):
+    """Shape and dtype of a tensor."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> "dict[str, Likeness]":
-        """What tensors are like, by name."""
+    def of(cls, tensors: Mapping[str, Tensor]) -> "dict[str, TensorSpec]":
+        """Return shapes and dtypes of tensors, by name."""
         return {name: cls(tuple(one.shape), one.dtype) for name, one in tensors.items()}
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')} {list(self.shape)}"
 
 
-Layout = dict[str, dict[str, Likeness]]
-"""File ("players", "average", "optimizers") -> name of a tensor -> what it is like."""
+Layout = dict[str, dict[str, TensorSpec]]
+"""File ("players", "average", "optimizers") -> name of a tensor -> its shape and dtype."""
 
-Fits = Callable[[dict[str, Any]], Layout]
-"""What state.json holds -> the layout of those files that are wanted; the others are verified and not kept.
+ExpectedLayout = Callable[[dict[str, Any]], Layout]
+"""Content of state.json -> layout of the files to read; other files are verified but not kept.
 
-May raise CheckpointError, where state.json does not hold what it should.
+May raise CheckpointError if the content is not valid.
 """
 
 
@@ -97,26 +97,26 @@ class Checkpoint:
     tensors: dict[str, dict[str, Tensor]]
     """File ("players", "average", "optimizers") -> name -> tensor."""
     state: dict[str, Any]
-    """What state.json holds."""
+    """Content of state.json."""
 
 
-def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
-    """Write a checkpoint of the state, then remove all older ones but the newest `keep`.
+def save(folder: Path, state: State, metadata: dict[str, Any], keep: int) -> Path:
+    """Write a checkpoint of the state, then remove older ones; return its path.
 
     Args:
-        folder: The run's checkpoints.
-        state: What to save.
-        facts: Further numbers and texts for state.json; "run" is what the run is known by.
-        keep: How many complete checkpoints stay.
+        folder: The folder of the run's checkpoints.
+        state: The state to save.
+        metadata: Further entries of state.json; "run" is the run id.
+        keep: Number of newest checkpoints to keep.
 
     Raises:
-        CheckpointError: The disk refused; the checkpoints before it are untouched.
+        CheckpointError: Writing failed, or memory ran out; older checkpoints are untouched.
     """
     target = folder / f"{state.round:06d}"
     temporary = folder / files.temporary_name()
     contents: dict[str, bytes] = {}
     try:
-        contents = _contents(state, facts)
+        contents = _file_contents(state, metadata)
         _write(temporary, contents)
         if not remove_checkpoint(target):  # the same round, played again after it was found damaged
             raise OSError(None, "files that are none of a checkpoint lie there; move them away")
@@ -138,21 +138,21 @@ def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
 
 
 def prune(folder: Path, at_round: int, keep: int) -> None:
-    """Remove the checkpoints up to a round, but for the newest `keep` of them.
+    """Remove the checkpoints up to a round, except for the newest `keep` of them.
 
-    A process that was killed while it did so leaves one of them half-removed: whoever resumes does it once more.
+    A process killed in between leaves a checkpoint half removed; so a resumed run prunes once more.
     """
     for path in [path for path in newest_first(folder) if int(path.name) <= at_round][keep:]:
         remove_checkpoint(path)
 
 
 def refuse_non_finite(state: State) -> None:
-    """Stop where a weight, an average or what an optimizer remembers is no longer finite: it must never be saved.
+    """Check that all weights, averaged weights and optimizer state are finite, so that no other state is saved.
 
     Raises:
-        Diverged: With the name of the first such tensor.
+        Diverged: They are not; names the first such tensor.
     """
-    tensors = tensors_of(state)
+    tensors = all_tensors(state)
     if name := non_finite(tensors):
         of_d = name.startswith(("discriminator.", "the memory of discriminator."))
         player: Player = "discriminator" if of_d else "generator"
@@ -160,27 +160,29 @@ def refuse_non_finite(state: State) -> None:
         raise Diverged(state.round, player, f"tensor {name}", bad)
 
 
-def load(folder: Path, say: Say = silent, run: str | None = None, fits: Fits | None = None) -> Checkpoint | None:
-    """The newest checkpoint that verifies; None where there is none at all.
+def load(
+    folder: Path, say: Say = silent, run: str | None = None, expected_layout: ExpectedLayout | None = None
+) -> Checkpoint | None:
+    """Load the newest valid checkpoint; None if there is no checkpoint.
 
-    A training beside may write and remove checkpoints meanwhile: where none of those that were listed is whole and the
-    list has changed, it is looked at anew.
+    A concurrent training may write and remove checkpoints: if none of the listed ones is valid and the list has
+    changed, it is read again.
 
     Args:
-        folder: The run's checkpoints.
-        say: Told about each damaged one that is passed over, once it is known which is used instead.
-        run: What the run is known by; None: not known, any run's will do.
-        fits: What the tensors have to be like; None: all are kept, unchecked.
+        folder: The folder of the run's checkpoints.
+        say: Called with one sentence for each damaged checkpoint that was skipped.
+        run: The run id; None accepts any run.
+        expected_layout: Returns the expected tensors; if None, all tensors are kept, unchecked.
 
     Raises:
-        CheckpointError: There are checkpoints, and every one is damaged.
+        CheckpointError: There are checkpoints, but none is valid.
     """
     faults: list[str] = []
-    for _ in range(LOOKS):
+    for _ in range(LISTING_ATTEMPTS):
         listed, faults = newest_first(folder), []
         for path in listed:
             try:
-                checkpoint = read(path, run, fits)
+                checkpoint = read(path, run, expected_layout)
             except CheckpointError as error:
                 faults += [str(error)] if path.exists() else []
                 continue
@@ -195,48 +197,48 @@ def load(folder: Path, say: Say = silent, run: str | None = None, fits: Fits | N
     return None
 
 
-def read(path: Path, run: str | None = None, fits: Fits | None = None) -> Checkpoint:
-    """One checkpoint, once every byte of it has been compared with the manifest.
+def read(path: Path, run: str | None = None, expected_layout: ExpectedLayout | None = None) -> Checkpoint:
+    """Read one checkpoint and verify every byte of it against the manifest.
 
     Args:
-        path: Its folder.
-        run: What its run is known by; None: any run's will do.
-        fits: What its tensors have to be like; None: all are kept, unchecked.
+        path: The folder of the checkpoint.
+        run: The run id; None accepts any run.
+        expected_layout: Returns the expected tensors; if None, all tensors are kept, unchecked.
 
     Raises:
-        CheckpointError: A file is missing, no regular one, of another size or has other content, or a tensor is not
-            what it should be; it is named.
+        CheckpointError: A file is missing, is not a regular file or differs in size or content, or a tensor is not as
+            expected; names the file or tensor.
     """
     if not files.is_folder(path):
         raise _damaged(path, "it is no folder")
-    table = _manifest(path)
-    state = _state(path, _verified(path, STATE, table[STATE], 64 * MIB), run)
-    layout = fits(state) if fits else None
+    table = _read_manifest(path)
+    state = _parse_state(path, _read_verified(path, STATE, table[STATE], 64 * MIB), run)
+    layout = expected_layout(state) if expected_layout else None
     average = sum(one.nbytes for one in (layout or {}).get("average", {}).values())
     tensors = {}
     for name in TENSORS:
         stem = name.removesuffix(".safetensors")
         if layout is not None and stem not in layout:
-            _verify(path, name, table[name], max(UNREAD * average, GIB))
+            _verify(path, name, table[name], max(UNUSED_FILE_RATIO * average, GIB))
             continue
-        most = GIB * KIB if layout is None else _most(layout[stem])
-        tensors[stem] = _parsed(path, name, _verified(path, name, table[name], most))
+        max_bytes = GIB * KIB if layout is None else _max_bytes(layout[stem])
+        tensors[stem] = _parse_tensors(path, name, _read_verified(path, name, table[name], max_bytes))
         if layout is not None:
-            refuse_others(tensors[stem], layout[stem], f"checkpoint {path.name} does not fit: {name}", stem)
+            refuse_wrong_tensors(tensors[stem], layout[stem], f"checkpoint {path.name} does not fit: {name}", stem)
             if odd := non_finite(tensors[stem]):
                 raise _damaged(path, f"{name}: {odd} holds NaN or infinity, which is never saved")
     return Checkpoint(state["round"], path, tensors, state)
 
 
-def refuse_others(found: dict[str, Tensor], wanted: dict[str, Likeness], where: str, stem: str) -> None:
-    """Make sure that tensors are those that are wanted, by name, shape and type.
+def refuse_wrong_tensors(found: dict[str, Tensor], wanted: dict[str, TensorSpec], where: str, stem: str) -> None:
+    """Check names, shapes and dtypes of tensors.
 
-    What an optimizer remembers of a weight may be missing as a whole: it has not moved yet.
+    The optimizer state of a weight may be missing as a whole: then the weight has not been updated yet.
 
     Raises:
-        CheckpointError: One is missing, not wanted, or of another shape or type.
+        CheckpointError: A tensor is missing, unexpected, or of another shape or dtype.
     """
-    likes = Likeness.of(found)
+    specs = TensorSpec.of(found)
     for name in sorted(found.keys() | wanted.keys()):
         if name not in wanted:
             raise CheckpointError(f"{where}: it holds {ascii(name)[:80]}, which is no tensor of this run")
@@ -245,33 +247,33 @@ def refuse_others(found: dict[str, Tensor], wanted: dict[str, Likeness], where: 
             if stem == "optimizers" and not any(other.startswith(weight) for other in found):
                 continue
             raise CheckpointError(f"{where}: {name} is missing")
-        if likes[name] != wanted[name]:
-            raise CheckpointError(f"{where}: {name} is {likes[name]}, expected {wanted[name]}")
+        if specs[name] != wanted[name]:
+            raise CheckpointError(f"{where}: {name} is {specs[name]}, expected {wanted[name]}")
 
 
 def non_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The first tensor, by its name, that holds NaN or infinity; None where none does."""
+    """Return the name of the first tensor that holds NaN or infinity; None if all are finite."""
     floats = ((name, one) for name, one in tensors.items() if one.is_floating_point())
     return next((name for name, one in floats if not torch.isfinite(one).all()), None)
 
 
 def layout_of(state: State) -> Layout:
-    """What a checkpoint of this state holds, to resume from.
+    """Return the layout of a checkpoint of this state.
 
-    Each optimizer makes one step without a gradient, to show what it remembers: whoever asks must `restore` afterwards.
+    Each optimizer makes one step with zero gradients to create its state; the caller must `restore` afterwards.
     """
-    players = {f"{player}.{name}": one for player in PLAYERS for name, one in likeness(getattr(state, player)).items()}
+    players = {f"{player}.{name}": one for player in PLAYERS for name, one in specs_of(getattr(state, player)).items()}
     for optimizer in state.optimizers.values():
-        _move_nowhere(optimizer)
-    return {"players": players, "average": likeness(state.average), "optimizers": Likeness.of(_memories(state))}
+        _step_with_zero_gradients(optimizer)
+    return {"players": players, "average": specs_of(state.average), "optimizers": TensorSpec.of(_opt_state(state))}
 
 
-def likeness(net: nn.Module) -> dict[str, Likeness]:
-    """What the tensors of a network are like, by name."""
-    return Likeness.of(net.state_dict())
+def specs_of(net: nn.Module) -> dict[str, TensorSpec]:
+    """Return shapes and dtypes of a network's tensors, by name."""
+    return TensorSpec.of(net.state_dict())
 
 
-def _move_nowhere(optimizer: Optimizer) -> None:
+def _step_with_zero_gradients(optimizer: Optimizer) -> None:
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     before = [weight.grad for weight in weights]
     for weight in weights:
@@ -282,52 +284,52 @@ def _move_nowhere(optimizer: Optimizer) -> None:
 
 
 def restore(checkpoint: Checkpoint, state: State) -> None:
-    """Put a checkpoint back into freshly built players and optimizers.
+    """Load a checkpoint into newly built players and optimizers.
 
     Raises:
-        CheckpointError: The networks are not those that were saved.
+        CheckpointError: The networks are not the ones that were saved.
     """
     players, averages = checkpoint.tensors["players"], checkpoint.tensors["average"]
-    _fill(state.generator, players, "generator.", checkpoint.path)
-    _fill(state.discriminator, players, "discriminator.", checkpoint.path)
-    _fill(state.average, averages, "", checkpoint.path)
+    _load_network(state.generator, players, "generator.", checkpoint.path)
+    _load_network(state.discriminator, players, "discriminator.", checkpoint.path)
+    _load_network(state.average, averages, "", checkpoint.path)
     for player, optimizer in state.optimizers.items():
-        _remember(optimizer, checkpoint.tensors["optimizers"], f"{player}.")
+        _load_optimizer(optimizer, checkpoint.tensors["optimizers"], f"{player}.")
     state.round = checkpoint.round
     state.extra = dict(checkpoint.state["extra"])
 
 
-def spread(state: State, world: World) -> None:
-    """Let every process have the leader's state."""
+def broadcast_state(state: State, world: World) -> None:
+    """Broadcast the state of rank 0 to all ranks."""
     if world.is_single:
         return
-    contents = _contents(state, {}) if world.is_main else {}
+    contents = _file_contents(state, {}) if world.is_main else {}
     names = json.loads(world.broadcast(json.dumps(list(contents)).encode()))
     received = {name: world.broadcast(contents.get(name, b"")) for name in names}
     if not world.is_main:
         path = Path("the state of process 0")
-        tensors = {name.removesuffix(".safetensors"): _parsed(path, name, received[name]) for name in TENSORS}
-        told = json.loads(received[STATE])
-        restore(Checkpoint(told["round"], path, tensors, told), state)
+        tensors = {name.removesuffix(".safetensors"): _parse_tensors(path, name, received[name]) for name in TENSORS}
+        saved = json.loads(received[STATE])
+        restore(Checkpoint(saved["round"], path, tensors, saved), state)
 
 
-def tensors_of(state: State) -> dict[str, Tensor]:
-    """Everything that has to be the same in every process, by name."""
+def all_tensors(state: State) -> dict[str, Tensor]:
+    """Return all tensors that must be equal on all ranks, by name: weights, buffers and optimizer state."""
     nets = {"generator": state.generator, "discriminator": state.discriminator, "average": state.average}
-    named = {f"{net}.{name}": tensor for net in nets for name, tensor in nets[net].state_dict().items()}
-    return named | {f"the memory of {name}": tensor for name, tensor in _memories(state).items()}
+    tensors = {f"{net}.{name}": tensor for net in nets for name, tensor in nets[net].state_dict().items()}
+    return tensors | {f"the memory of {name}": tensor for name, tensor in _opt_state(state).items()}
 
 
 def restore_average(checkpoint: Checkpoint, net: nn.Module) -> None:
-    """Put the averaged weights into a freshly built generator."""
-    _fill(net, checkpoint.tensors["average"], "", checkpoint.path)
+    """Load the averaged weights into a newly built generator."""
+    _load_network(net, checkpoint.tensors["average"], "", checkpoint.path)
 
 
 def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> None:
-    """Stop where a checkpoint's run was trained on other data than that of a fingerprint.
+    """Check that the checkpoint's run was trained on the data with this fingerprint.
 
     Raises:
-        DataError: It was.
+        DataError: It was trained on other data.
     """
     if checkpoint.state["fingerprint"] != fingerprint:
         raise DataError(
@@ -337,10 +339,10 @@ def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> No
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The checkpoints, newest first.
+    """List the checkpoints, newest first.
 
     Raises:
-        CheckpointError: The folder is closed to us.
+        CheckpointError: The folder cannot be read.
     """
     if not files.is_folder(folder):
         return []
@@ -351,31 +353,31 @@ def newest_first(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def _contents(state: State, facts: dict[str, Any]) -> dict[str, bytes]:
-    """File name -> bytes."""
-    players = _named(state.generator, "generator.") | _named(state.discriminator, "discriminator.")
-    numbers = {"round": state.round, "extra": state.extra, **facts}
+def _file_contents(state: State, metadata: dict[str, Any]) -> dict[str, bytes]:
+    """Serialize the state: file name -> bytes."""
+    players = _network_tensors(state.generator, "generator.") | _network_tensors(state.discriminator, "discriminator.")
+    numbers = {"round": state.round, "extra": state.extra, **metadata}
     return {
-        "players.safetensors": _file_of(players),
-        "average.safetensors": _file_of(_named(state.average, "")),
-        "optimizers.safetensors": _file_of(_memories(state)),
+        "players.safetensors": _serialize(players),
+        "average.safetensors": _serialize(_network_tensors(state.average, "")),
+        "optimizers.safetensors": _serialize(_opt_state(state)),
         "state.json": json.dumps(numbers, indent=1).encode(),
     }
 
 
-def _file_of(tensors: dict[str, Tensor]) -> bytes:
-    """Tensors as a file holds them; where memory is short, an error."""
-    needed = COPIES * sum(one.nbytes for one in tensors.values())
-    torch.empty(needed, dtype=torch.uint8)  # refused in an orderly way: safetensors ends the process there and then
+def _serialize(tensors: dict[str, Tensor]) -> bytes:
+    """Serialize tensors in the safetensors format; raise an error if memory is short."""
+    needed = SERIALIZATION_COPIES * sum(one.nbytes for one in tensors.values())
+    torch.empty(needed, dtype=torch.uint8)  # raises an error; out of memory, safetensors would abort the process
     return to_bytes(tensors)
 
 
-def _named(net: nn.Module, prefix: str) -> dict[str, Tensor]:
+def _network_tensors(net: nn.Module, prefix: str) -> dict[str, Tensor]:
     return {prefix + name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
 
 
-def _memories(state: State) -> dict[str, Tensor]:
-    """What the optimizers remember, as "generator.0.exp_avg" -> tensor; their settings come from the recipe."""
+def _opt_state(state: State) -> dict[str, Tensor]:
+    """Return the optimizer state as "generator.0.exp_avg" -> tensor; the optimizers' settings come from the recipe."""
     return {
         f"{player}.{index}.{key}": value.detach().cpu().contiguous()
         for player, optimizer in state.optimizers.items()
@@ -385,23 +387,23 @@ def _memories(state: State) -> dict[str, Tensor]:
     }
 
 
-def _remember(optimizer: Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
+def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
     memory: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(prefix):
             index, key = name.removeprefix(prefix).split(".", 1)
             memory.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
-    for parameter, kept in optimizer.state.items():  # fused steps walk through memory: both must lie there alike
+    for parameter, kept in optimizer.state.items():  # fused steps need the parameter's memory layout
         for key, value in kept.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 kept[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _fill(net: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
-    mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    refuse_others(mine, likeness(net), f"{path} holds other networks", "players")
-    net.load_state_dict(mine)
+def _load_network(net: nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
+    network = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    refuse_wrong_tensors(network, specs_of(net), f"{path} holds other networks", "players")
+    net.load_state_dict(network)
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:
@@ -409,12 +411,12 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
     for name, data in contents.items():
         files.write_through(folder / name, data)
     table = {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in contents.items()}
-    files.write_through(folder / MANIFEST, _sealed(table))
+    files.write_through(folder / MANIFEST, _manifest_bytes(table))
     _flush_folder(folder)
 
 
 def _flush_folder(path: Path) -> None:
-    """Make the names in a folder durable; Windows does so by itself and cannot open one."""
+    """Flush a folder's entries to disk; Windows does so itself and cannot open a folder."""
     if os.name != "nt":
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -423,14 +425,14 @@ def _flush_folder(path: Path) -> None:
             os.close(descriptor)
 
 
-def _sealed(table: dict[str, list[Any]]) -> bytes:
-    """The manifest's bytes: one line of JSON, then the sha256 of that line."""
+def _manifest_bytes(table: dict[str, list[Any]]) -> bytes:
+    """Serialize the manifest: one line of JSON, then the sha256 of that line."""
     line = json.dumps(table).encode()
     return line + b"\n" + hashlib.sha256(line).hexdigest().encode()
 
 
-class Facts(NamedTuple):
-    """What the manifest says of a file."""
+class ManifestEntry(NamedTuple):
+    """Size and sha256 of a file in the manifest."""
 
     size: int
     digest: str
@@ -440,7 +442,7 @@ def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(f"checkpoint {path.name} is damaged: {why}")
 
 
-def _manifest(path: Path) -> dict[str, Facts]:
+def _read_manifest(path: Path) -> dict[str, ManifestEntry]:
     try:
         content = files.read(path / MANIFEST, 64 * KIB)
     except OSError as error:
@@ -449,7 +451,7 @@ def _manifest(path: Path) -> dict[str, Facts]:
     if hashlib.sha256(line).hexdigest().encode() != seal:
         raise _damaged(path, f"{MANIFEST} does not match its own sha256")
     try:
-        table = {name: Facts(*facts) for name, facts in json.loads(line).items()}
+        table = {name: ManifestEntry(*entry) for name, entry in json.loads(line).items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise _damaged(path, f"{MANIFEST} is no table of files") from None
     if sorted(table) != sorted(CONTENTS):
@@ -459,8 +461,8 @@ def _manifest(path: Path) -> dict[str, Facts]:
     return table
 
 
-def _state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
-    """What state.json holds, once it is seen to be that of this round of this run."""
+def _parse_state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
+    """Parse state.json and check its types, round and run id."""
     try:
         state = json.loads(content)
     except (ValueError, RecursionError):
@@ -480,45 +482,45 @@ def _state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
 
 
 def _is_extra(extra: dict[str, Any]) -> bool:
-    """Whether it is one level of numbers and words, and the seconds played are a number of seconds."""
+    """Whether `extra` is a flat table of numbers and strings, and its "seconds" are a valid duration."""
     seconds = extra.get("seconds", 0.0)
     flat = all(value is None or isinstance(value, str | int | float) for value in extra.values())
     return flat and isinstance(seconds, int | float) and 0 <= seconds < LONG
 
 
-def _most(wanted: dict[str, Likeness]) -> int:
-    """Bytes that a file of these tensors may have."""
-    return HEADER + sum(one.nbytes + 256 + 2 * len(name) for name, one in wanted.items())
+def _max_bytes(wanted: dict[str, TensorSpec]) -> int:
+    """Return the largest valid size in bytes of a file of these tensors."""
+    return HEADER_BYTES + sum(one.nbytes + 256 + 2 * len(name) for name, one in wanted.items())
 
 
-def _parsed(path: Path, name: str, content: bytes) -> dict[str, Tensor]:
+def _parse_tensors(path: Path, name: str, content: bytes) -> dict[str, Tensor]:
     try:
         return from_bytes(content)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
         raise _damaged(path, f"{name}: {str(error)[:200]}") from None
 
 
-def _verified(path: Path, name: str, facts: Facts, most: int) -> bytes:
-    """A file's content, once it is what the manifest says."""
-    return b"".join(_pieces(path, name, facts, most))
+def _read_verified(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> bytes:
+    """Read a file and verify it against its manifest entry."""
+    return b"".join(_verified_chunks(path, name, entry, max_bytes))
 
 
-def _verify(path: Path, name: str, facts: Facts, most: int) -> None:
-    """The same without keeping it."""
-    for _ in _pieces(path, name, facts, most):
+def _verify(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> None:
+    """Verify a file without keeping its content."""
+    for _ in _verified_chunks(path, name, entry, max_bytes):
         pass
 
 
-def _pieces(path: Path, name: str, facts: Facts, most: int) -> Iterator[bytes]:
+def _verified_chunks(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> Iterator[bytes]:
     try:
-        size = files.regular(path / name, most).st_size
-        if size != facts.size:
-            raise _damaged(path, f"{name} has {size} bytes, expected {facts.size}")
+        size = files.regular(path / name, max_bytes).st_size
+        if size != entry.size:
+            raise _damaged(path, f"{name} has {size} bytes, expected {entry.size}")
         digest = hashlib.sha256()
-        for piece in files.pieces(path / name, most):
-            digest.update(piece)
-            yield piece
+        for chunk in files.pieces(path / name, max_bytes):
+            digest.update(chunk)
+            yield chunk
     except OSError as error:
         raise _damaged(path, f"{name}: {files.reason(error)}") from None
-    if digest.hexdigest() != facts.digest:
+    if digest.hexdigest() != entry.digest:
         raise _damaged(path, f"{name} does not match its sha256")

@@ -1,13 +1,13 @@
-"""How good a run's samples are: every metric, beside what real data and noise score under the same protocol.
+"""Evaluation of a run's samples: every metric, beside its values for real data and for noise under the same protocol.
 
     reference   training rows, evenly spread, at most 10,000
     fake        n samples                        compared with the reference: the value
-    real        n held-out rows                  compared with the reference: the floor, what a perfect G would get
-    noise       n rows of noise                  compared with the reference: the ceiling, what knowing nothing gets
+    real        n held-out rows                  compared with the reference: the floor, the value of a perfect G
+    noise       n rows of noise                  compared with the reference: the ceiling, the value of knowing nothing
 
-n is the number of held-out rows, at most 10,000, unless it is asked for. Noise is uniform for images; for points it is
-Gaussian with the mean and deviation of each of the data's numbers. The extractor's name and hash stand beside each
-number.
+n is the number of held-out rows, at most 10,000, unless it is given. Noise is uniform for images; for points it is
+Gaussian with the mean and standard deviation of each coordinate of the data. Every row names its feature extractor and
+the extractor's hash.
 """
 
 import json
@@ -29,99 +29,99 @@ from zerosum import build, checkpoint, permission
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
-from zerosum.data.dataset import FEWEST as LEAST
+from zerosum.data.dataset import FEWEST as MIN_TRAIN_ROWS
 from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics import METRICS, Better, Metric
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
-from zerosum.metrics.data_copying import FEWEST as OF_EACH
+from zerosum.metrics.data_copying import FEWEST as MIN_CELL_ROWS
 from zerosum.metrics.data_copying import copying
 from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
 from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
 from zerosum.run import RunFolder, record_metrics, trust
 from zerosum.run.folder import Say, silent
-from zerosum.sampling import Sampler, newest
+from zerosum.sampling import Sampler, newest_checkpoint
 
-MOST = 10_000
-FEWEST = 50
-"""Rows below which no number is given: the neighbours and parts of a metric would be too few."""
+MAX_ROWS = 10_000
+MIN_ROWS = 50
+"""Fewest held-out rows and samples for which a metric is computed."""
 
 UNKNOWN = "not known: too few of the rows, or too many of them alike"
-"""Said beside a number that even so many rows do not give."""
+"""Note beside a value that is NaN although there are enough rows."""
 
-NO_CELL = f"not known: no part of the space holds {OF_EACH} samples and as many held-out rows"
-"""The same, of copying."""
+UNKNOWN_COPYING = f"not known: no part of the space holds {MIN_CELL_ROWS} samples and as many held-out rows"
+"""The same note for the copying test."""
 
-MOST_OF_FLOAT32 = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
-"""What points are stored in."""
+FLOAT32_RANGE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
+"""The range of float32, the type of points."""
 
-FLOAT32_SQUARES = (1e-15, 1e15)
-"""Between these, squares and sums of 10,000 of them stay within float32."""
+SAFE_TO_SQUARE = (1e-15, 1e15)
+"""Range of values whose squares, and sums of 10,000 squares, stay within float32."""
 
-STRETCH = 1_000
-"""Rows that an extractor looks at before the next process's turn."""
+CHUNK_ROWS = 1_000
+"""Rows in the chunks of feature extraction that are distributed over the processes."""
 
-VALIDATION = 1_000
-"""Training rows by which the Parzen window is chosen, at most half of them."""
+VALIDATION_ROWS = 1_000
+"""Training rows that choose the Parzen window, at most half of the reference."""
 
 
-class Row(NamedTuple):
-    """One number and what it is to be held against."""
+class MetricRow(NamedTuple):
+    """One metric: its value for the samples, for held-out data and for noise."""
 
     name: str
     value: float
     error: float
-    """Standard error; NaN where none is known."""
+    """Standard error; NaN if unknown."""
     real: float
-    """What held-out data scores."""
+    """Value for held-out data."""
     noise: float
-    """What noise scores."""
+    """Value for noise."""
     n: int
     features: str
     better: Better
     note: str = ""
-    """What the number does not say: which classes or modes were missed."""
+    """A remark, e.g. which classes or modes were missed."""
 
 
 @dataclass(frozen=True)
-class Sides:
-    """The rows that are compared, in the form of samples."""
+class SampleSets:
+    """The sets of rows that are compared, all in the form of samples (uint8 images, float32 points)."""
 
     data: Data
     fake: Array
     n: int
-    """Held-out rows to compare with."""
-    asked: NDArray[np.int64] | None = None
-    """The class that was asked for in each sample, of a generator that is told classes."""
-    most: int = MOST
-    """Training rows to compare with, at most."""
+    """Number of held-out rows and of noise rows."""
+    labels: NDArray[np.int64] | None = None
+    """(n,) class on which each sample was conditioned; None for an unconditional generator."""
+    max_reference: int = MAX_ROWS
+    """Largest number of reference rows."""
 
     @cached_property
     def reference(self) -> Array:
-        """Training rows, evenly spread."""
-        return self.data.shown(self.data.train.spread(min(self.most, len(self.data.train))))
+        """Training rows, evenly spaced."""
+        return self.data.shown(self.data.train.spread(min(self.max_reference, len(self.data.train))))
 
     @cached_property
     def real(self) -> Array:
-        """Held-out rows."""
+        """Held-out rows, evenly spaced."""
         return self.data.shown(self.data.test.spread(self.n))
 
     @cached_property
     def noise(self) -> Array:
-        """Rows of noise: the same every time."""
+        """Rows of noise, from a fixed seed."""
         rng = np.random.default_rng(0)
         if self.data.kind == "images":
             return rng.integers(0, 256, (self.n, *self.real.shape[1:]), dtype=np.uint8)
-        low, high = FLOAT32_SQUARES
+        low, high = SAFE_TO_SQUARE
         within = low < np.abs(self.reference).max() < high
         rows = self.reference if within else self.reference.astype(np.float64)
         noise = rows.mean(0) + rows.std(0) * rng.standard_normal((self.n, *self.real.shape[1:]))
-        return noise.clip(*MOST_OF_FLOAT32).astype(np.float32)
+        return noise.clip(*FLOAT32_RANGE).astype(np.float32)
 
     def candidates(self) -> tuple[Array, Array, Array]:
-        """Fake, real, noise: what is compared with the reference."""
+        """Return fake, real and noise: the sets that are compared with the reference."""
         return self.fake, self.real, self.noise
 
 
@@ -135,46 +135,42 @@ def evaluate(
     trusted: bool = False,
     data: str | Path | None = None,
     say: Say = silent,
-) -> tuple[int, list[Row]]:
-    """Measure a run's samples.
+) -> tuple[int, list[MetricRow]]:
+    """Compute all metrics of a run's samples.
 
     Args:
-        folder: The run; its data set must be there, too.
-        n: Samples, at least 50; as many as there are held-out rows if absent.
-        features: pixels, classifier, inception or "module:callable"; the classifier where the data is images with
-            labels, else pixels.
-        seed: Of the samples.
-        cache: Where trained classifiers are kept, and where Inception's file is looked for.
-        world: Processes that share the work, and have all numbers in the end.
-        trusted: Whether code and data that the settings name are used though the run was not made here.
-        data: Where the data lies, if not where the settings say.
-        say: Told of damaged checkpoints that were passed over.
+        folder: The run folder. Its data set must be available.
+        n: Number of samples, at least 50; as many as there are held-out rows if absent.
+        features: pixels, classifier, inception or "module:callable"; if absent, the classifier for images with labels,
+            else pixels.
+        seed: Seed of the samples.
+        cache: Folder of trained classifiers and of Inception's weights.
+        world: Processes that share the work; each returns all metrics.
+        trusted: Whether to use the code and data that the settings name although the run was not made here.
+        data: Path of the data if it is no longer where the settings say.
+        say: Called with one sentence for each damaged checkpoint that was skipped.
 
     Returns:
-        The round of the checkpoint that was used, and the numbers.
+        The round of the checkpoint that was used, and the metrics.
 
     Raises:
-        UsageError: Too few rows, or an extractor that is not known or not there.
-        DataError: The data is gone or changed, or samples are not what the data is.
-        Untrusted: The run was not made here, and names code, or data that is not named otherwise.
+        UsageError: There are too few rows, or the extractor is unknown or its file is missing.
+        DataError: The data is gone or changed, or the samples do not have its shape or are not finite.
+        Untrusted: The run was not made here and names code, or names data and `data` is not given.
     """
     config = folder.read_config()
     with trust.permitted(folder, config, trusted):
-        saved = newest(folder, config, say)
-        sampler = Sampler.of(config, saved)
+        saved = newest_checkpoint(folder, config, say)
+        sampler = Sampler.from_checkpoint(config, saved)
         refuse_other_size(config, sampler.form)
         with world.local_main_first():
-            opened = build.open_data(config) if data is None else named_data(config, data)
+            opened = build.open_data(config) if data is None else open_data_at(config, data)
     checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
     return saved.round, measure(sampler, opened, n, features, seed, cache, world=world)
 
 
 def refuse_other_size(config: Config, form: SampleSpec) -> None:
-    """Stop where pictures would be read in another size than that of the samples: before they fill the memory.
-
-    Raises:
-        DataError: They would.
-    """
+    """Raise DataError if the settings would read images in another size than the samples, before any is read."""
     size = config.data.options.get("size")
     wanted = [size, size] if isinstance(size, int) else size
     if form.kind == "images" and isinstance(wanted, list | tuple) and list(wanted) != list(form.shape[1:]):
@@ -184,8 +180,8 @@ def refuse_other_size(config: Config, form: SampleSpec) -> None:
         )
 
 
-def named_data(config: Config, name: str | Path) -> Data:
-    """The data at a place that the user has named, read with the options of the settings."""
+def open_data_at(config: Config, name: str | Path) -> Data:
+    """Open the data at a path that the user gave, with the data options of the settings."""
     choice = Choice(name=Path(name).as_posix() if str(name) else "", **config.data.options)
     with permission.granted(code=Path.cwd(), paths=True):
         return build.open_data(config.model_copy(update={"data": choice}))
@@ -198,90 +194,90 @@ def measure(
     features: str | None = None,
     seed: int = 0,
     cache: Path | None = None,
-    rows: int = MOST,
+    rows: int = MAX_ROWS,
     world: World = SINGLE,
-) -> list[Row]:
-    """The same, of a generator that is loaded and the data that it was trained on.
+) -> list[MetricRow]:
+    """Compute all metrics of a loaded generator; see `evaluate`.
 
     Args:
         sampler: The generator.
-        data: What it was trained on.
-        n: As for `evaluate`, and the same for the others.
-        features: What a distance looks at.
-        seed: Of the samples.
-        cache: Where classifiers and Inception's file lie.
-        rows: Training rows to compare with, at most; fewer are quicker, and give other numbers.
+        data: The data that it was trained on.
+        n: Number of samples; as many as there are held-out rows if absent.
+        features: The feature extractor.
+        seed: Seed of the samples.
+        cache: Folder of trained classifiers and of Inception's weights.
+        rows: Largest number of training rows to compare with; fewer are faster and give different values.
         world: Processes that share the work.
 
     Raises:
-        UsageError: Too few rows, or an extractor that is not known or not there.
-        DataError: Samples are not what the data is.
+        UsageError: There are too few rows, or the extractor is unknown or its file is missing.
+        DataError: The samples do not have the shape of the data or are not finite.
     """
-    refuse_few(data)
-    n = min(MOST, len(data.test)) if n is None else n
-    if n < FEWEST:
-        raise UsageError(f"n = {n}: at least {FEWEST} samples are needed for a number")
+    refuse_too_few_rows(data)
+    n = min(MAX_ROWS, len(data.test)) if n is None else n
+    if n < MIN_ROWS:
+        raise UsageError(f"n = {n}: at least {MIN_ROWS} samples are needed for a number")
     samples = sampler.draw(n, seed, world=world)
-    sides = Sides(data, samples.array, min(n, len(data.test)), samples.labels, rows)
-    refuse(sides.fake, sides.reference)
-    with world.local_main_first():  # the first of each machine may have to teach a classifier
-        look = extractor(features, data, cache)
-    look = having_looked(look, sides, world)
-    others = (partial(of_classes, sides, look), partial(of_mixture, sides), partial(of_density, sides))
-    return measured([*comparisons(sides, look), *others], world)
+    sets = SampleSets(data, samples.array, min(n, len(data.test)), samples.labels, rows)
+    refuse_incomparable(sets.fake, sets.reference)
+    with world.local_main_first():  # one process of each machine may have to train a classifier
+        extractor = get_extractor(features, data, cache)
+    extractor = with_cached_features(extractor, sets, world)
+    others = (partial(class_rows, sets, extractor), partial(mixture_rows, sets), partial(density_rows, sets))
+    return run_measurements([*feature_measurements(sets, extractor), *others], world)
 
 
-Measurement = Callable[[], Iterable[Row]]
+Measurement = Callable[[], Iterable[MetricRow]]
 
 
-def measured(tasks: Sequence[Measurement], world: World) -> list[Row]:
-    """The rows of every measurement; dealt out, where several processes are there to make them."""
+def run_measurements(tasks: Sequence[Measurement], world: World) -> list[MetricRow]:
+    """Run the measurements round-robin over the ranks; every rank gets all rows."""
     found = world.map_ranks(len(tasks), lambda number: json.dumps([*tasks[number]()]).encode())
-    return [Row(*row) for rows in found for row in json.loads(rows)]
+    return [MetricRow(*row) for rows in found for row in json.loads(rows)]
 
 
-def having_looked(look: Extractor, sides: Sides, world: World) -> Extractor:
-    """The same extractor, which has seen every side already: each process looked at a part of the rows."""
+def with_cached_features(extractor: Extractor, sets: SampleSets, world: World) -> Extractor:
+    """Extract the features of every set, chunks shared among the ranks; return an extractor that looks them up."""
 
-    def through(function: Callable[[Array], Tensor], rows: Array) -> Tensor:
-        if world.is_single or not look.by_row:
+    def apply_in_chunks(function: Callable[[Array], Tensor], rows: Array) -> Tensor:
+        if world.is_single or not extractor.by_row:
             return function(rows)
-        stretches = range(0, len(rows), STRETCH)
-        part = lambda number: function(rows[stretches[number] : stretches[number] + STRETCH]).numpy()  # noqa: E731
-        return torch.from_numpy(world.map_rows(len(stretches), part))
+        chunks = range(0, len(rows), CHUNK_ROWS)
+        part = lambda number: function(rows[chunks[number] : chunks[number] + CHUNK_ROWS]).numpy()  # noqa: E731
+        return torch.from_numpy(world.map_rows(len(chunks), part))
 
-    views, see = (sides.reference, *sides.candidates()), look.probabilities
-    features = {id(view): through(look.features, view) for view in views}
-    if see is None or sides.data.classes is None:
-        return look._replace(features=lambda view: features[id(view)])
-    classes = {id(view): through(see, view) for view in sides.candidates()}
-    return look._replace(features=lambda view: features[id(view)], probabilities=lambda view: classes[id(view)])
+    views, classify = (sets.reference, *sets.candidates()), extractor.probabilities
+    features = {id(view): apply_in_chunks(extractor.features, view) for view in views}
+    if classify is None or sets.data.classes is None:
+        return extractor._replace(features=lambda view: features[id(view)])
+    classes = {id(view): apply_in_chunks(classify, view) for view in sets.candidates()}
+    return extractor._replace(features=lambda view: features[id(view)], probabilities=lambda view: classes[id(view)])
 
 
-def refuse_few(data: Data) -> None:
-    """Stop where too few rows were held out to compare with.
+def refuse_too_few_rows(data: Data) -> None:
+    """Check that at least `MIN_ROWS` rows are held out.
 
     Raises:
-        UsageError: With what to do about it.
+        UsageError: There are fewer; says how to hold out more.
     """
-    held, every = len(data.test), len(data.train) + len(data.test)
-    if held >= FEWEST:
+    held_out, total = len(data.test), len(data.train) + len(data.test)
+    if held_out >= MIN_ROWS:
         return
-    share = ceil(100 * FEWEST / every) / 100
-    enough = every - round(share * every) >= LEAST
+    share = ceil(100 * MIN_ROWS / total) / 100
+    enough = total - round(share * total) >= MIN_TRAIN_ROWS
     advice = (
         f"Train anew with more of them held out: --set data.held_out={share:g}"
         if enough
-        else f"There are {every} rows in all; with {FEWEST + LEAST} and more, enough can be held out"
+        else f"There are {total} rows in all; with {MIN_ROWS + MIN_TRAIN_ROWS} and more, enough can be held out"
     )
-    raise UsageError(f"{data.name}: {held} held-out rows are too few, at least {FEWEST} are needed. {advice}")
+    raise UsageError(f"{data.name}: {held_out} held-out rows are too few, at least {MIN_ROWS} are needed. {advice}")
 
 
-def refuse(fake: Array, reference: Array) -> None:
-    """Stop at samples that no metric means anything for.
+def refuse_incomparable(fake: Array, reference: Array) -> None:
+    """Check that samples have the shape of the data and finite values.
 
     Raises:
-        DataError: Another shape than the data's, or values that are no numbers.
+        DataError: They do not.
     """
     if fake.shape[1:] != reference.shape[1:]:
         raise DataError(f"samples are {fake.shape[1:]}, the data is {reference.shape[1:]}: they cannot be compared")
@@ -290,16 +286,16 @@ def refuse(fake: Array, reference: Array) -> None:
         raise DataError(f"{bad} of {len(fake)} samples hold NaN or infinity: the run has diverged")
 
 
-def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extractor:
-    """The extractor of that name; if none is given, the classifier for images with labels, else pixels.
+def get_extractor(name: str | None, data: Data, cache: Path | None = None) -> Extractor:
+    """Return a feature extractor by name; without a name, the classifier for images with labels, else pixels.
 
     Args:
         name: pixels, classifier, inception or "module:callable".
-        data: What it will look at.
-        cache: Where trained classifiers are kept and Inception's file lies; the platform's cache folder if absent.
+        data: The data set; the classifier is trained on it.
+        cache: Folder of trained classifiers and of Inception's weights; the platform's cache folder if absent.
 
     Raises:
-        UsageError: It is not known, or its file is not there.
+        UsageError: The extractor is unknown, or its file is missing.
         DataError: The data has no labels.
     """
     cache = cache or user_cache_path("zerosum")
@@ -311,143 +307,145 @@ def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extrac
         train, test = ((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
         return classifier(train, test, len(data.classes or ()), cache)
     simple = {"pixels": pixels, "inception": lambda: inception(cache)}
-    with permission.granted(code=Path.cwd()):  # the user has named it: no file does
+    with permission.granted(code=Path.cwd()):  # the name comes from the user, not from a file
         found = lookup(simple, name, "extractor")
     made: Extractor = found() if name in simple else own(name, found)
     return made
 
 
-def compared(sides: Sides, look: Extractor) -> Iterator[Row]:
-    """The metrics of two clouds of features, and whether the reference is repeated."""
-    for comparison in comparisons(sides, look):
-        yield from comparison()
+def feature_rows(sets: SampleSets, extractor: Extractor) -> Iterator[MetricRow]:
+    """Yield all metrics that compare features with those of the reference; see `feature_measurements`."""
+    for measurement in feature_measurements(sets, extractor):
+        yield from measurement()
 
 
-def comparisons(sides: Sides, look: Extractor) -> list[Measurement]:
-    """The same, one by one."""
-    reference = look.features(sides.reference)
-    fake, real, noise = (look.features(side) for side in sides.candidates())
+def feature_measurements(sets: SampleSets, extractor: Extractor) -> list[Measurement]:
+    """Return one measurement per metric in feature space, and the data-copying test."""
+    reference = extractor.features(sets.reference)
+    fake, real, noise = (extractor.features(rows) for rows in sets.candidates())
 
-    def by(metric: Metric) -> Iterator[Row]:
+    def rows_of(metric: Metric) -> Iterator[MetricRow]:
         found, floor, ceiling = (metric.compute(reference, cloud) for cloud in (fake, real, noise))
         for name, better in metric.better.items():
             others = floor[name].value, ceiling[name].value
-            note = unless_known(found[name].value, UNKNOWN)
-            yield Row(name, *found[name], *others, len(fake), look.label, better, note)
+            note = note_if_nan(found[name].value, UNKNOWN)
+            yield MetricRow(name, *found[name], *others, len(fake), extractor.label, better, note)
 
-    def repeated() -> Iterator[Row]:
+    def copying_rows() -> Iterator[MetricRow]:
         one, other = real[::2], real[1::2]
         others = copying(reference, one, other).z, copying(reference, real, noise).z
         z = copying(reference, real, fake).z
-        note = unless_known(z, NO_CELL)
-        yield Row("copying", z, nan if note else 1.0, *others, len(fake), look.label, "nearest 0", note)
+        note = note_if_nan(z, UNKNOWN_COPYING)
+        yield MetricRow("copying", z, nan if note else 1.0, *others, len(fake), extractor.label, "nearest 0", note)
 
-    return [*(partial(by, metric) for metric in METRICS.values()), repeated]
+    return [*(partial(rows_of, metric) for metric in METRICS.values()), copying_rows]
 
 
-def unless_known(value: float, note: str) -> str:
-    """A note for a number that is not known; else none."""
+def note_if_nan(value: float, note: str) -> str:
+    """Return the note if the value is NaN, else an empty string."""
     return note if isnan(value) else ""
 
 
-def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
-    """What a classifier sees in the samples."""
-    if look.probabilities is None or sides.data.classes is None:
+def class_rows(sets: SampleSets, extractor: Extractor) -> Iterator[MetricRow]:
+    """Yield the classifier's metrics: score, class balance, and accuracy of conditional samples."""
+    if extractor.probabilities is None or sets.data.classes is None:
         return
-    seen = [look.probabilities(side) for side in sides.candidates()]
-    score, n = [classifier_score(p) for p in seen], len(sides.fake)
-    yield Row("classifier score", *score[0], score[1].value, score[2].value, n, look.label, "higher")
-    labels = sides.data.train.every_label()
-    counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=len(sides.data.classes))).double()
+    seen = [extractor.probabilities(rows) for rows in sets.candidates()]
+    score, n = [classifier_score(p) for p in seen], len(sets.fake)
+    yield MetricRow("classifier score", *score[0], score[1].value, score[2].value, n, extractor.label, "higher")
+    labels = sets.data.train.every_label()
+    counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=len(sets.data.classes))).double()
     fake, real, noise = (class_balance(p.argmax(1), counts / counts.sum()) for p in seen)
-    yield from spread_rows("classes found", "class KL", (fake, real, noise), sides.data.classes, n, look.label)
-    if sides.asked is not None:
-        held_out = sides.data.test.every_label()[sides.data.test.evenly(sides.n)]
-        asked = torch.from_numpy(sides.asked), torch.from_numpy(held_out), torch.from_numpy(sides.asked[: sides.n])
-        right, floor, ceiling = (agreement(p, c) for p, c in zip(seen, asked, strict=True))
-        yield Row("asked class", right, (right * (1 - right) / n) ** 0.5, floor, ceiling, n, look.label, "higher")
+    yield from coverage_rows("classes found", "class KL", (fake, real, noise), sets.data.classes, n, extractor.label)
+    if sets.labels is not None:
+        held_out = sets.data.test.every_label()[sets.data.test.evenly(sets.n)]
+        expected = torch.from_numpy(sets.labels), torch.from_numpy(held_out), torch.from_numpy(sets.labels[: sets.n])
+        right, floor, ceiling = (class_accuracy(p, c) for p, c in zip(seen, expected, strict=True))
+        yield MetricRow(
+            "asked class", right, (right * (1 - right) / n) ** 0.5, floor, ceiling, n, extractor.label, "higher"
+        )
 
 
-def spread_rows(
-    found: str, kl: str, seen: tuple[Modes, Modes, Modes], names: Sequence[str], n: int, look: str
-) -> Iterator[Row]:
-    """How samples, held-out rows and noise are spread over classes or modes, and which the samples missed."""
+def coverage_rows(
+    found: str, kl: str, seen: tuple[Modes, Modes, Modes], names: Sequence[str], n: int, label: str
+) -> Iterator[MetricRow]:
+    """Yield the number of classes or modes found (the note names the missed ones), and the KL divergence of shares."""
     fake, real, noise = seen
     missed = f"missed: {', '.join(names[number] for number in fake.missed)}" if fake.missed else ""
     counts = float(fake.found), fake.found_error, float(real.found), float(noise.found)
-    yield Row(found, *counts, n, look, "higher", missed)
-    yield Row(kl, fake.kl, fake.kl_error, real.kl, noise.kl, n, look, "lower")
+    yield MetricRow(found, *counts, n, label, "higher", missed)
+    yield MetricRow(kl, fake.kl, fake.kl_error, real.kl, noise.kl, n, label, "lower")
 
 
-def agreement(p: Float[Tensor, "n classes"], c: Int[Tensor, " n"]) -> float:
-    """Share of the rows whose class is known in which the classifier sees it."""
+def class_accuracy(p: Float[Tensor, "n classes"], c: Int[Tensor, " n"]) -> float:
+    """Classifier accuracy over the rows whose class is known (c >= 0)."""
     return (p.argmax(1) == c)[c >= 0].double().mean().item()
 
 
-def between_classes(data: Data, look: Extractor) -> ClassTable:
-    """Frechet distances of the data's classes to each other, and of two halves of each: what a distance must see.
+def class_distances(data: Data, extractor: Extractor) -> ClassTable:
+    """Compute the Frechet distances between the data's classes, and between two halves of each class.
 
     Raises:
-        DataError: The data has no classes, or fewer than four rows of one.
+        DataError: The data has no classes, or a class has fewer than four rows.
     """
-    rows = data.train.evenly(MOST)
+    rows = data.train.evenly(MAX_ROWS)
     x, labels = data.train[rows]
     if labels is None or data.classes is None:
         raise DataError(f"{data.name} has no classes to compare")
     counts = np.bincount(labels[labels >= 0], minlength=len(data.classes))
     if counts.min() < 4:
         raise DataError(f"{data.name}: class '{data.classes[counts.argmin()]}' has {counts.min()} rows; 4 are needed")
-    features = look.features(data.shown(x))
+    features = extractor.features(data.shown(x))
     return class_table(
         features, torch.from_numpy(labels), data.classes, lambda one, other: frechet(Moments.of(one), Moments.of(other))
     )
 
 
-def of_mixture(sides: Sides) -> Iterator[Row]:
-    """Mode coverage, where the law of the data is known."""
-    mixture = sides.data.mixture
+def mixture_rows(sets: SampleSets) -> Iterator[MetricRow]:
+    """Yield the mode coverage if the distribution of the data is a known mixture."""
+    mixture = sets.data.mixture
     if mixture is None:
         return
     means, sigmas, weights = (torch.from_numpy(part) for part in (mixture.means, mixture.sigmas, mixture.weights))
-    fake, real, noise = (mode_coverage(torch.from_numpy(side), means, sigmas, weights) for side in sides.candidates())
-    n, look = len(sides.fake), "exact density"
+    fake, real, noise = (mode_coverage(torch.from_numpy(rows), means, sigmas, weights) for rows in sets.candidates())
+    n, label = len(sets.fake), "exact density"
     error = (fake.near * (1 - fake.near) / n) ** 0.5
     names = tuple(f"({', '.join(f'{place:.3g}' for place in mean)})" for mean in mixture.means)
-    yield from spread_rows("modes found", "mode KL", (fake, real, noise), names, n, look)
-    yield Row("within 3 sigma", fake.near, error, real.near, noise.near, n, look, "higher")
+    yield from coverage_rows("modes found", "mode KL", (fake, real, noise), names, n, label)
+    yield MetricRow("within 3 sigma", fake.near, error, real.near, noise.near, n, label, "higher")
 
 
-def of_density(sides: Sides) -> Iterator[Row]:
-    """The Parzen log-likelihood of held-out images, by samples, by training rows and by noise."""
-    if sides.data.kind != "images":
+def density_rows(sets: SampleSets) -> Iterator[MetricRow]:
+    """Yield the Parzen log-likelihood of held-out images under samples, under training rows and under noise."""
+    if sets.data.kind != "images":
         return
-    look, kept = pixels(), min(VALIDATION, len(sides.reference) // 2)
-    real, validation = look.features(sides.reference).split([len(sides.reference) - kept, kept])
-    test, fake, noise = (look.features(side) for side in (sides.real, sides.fake, sides.noise))
+    extractor, kept = pixels(), min(VALIDATION_ROWS, len(sets.reference) // 2)
+    real, validation = extractor.features(sets.reference).split([len(sets.reference) - kept, kept])
+    test, fake, noise = (extractor.features(rows) for rows in (sets.real, sets.fake, sets.noise))
     found, floor, ceiling = (log_likelihood(x, validation, test) for x in (fake, real[: len(fake)], noise))
     seen = f"pixels, sigma {found.sigma:.3g}"
-    yield Row("log-likelihood", found.value, found.error, floor.value, ceiling.value, len(fake), seen, "higher")
+    yield MetricRow("log-likelihood", found.value, found.error, floor.value, ceiling.value, len(fake), seen, "higher")
 
 
-def record(folder: RunFolder, rows: list[Row], at_round: int) -> None:
-    """Add the evaluation to metrics.jsonl."""
-    record_metrics(folder, {"round": at_round, "metrics": [facts(row) for row in rows]})
+def record(folder: RunFolder, rows: list[MetricRow], at_round: int) -> None:
+    """Append the evaluation to metrics.jsonl."""
+    record_metrics(folder, {"round": at_round, "metrics": [row_to_json(row) for row in rows]})
 
 
-def facts(row: Row) -> dict[str, Any]:
-    """A row as JSON can hold it: numbers that it does not know are null where unknown, else strings."""
-    return {key: _plain(value) for key, value in row._asdict().items()}
+def row_to_json(row: MetricRow) -> dict[str, Any]:
+    """Convert a row to JSON values: NaN becomes null, infinities become strings."""
+    return {key: _json_value(value) for key, value in row._asdict().items()}
 
 
 def number(value: float) -> str:
-    """Four digits; nothing where it is not known."""
+    """Format a value with four digits; NaN as an empty string."""
     return "" if isnan(value) else f"{value:.4g}"
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None if np.isnan(value) else str(value)
     return value
 
 
-__all__ = ["Estimate", "Row", "Sides", "evaluate", "facts", "measure", "record"]
+__all__ = ["Estimate", "MetricRow", "SampleSets", "evaluate", "measure", "record", "row_to_json"]

@@ -1,4 +1,4 @@
-"""The Python interface to a game with networks of your own.
+"""The Python interface for training your own networks.
 
 gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, rounds=1000)
 gan.sample(64)
@@ -29,19 +29,19 @@ from zerosum.training import loop
 
 
 class GAN:
-    """A game between two networks of your own, on an array of your own, in memory and in this process.
+    """Trains your own generator and discriminator on your own array, in memory and in this process.
 
     For several processes, name a pair of networks "my_module:pair" in a recipe, and see docs/scale.md.
 
     Args:
         generator: z (n, latent) -> samples shaped like the data: images in [-1, 1] as (n, c, h, w), points (n, d).
-        discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end. Of a `zerosum.nets.Judge` without
-            batch normalisation it is taken that it judges each sample by itself; penalties on a `SteepJudge` are quick.
+        discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end. A `zerosum.nets.Discriminator`
+            without batch normalization counts as per-sample; penalties on a `FastGradientDiscriminator` are fast.
         loss: A name (`zerosum list losses`) or a `Loss`.
         penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `DiscriminatorPass`.
-        latent: Numbers in one z.
-        set: Further settings as on the command line: "game.k=5", "optimizers.generator.lr=1e-4"; networks with
-            large matrices may be faster with "train.precision=bfloat16".
+        latent: Dimension of z.
+        set: Further settings as on the command line: "game.k=5", "optimizers.generator.lr=1e-4"; large networks may be
+            faster with "train.precision=bfloat16".
 
     Raises:
         ConfigError: A name or a setting is wrong.
@@ -61,19 +61,19 @@ class GAN:
         overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
         with permission.granted(code=Path.cwd()):
             self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
-            rules, rows = build.rules(self.config), self.config.game
+            game, settings = build.rules(self.config), self.config.game
             self.game = replace(
-                rules,
-                loss=rules.loss if isinstance(loss, str) else loss,
-                unsmoothed_cost=rules.unsmoothed_cost if isinstance(loss, str) else loss.discriminator,
-                penalties=tuple(_term(penalty) for penalty in penalties) or rules.penalties,
-                one_pass=is_per_sample(discriminator),  # else your D may look at a batch as a whole
+                game,
+                loss=game.loss if isinstance(loss, str) else loss,
+                unsmoothed_cost=game.unsmoothed_cost if isinstance(loss, str) else loss.discriminator,
+                penalties=tuple(_term(penalty) for penalty in penalties) or game.penalties,
+                one_pass=is_per_sample(discriminator),  # any other D may couple the samples of a batch
             )
-            shards = SINGLE.shards(rules.batch, rows.accumulate)
+            shards = SINGLE.shards(game.batch, settings.accumulate)
             self.state = build.state_of(self.config, generator, discriminator, *place(self.config), shards)
             self.engine = build.engine_for(self.config, self.state, shards)
         self.readings: list[dict[str, Any]] = []
-        """A line every `train.log_every` rounds."""
+        """One log line every `train.log_every` rounds."""
         self._data: Data | None = None
 
     def fit(
@@ -85,14 +85,14 @@ class GAN:
         range: tuple[float, float] | None = None,
         standardize: bool = True,
     ) -> "GAN":
-        """Play `rounds` rounds; a second call plays on.
+        """Train for `rounds` rounds; a second call continues.
 
         Args:
             x: Points (n,) or (n, d), or images (n, h, w), (n, h, w, c), (n, c, h, w): array or tensor.
-            labels: (n,) classes, kept with the data.
+            labels: (n,) classes, stored with the data.
             rounds: Rounds to play now.
-            range: (black, white) of floating-point images.
-            standardize: Points: the networks see mean 0 and deviation 1.
+            range: Values of black and white in floating-point images.
+            standardize: For points: scale the data to mean 0 and standard deviation 1 for the networks.
 
         Returns:
             This object.
@@ -104,31 +104,31 @@ class GAN:
         """
         data = checked(from_array(x, labels, range=range, held_out=0.0, standardize=standardize))
         self._data = data
-        like = next(self.state.generator.parameters())
-        batches = batch_loader(data, self.game.batch, self.game.seed, like.device, like.dtype)
-        self._try_on(batches(0)[0])
-        watch, log_every = loop.FiniteCheck(), self.config.train.log_every
+        weight = next(self.state.generator.parameters())
+        batches = batch_loader(data, self.game.batch, self.game.seed, weight.device, weight.dtype)
+        self._check_shapes(batches(0)[0])
+        finite_check, log_every = loop.FiniteCheck(), self.config.train.log_every
         last = self.state.round + rounds
-        for moment in loop.rounds(self.state, self.game, batches, last, self.engine):
-            watch.note(moment)
-            if moment.round % log_every == 0 or moment.round == last:
-                watch.look()
-                self.readings.append(loop.describe(moment, self.game, self.engine))
+        for record in loop.rounds(self.state, self.game, batches, last, self.engine):
+            finite_check.add(record)
+            if record.round % log_every == 0 or record.round == last:
+                finite_check.check()
+                self.readings.append(loop.make_log_line(record, self.game, self.engine))
         return self
 
     def sample(self, n: int, seed: int = 0) -> Samples:
         """Make n samples with the averaged generator.
 
         Raises:
-            UsageError: Nothing was trained yet.
+            UsageError: `fit` was not called yet.
         """
         if self._data is None:
             raise UsageError("this GAN has seen no data yet: call fit first")
         return Sampler(self.state.average, self._data.form, self.game.latent).draw(n, seed)
 
     @torch.no_grad()
-    def _try_on(self, x: torch.Tensor) -> None:
-        """See that both networks fit the data before the first round."""
+    def _check_shapes(self, x: torch.Tensor) -> None:
+        """Check the output shapes of both networks on one batch before the first round."""
         n = len(x)
         z = self.game.latent(n, 0, "try").to(x)
         try:

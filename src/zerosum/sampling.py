@@ -1,7 +1,7 @@
-"""Samples from a trained generator: the one way from a run to pictures, arrays and files.
+"""Samples from a trained generator, as arrays and files.
 
-`Sampler.load(run)` reads the run folder alone; the data set need not be there any more. The same seed gives the same
-samples, the first ten of a hundred are the same as ten, and no batch size shows in them.
+`Sampler.load(run)` reads only the run folder; the data set is not needed. The same seed gives the same samples: the
+first 10 of 100 samples equal the 10 of a smaller draw, and no batch size changes them.
 """
 
 import math
@@ -36,16 +36,16 @@ from zerosum.nets import NETS, ConditionalGenerator
 from zerosum.run import RunFolder, owned, trust
 from zerosum.run.folder import SHEET, Say, refuse_name, silent
 
-LARGEST = 2**27
-"""Numbers in one sample: an image of 11,000 x 11,000."""
+MAX_SAMPLE_VALUES = 2**27
+"""Largest number of values in one sample, e.g. an image of 11,000 x 11,000."""
 
-PIECE = 2**26
-"""Numbers that G makes at once: fewer samples than a block has where they are large, lest a block fills the memory."""
+MAX_CALL_VALUES = 2**26
+"""Largest number of values that one call of G makes; large samples are made in parts of a block, to limit memory."""
 
-Side = Annotated[int, Field(ge=1, le=LARGEST)]
+Side = Annotated[int, Field(ge=1, le=MAX_SAMPLE_VALUES)]
 
 BLOCK = 256
-"""Samples that are made at a time; each block has latents of its own."""
+"""Samples in a block; the latents of a block depend only on the seed and the block's number."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Samples:
 
     Args:
         array: uint8 (n, h, w, c) for images, float32 (n, d) in data units for points.
-        labels: (n,) classes, where the generator was asked for them.
-        round: The round of the generator that made them; None: it was not saved.
+        labels: (n,) class of each sample; None for an unconditional generator or a walk.
+        round: The round of the generator's checkpoint; None if it was not loaded from one.
     """
 
     array: NDArray[Any]
@@ -66,18 +66,21 @@ class Samples:
         return len(self.array)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write the samples; the ending says how.
+        """Write the samples in the format given by the file suffix.
 
-        .png: one sheet, or a plot of points. .gif: one image after the other. .npz: `samples`, and `labels` where there
-        are any. .csv: points, one a line. A folder (no ending): one .png for each image, and nothing else in it.
+        .png: one sheet, or a plot of points. .gif: an animation of the images. .npz: `samples`, and `labels` if there
+        are any. .csv: one point per line. No suffix: a folder with one .png per image and nothing else.
 
         Args:
-            path: Where to. A file that is there is replaced, a run's own files never.
-            force: Write into a folder that is not empty, too; samples of an earlier draw are removed from it.
+            path: The file or folder. An existing file is replaced, but never a run's own file.
+            force: Also write into a folder that is not empty; samples of an earlier draw are removed from it.
+
+        Returns:
+            The path.
 
         Raises:
-            UsageError: Another ending, or one that does not suit the samples, or a place that holds something else.
-            SystemFault: The disk refused.
+            UsageError: The suffix is unknown or does not fit the samples, or the path cannot be written.
+            SystemFault: The disk is full or failed.
         """
         path = refuse_name(path, "the file to write")
         if owned(path):
@@ -86,7 +89,7 @@ class Samples:
         writers: dict[tuple[str, bool], Callable[[Path], Iterator[tuple[Path, bytes]]]] = {
             (".png", True): self._sheet,
             (".png", False): self._plot,
-            (".gif", True): self._film,
+            (".gif", True): self._gif,
             (".npz", True): self._npz,
             (".npz", False): self._npz,
             (".csv", False): self._csv,
@@ -117,12 +120,12 @@ class Samples:
     def _plot(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         yield path, plots.png(plots.plot(self.array))
 
-    def _film(self, path: Path) -> Iterator[tuple[Path, bytes]]:
+    def _gif(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         yield path, plots.gif([plots.sheet(image[None], side=256) for image in self.array])
 
     def _npz(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         labels = {} if self.labels is None else {"labels": self.labels}
-        buffer = BytesIO()  # numpy itself would add a second ending to .NPZ, and write in pieces
+        buffer = BytesIO()  # given a path, numpy would add a second suffix to .NPZ
         np.savez_compressed(buffer, samples=self.array, **labels)  # type: ignore[arg-type]
         yield path, buffer.getvalue()
 
@@ -142,11 +145,7 @@ class Samples:
 
 
 def _refuse_folder(path: Path, force: bool) -> None:
-    """Make sure that a folder will hold one draw.
-
-    Raises:
-        UsageError: Something is in it already, or it is no folder.
-    """
+    """Raise UsageError unless a folder for samples is new or empty, or `force` is given."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -159,14 +158,14 @@ def _refuse_folder(path: Path, force: bool) -> None:
 
 
 class Sampler:
-    """A generator that is ready to be asked.
+    """Draws samples from a generator.
 
     Args:
-        generator: Usually the moving average.
-        form: What a sample looks like.
+        generator: The network; usually the averaged (EMA) one.
+        form: The specification of a sample: kind, shape, scale and classes.
         latent: (n, seed, *key) -> noise z (n, size).
-        spherical_latent: Whether z is normal, and so lies near a sphere.
-        round: The round of the run at which it was saved; None: not saved.
+        spherical_latent: Whether z is normal, so that latents lie near a sphere.
+        round: The round of the checkpoint; None if the generator was not loaded from one.
     """
 
     def __init__(
@@ -182,27 +181,27 @@ class Sampler:
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu", *, trusted: bool = False, say: Say = silent) -> "Sampler":
-        """The averaged generator of a run, from its newest whole checkpoint.
+        """Load the averaged (EMA) generator of a run from its newest valid checkpoint.
 
         Args:
             run: The run folder.
-            device: Where samples are made.
-            trusted: Whether code that the run's settings name may be imported though it was not made here.
-            say: Told of damaged checkpoints that were passed over.
+            device: The device on which samples are made.
+            trusted: Whether to import code that the run's settings name although the run was not made here.
+            say: Called with one sentence for each damaged checkpoint that was skipped.
 
         Raises:
             RunError: There is no run.
-            CheckpointError: It has no checkpoint yet, or none is whole.
+            CheckpointError: There is no checkpoint yet, or none is valid.
             Untrusted: The run was not made here, and its settings name code.
         """
         folder = RunFolder(Path(run))
         config = folder.read_config()
         with trust.permitted(folder, config, trusted):
-            return cls.of(config, newest(folder, config, say), device)
+            return cls.from_checkpoint(config, newest_checkpoint(folder, config, say), device)
 
     @classmethod
-    def of(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
-        """The averaged generator in a checkpoint that is read already."""
+    def from_checkpoint(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
+        """Build the averaged (EMA) generator from a checkpoint in memory."""
         form = spec_from_json(saved.state["data"])
         dtype = dtype_of(config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
@@ -214,87 +213,88 @@ class Sampler:
         """Make samples.
 
         Args:
-            n: How many, at least 1.
-            seed: The same seed gives the same samples.
-            label: The class to ask for, of a generator that is told classes. Absent: every class as often as another.
-            world: Processes that make a part of them each, and have all in the end.
+            n: Number of samples, at least 1.
+            seed: Seed of the latents, 0 or more.
+            label: The class to generate, for a conditional generator; if absent, all classes in turn.
+            world: Processes that each make a part of the samples; all of them return all samples.
 
         Raises:
-            UsageError: n is not positive, the seed is negative, or there is no such class to ask for.
+            UsageError: n is not positive or too large for the memory, the seed is negative, or the class is unknown.
         """
         if n < 1:
             raise UsageError(f"cannot make {n} samples: ask for at least 1")
         if seed < 0:
             raise UsageError(f"seed = {seed}: expected 0 or more")
-        self._refuse_more_than_memory(n)
-        asked = self._class_of(label)
+        self._refuse_too_large(n)
+        class_index = self._class_index(label)
         count = -(-n // BLOCK)
-        samples = world.map_rows(count, lambda block: self._block(seed, block, self._labels(block, asked)))[:n]
-        told = [c.cpu().numpy() for block in range(count) if (c := self._labels(block, asked)) is not None]
-        return Samples(samples, np.concatenate(told)[:n] if told else None, self.round)
+        samples = world.map_rows(count, lambda block: self._block(seed, block, self._labels(block, class_index)))[:n]
+        labels = [c.cpu().numpy() for block in range(count) if (c := self._labels(block, class_index)) is not None]
+        return Samples(samples, np.concatenate(labels)[:n] if labels else None, self.round)
 
     def _block(self, seed: int, block: int, c: Tensor | None) -> NDArray[Any]:
-        """Samples that are made together."""
-        return self._made(self.latent(BLOCK, seed, block, "sample").to(self._like), c)
+        """Make the samples of one block."""
+        return self._generate(self.latent(BLOCK, seed, block, "sample").to(self._weight), c)
 
-    def _made(self, z: Tensor, c: Tensor | None) -> NDArray[Any]:
-        """What G makes of latents."""
-        rows = max(1, PIECE // math.prod(self.form.shape))
-        told = [None] * len(z) if c is None else c.split(rows)
+    def _generate(self, z: Tensor, c: Tensor | None) -> NDArray[Any]:
+        """Run G on latents, a limited number at a time; return the samples decoded to the form of the data."""
+        rows = max(1, MAX_CALL_VALUES // math.prod(self.form.shape))
+        labels = [None] * len(z) if c is None else c.split(rows)
         return np.concatenate(
-            [self.form.decode(call(self.generator, part, of)) for part, of in zip(z.split(rows), told, strict=False)]
+            [self.form.decode(call(self.generator, z_i, c_i)) for z_i, c_i in zip(z.split(rows), labels, strict=False)]
         )
 
     @torch.no_grad()
-    def walk(self, stations: int, seed: int = 0, steps: int = 12, label: str | None = None) -> Samples:
-        """Samples on a closed walk through random latents: along great circles for the normal law, straight otherwise.
+    def walk(self, waypoints: int, seed: int = 0, steps: int = 12, label: str | None = None) -> Samples:
+        """Make samples along a closed interpolation path through random latents.
 
-        A straight line between two normal latents passes nearer to the origin than any latent G has met.
+        Normal latents are interpolated along great circles: a straight line would pass nearer to the origin than the
+        latents that G was trained on. Other latents are interpolated linearly.
 
         Args:
-            stations: Latents that are passed, at least 2.
-            seed: The same seed gives the same walk.
-            steps: Samples from one to the next.
-            label: The class to ask for; it stays the same all the way, the first one if absent.
+            waypoints: Number of random latents on the path, at least 2.
+            seed: Seed of the latents.
+            steps: Samples from one waypoint to the next.
+            label: The class of all samples, for a conditional generator; the first class if absent.
 
         Raises:
-            UsageError: Fewer than two stations, or there is no such class.
+            UsageError: There are fewer than two waypoints, or the class is unknown.
         """
-        if stations < 2:
-            raise UsageError(f"a walk needs at least 2 stations, not {stations}")
-        self._refuse_more_than_memory(stations * steps)
-        asked = self._class_of(label) or 0
-        z = self.latent(stations, seed, "walk").to(self._like)
-        between = slerp if self.spherical_latent else torch.lerp
+        if waypoints < 2:
+            raise UsageError(f"a walk needs at least 2 waypoints, not {waypoints}")
+        self._refuse_too_large(waypoints * steps)
+        class_index = self._class_index(label) or 0
+        z = self.latent(waypoints, seed, "walk").to(self._weight)
+        interpolate = slerp if self.spherical_latent else torch.lerp
         path = [
-            between(z[i], z[(i + 1) % stations], torch.tensor(t / steps).to(z))
-            for i in range(stations)
+            interpolate(z[i], z[(i + 1) % waypoints], torch.tensor(t / steps).to(z))
+            for i in range(waypoints)
             for t in range(steps)
         ]
-        c = torch.full((len(path),), asked, device=z.device) if self.conditional else None
-        return Samples(self._made(torch.stack(path), c), round=self.round)
+        c = torch.full((len(path),), class_index, device=z.device) if self.conditional else None
+        return Samples(self._generate(torch.stack(path), c), round=self.round)
 
     @property
     def conditional(self) -> bool:
-        """Whether the generator is told classes."""
+        """Whether the generator is class-conditional."""
         return isinstance(self.generator, ConditionalGenerator)
 
-    def _refuse_more_than_memory(self, n: int) -> None:
-        """Refuse what would fill the memory before the first sample is made: blocks, and the whole made of them."""
+    def _refuse_too_large(self, n: int) -> None:
+        """Raise UsageError if n samples, held twice (in blocks and joined), exceed the memory of this machine."""
         needed = 2 * n * math.prod(self.form.shape) * (1 if self.form.kind == "images" else 4)
-        there = memory.total()
-        if there is not None and needed > there:
+        available = memory.total()
+        if available is not None and needed > available:
             raise UsageError(
-                f"{n:,} samples take {needed / 1e9:,.1f} GB of memory, this machine has {there / 1e9:,.1f}. "
+                f"{n:,} samples take {needed / 1e9:,.1f} GB of memory, this machine has {available / 1e9:,.1f}. "
                 "Ask for fewer, with several seeds"
             )
 
     @property
-    def _like(self) -> Tensor:
+    def _weight(self) -> Tensor:
         return next(self.generator.parameters(), torch.zeros(()))
 
-    def _class_of(self, label: str | None) -> int | None:
-        """The number of a class, given by its name."""
+    def _class_index(self, label: str | None) -> int | None:
+        """Return the index of a class by its name."""
         if label is None:
             return None
         if not self.conditional:
@@ -304,27 +304,27 @@ class Sampler:
             raise UsageError(unknown("class", label, classes))
         return classes.index(label)
 
-    def _labels(self, block: int, asked: int | None) -> Tensor | None:
-        """Classes for a block: the one asked for, or all in turn."""
+    def _labels(self, block: int, class_index: int | None) -> Tensor | None:
+        """Return the class of each sample of a block: the given class, or all classes in turn."""
         if not self.conditional:
             return None
         first, classes = block * BLOCK, len(self.form.classes or ())
-        every = torch.arange(first, first + BLOCK) % classes
-        return (every if asked is None else torch.full((BLOCK,), asked)).to(self._like.device)
+        in_turn = torch.arange(first, first + BLOCK) % classes
+        return (in_turn if class_index is None else torch.full((BLOCK,), class_index)).to(self._weight.device)
 
 
-def newest(folder: RunFolder, config: Config, say: Say = silent) -> Checkpoint:
-    """The newest whole checkpoint of a run, of which the average is kept; see `checkpoint.load`.
+def newest_checkpoint(folder: RunFolder, config: Config, say: Say = silent) -> Checkpoint:
+    """Load the averaged generator's tensors from the newest valid checkpoint of a run; see `checkpoint.load`.
 
     Args:
-        folder: The run.
-        config: Its settings.
-        say: Told of damaged ones that were passed over.
+        folder: The run folder.
+        config: The settings of the run.
+        say: Called with one sentence for each damaged checkpoint that was skipped.
 
     Raises:
-        CheckpointError: It has none yet, or none is whole.
+        CheckpointError: There is no checkpoint yet, or none is valid.
     """
-    saved = checkpoint.load(folder.checkpoints, say, folder.identity(say), partial(average_of, config))
+    saved = checkpoint.load(folder.checkpoints, say, folder.identity(say), partial(average_layout, config))
     if saved is None:
         raise CheckpointError(
             f"{named(folder.path)} has no checkpoint yet, so there is no generator. "
@@ -333,44 +333,44 @@ def newest(folder: RunFolder, config: Config, say: Say = silent) -> Checkpoint:
     return saved
 
 
-def average_of(config: Config, state: dict[str, Any]) -> Layout:
-    """What the tensors of the averaged generator are like, told without the memory that they take.
+def average_layout(config: Config, state: dict[str, Any]) -> Layout:
+    """Return shapes and dtypes of the averaged generator's tensors, without allocating them (on the meta device).
 
     Raises:
-        CheckpointError: state.json and the settings do not describe a generator.
+        CheckpointError: state.json and the settings do not describe a generator, or it does not fit the memory.
     """
-    own_code = is_code(config.nets.name)  # whose maker may not know of devices
-    lookup(NETS, config.nets.name, "pair of networks")  # what cannot be imported is no damage to a checkpoint
+    own_code = is_code(config.nets.name)  # user code may not support the meta device
+    lookup(NETS, config.nets.name, "pair of networks")  # a failed import is not a damaged checkpoint
     try:
-        with ExitStack() as thrifty:
+        with ExitStack() as contexts:
             if not own_code:
-                thrifty.enter_context(torch.device("meta"))
-                thrifty.enter_context(_Undrawn())
+                contexts.enter_context(torch.device("meta"))
+                contexts.enter_context(_SkipNormalInit())
             net = build.new_generator(config, spec_from_json(state["data"])).to(dtype_of(config.train.precision))
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {state['round']:06d} does not fit the run's settings: {error}") from None
-    average, there = checkpoint.likeness(net), memory.total()
-    needed = 3 * sum(one.nbytes for one in average.values())  # the file, its tensors and the network that they go into
-    if there is not None and needed > there:
+    average, available = checkpoint.specs_of(net), memory.total()
+    needed = 3 * sum(one.nbytes for one in average.values())  # the file, its tensors and the network
+    if available is not None and needed > available:
         raise CheckpointError(
             f"checkpoint {state['round']:06d}: its generator takes {needed / 1e9:,.1f} GB of memory to read, this "
-            f"machine has {there / 1e9:,.1f}"
+            f"machine has {available / 1e9:,.1f}"
         )
     return {"average": average}
 
 
-class _Undrawn(TorchFunctionMode):
-    """Weights without memory stay without numbers: to draw normal ones, torch imports its compiler, for seconds."""
+class _SkipNormalInit(TorchFunctionMode):
+    """Skips normal initialization on the meta device, for which torch would import its compiler (seconds)."""
 
-    def __torch_function__(self, function: Any, kinds: Any, given: Any = (), options: Any = None) -> Any:
-        options = options or {}
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if function in (Tensor.normal_, nn.init.normal_):
-            return given[0] if given else options["tensor"]
-        return function(*given, **options)
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """From a to b along the great circle through them; their lengths change evenly.
+    """Spherical interpolation from a (t = 0) to b (t = 1), along the great circle through them.
 
     Source: Shoemake 1985, "Animating rotation with quaternion curves"; for latents: White 2016, arXiv:1609.04468.
 
@@ -384,12 +384,12 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def spec_to_json(form: SampleSpec) -> dict[str, Any]:
-    """What a sample looks like, as JSON can hold it."""
+    """Convert the specification of a sample to JSON values."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(form).items()}
 
 
-class _Form(BaseModel):
-    """A `Form` in a file that may have been changed by anybody."""
+class _SampleSpecModel(BaseModel):
+    """Validates a `SampleSpec` read from an untrusted file."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -400,23 +400,23 @@ class _Form(BaseModel):
     classes: tuple[str, ...] | None
 
     @model_validator(mode="after")
-    def _agrees(self) -> "_Form":
+    def _check_consistency(self) -> "_SampleSpecModel":
         axes = {"images": 3, "points": 1}[self.kind]
         numbers = {1, *self.shape[:1]} if self.kind == "points" else {1}
         fits = len(self.shape) == axes and {len(self.shift), len(self.scale)} <= numbers
-        if not fits or math.prod(self.shape) > LARGEST or 0 in self.scale:
+        if not fits or math.prod(self.shape) > MAX_SAMPLE_VALUES or 0 in self.scale:
             raise ValueError("shape, shift and scale do not agree")
         return self
 
 
 def spec_from_json(facts: dict[str, Any]) -> SampleSpec:
-    """The same, read back.
+    """Convert the JSON values of `spec_to_json` back, after validating them.
 
     Raises:
-        CheckpointError: It is not what a data set looks like.
+        CheckpointError: They are not a valid specification.
     """
     try:
-        return SampleSpec(**dict(_Form.model_validate(facts)))
+        return SampleSpec(**dict(_SampleSpecModel.model_validate(facts)))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise CheckpointError(f"{where or 'data'} in state.json is not what a data set looks like") from None

@@ -23,7 +23,7 @@ from zerosum.config.settings import Config
 from zerosum.data import DATASETS, Data, source
 from zerosum.engine import World
 from zerosum.errors import SystemFault, UsageError, ZerosumError, named, printable
-from zerosum.evaluation import Row
+from zerosum.evaluation import MetricRow
 from zerosum.health import Verdict
 from zerosum.metrics.classes import ClassTable
 from zerosum.metrics.density import mode_coverage
@@ -32,31 +32,31 @@ from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, Samples
 from zerosum.training import loop
 
-WAIT = 3600.0
-"""Seconds that processes which share an evaluation wait for each other: one may have a classifier to teach."""
+TIMEOUT = 3600.0
+"""Seconds that the processes of an evaluation wait for each other: one of them may have to train a classifier."""
 
-LOOKED_AT = 2500
-"""Samples from which mode coverage is computed, as in the published tables."""
+N_SAMPLES = 2500
+"""Samples used for mode coverage, as in the published tables."""
 
 
 def warn(sentence: str) -> None:
-    """Say what a user should know as a Python warning."""
+    """Issue a message to the user as a Python warning."""
     warnings.warn(printable(sentence), stacklevel=3)
 
 
-def told(sentence: str) -> None:
-    """Say what a user should know on standard output."""
-    print(printable(sentence))  # noqa: T201  what `say` is for, unless the caller has something better
+def print_message(sentence: str) -> None:
+    """Print a message to the user on standard output."""
+    print(printable(sentence))  # noqa: T201  the default of `say`
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was begun: what its folder holds.
+    """A run that was started, read from its folder.
 
     Args:
-        folder: Where it lies.
-        trusted: Whether code and data that its settings name are used though it was not made here.
-        say: Told in a sentence of whatever is damaged and was passed over.
+        folder: The run folder.
+        trusted: Whether to use the code and data that the settings name although the run was not made here.
+        say: Called with one sentence for each damaged file that was skipped.
     """
 
     folder: RunFolder
@@ -70,15 +70,15 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """All settings."""
+        """All settings of the run."""
         return self.folder.read_config()
 
     def readings(self) -> list[dict[str, Any]]:
-        """Every logged round, oldest first."""
+        """Return every logged round, oldest first."""
         return run.read(self.folder, self.say)
 
     def sampler(self) -> Sampler:
-        """The averaged generator of the newest whole checkpoint.
+        """Load the averaged (EMA) generator of the newest valid checkpoint.
 
         Raises:
             CheckpointError: There is none.
@@ -87,37 +87,37 @@ class Run:
         return Sampler.load(self.path, trusted=self.trusted, say=self.say)
 
     def sample(self, n: int, seed: int = 0, label: str | None = None) -> Samples:
-        """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same ones.
+        """Make n samples with the averaged generator of the newest checkpoint; the same seed gives the same samples.
 
-        In a script that torchrun starts, each process makes a part of them, and has all in the end.
+        In a script started by torchrun, each process makes a part of the samples, and all processes return all of them.
 
         Args:
-            n: How many.
-            seed: Of the latents.
-            label: The class to ask for, of a generator that is told classes.
+            n: Number of samples.
+            seed: Seed of the latents.
+            label: The class to generate, for a conditional generator.
         """
-        with engine.join_world(WAIT, "cpu") as world:
+        with engine.join_world(TIMEOUT, "cpu") as world:
             return self.sampler().draw(n, seed, label, world)
 
-    def walk(self, stations: int, seed: int = 0, label: str | None = None) -> Samples:
-        """Samples on a closed walk through that many random latents."""
-        return self.sampler().walk(stations, seed, label=label)
+    def walk(self, waypoints: int, seed: int = 0, label: str | None = None) -> Samples:
+        """Make samples along a closed interpolation path through `waypoints` random latents."""
+        return self.sampler().walk(waypoints, seed, label=label)
 
     def evaluate(
         self, n: int | None = None, features: str | None = None, seed: int = 0, data: str | Path | None = None
-    ) -> list[Row]:
-        """Measure the samples, beside what held-out data and noise score; the numbers are added to metrics.jsonl.
+    ) -> list[MetricRow]:
+        """Compute all metrics of the samples, of held-out data and of noise; append them to metrics.jsonl.
 
-        In a script that torchrun starts, the processes share the work.
+        In a script started by torchrun, the processes share the work.
 
         Args:
-            n: Samples; as many as there are held-out rows if absent.
-            features: pixels, classifier, inception or "module:callable"; what suits the data if absent.
-            seed: Of the samples.
-            data: Where the data lies, if not where the settings say; it must be the same data.
+            n: Number of samples; as many as there are held-out rows if absent.
+            features: pixels, classifier, inception or "module:callable"; chosen by the kind of data if absent.
+            seed: Seed of the samples.
+            data: Path of the data if it is no longer where the settings say; it must be the same data.
         """
         data = None if data is None else run.folder.refuse_name(data, "data")
-        with engine.join_world(WAIT, "cpu") as world:
+        with engine.join_world(TIMEOUT, "cpu") as world:
             at_round, rows = evaluation.evaluate(
                 self.folder, n, features, seed, world=world, trusted=self.trusted, data=data, say=self.say
             )
@@ -129,49 +129,49 @@ class Run:
         return rows
 
     def classes(self, features: str | None = None, data: str | Path | None = None) -> ClassTable:
-        """Distances of the data's classes to each other, beside two halves of each: does the distance see them?
+        """Compute the Frechet distances between the data's classes, and between two halves of each class.
 
         Args:
             features: As for `evaluate`.
-            data: Where the data lies, if not where the settings say.
+            data: Path of the data if it is no longer where the settings say.
         """
         settings = self.config
         data = None if data is None else run.folder.refuse_name(data, "data")
         with trust.permitted(self.folder, settings, self.trusted):
-            opened = build.open_data(settings) if data is None else evaluation.named_data(settings, data)
-        return evaluation.between_classes(opened, evaluation.extractor(features, opened))
+            opened = build.open_data(settings) if data is None else evaluation.open_data_at(settings, data)
+        return evaluation.class_distances(opened, evaluation.get_extractor(features, opened))
 
     def diagnose(self) -> list[Verdict]:
-        """Answer, from the readings alone: is the run healthy, how can one tell, which setting should change?
+        """Diagnose the run from its readings alone: is it healthy, on what evidence, which setting should change?
 
         Returns:
-            A verdict for each question, and one on progress; they are written to verdicts.json, too.
+            One verdict per question, and one on progress. They are also written to verdicts.json.
         """
         return health.diagnose_run(self.folder, self.say)
 
     def verdict(self) -> str:
-        """The diagnosis in one sentence."""
+        """Return the diagnosis in one sentence."""
         return health.headline(health.of_run(self.folder))
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Write report.html into the run folder: one file that needs nothing else.
+        """Write report.html, one self-contained file, into the run folder.
 
         Args:
-            out: Another file to write instead.
+            out: Write this file instead.
 
         Raises:
-            SystemFault: The folder cannot be written to.
+            SystemFault: The folder is not writable.
             CheckpointError: There is no checkpoint to make samples from.
             Untrusted: The run was not made here, and its settings name code.
         """
-        from zerosum.report import write  # the page's templates are loaded only where they are asked for
+        from zerosum.report import write  # imported late: it loads the page's templates
 
         return write(self.folder, None if out is None else Path(out), self.trusted, self.say)
 
-    def conclude(self, say: Say) -> None:
-        """Write the report of a run that has just been played; whatever keeps it from being written is said.
+    def try_report(self, say: Say) -> None:
+        """Write the report at the end of a training; if that fails, say why.
 
-        A training is not lost because its page could not be drawn.
+        A failed report must not make a finished training fail.
         """
         try:
             self.report()
@@ -179,16 +179,16 @@ class Run:
             short = memory.ran_out(error)
             if isinstance(error, RuntimeError) and not short:
                 raise
-            why = memory.SHORT if short else files.reason(error) if isinstance(error, OSError) else error
-            say(f"no report: {why}. `zerosum report {named(self.path)}` tries again")
+            reason = memory.SHORT if short else files.reason(error) if isinstance(error, OSError) else error
+            say(f"no report: {reason}. `zerosum report {named(self.path)}` tries again")
 
     def picture(self) -> Path | None:
-        """The newest picture of samples."""
+        """Return the path of the newest image of samples, or None."""
         sheets = self.folder.sheets()
         return sheets[-1] if sheets else None
 
     def summary(self, played: int) -> dict[str, Any]:
-        """What came of a training of which `played` rounds were played just now."""
+        """Summarize a training; `played` is the number of rounds played by this call."""
         last = {"round": 0, "seconds": 0.0, "samples_per_second": 0.0, **(self.readings() or [{}])[-1]}
         return {
             "run": str(self.path),
@@ -204,9 +204,9 @@ class Run:
         }
 
     def modes(self, seed: int = 0) -> dict[str, Any] | None:
-        """For mixtures: modes found by 2,500 samples, of how many, and the share within 3 deviations of one.
+        """For mixtures: count the modes found by 2,500 samples, and the share within 3 standard deviations of a mode.
 
-        None where the density of the data is not known.
+        Returns None if the density of the data is not known.
         """
         sampler = self.sampler()
         if sampler.form.kind == "images" or self.config.data.name not in DATASETS:
@@ -214,18 +214,18 @@ class Run:
         mixture = build.open_data(self.config).mixture
         if mixture is None:
             return None
-        samples = torch.from_numpy(sampler.draw(LOOKED_AT, seed).array)
+        samples = torch.from_numpy(sampler.draw(N_SAMPLES, seed).array)
         modes = mode_coverage(samples, *map(torch.from_numpy, (mixture.means, mixture.sigmas, mixture.weights)))
-        return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.near, "samples": LOOKED_AT}
+        return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.near, "samples": N_SAMPLES}
 
 
 def load(path: str | Path, *, trust: bool = False) -> Run:
-    """Open a run folder, or the run of that name under runs/.
+    """Load a run from its folder, or by its name under runs/.
 
     Args:
         path: The folder, or a name under runs/.
-        trust: Whether code and data that the run's settings name are used though it was not made on this machine, at
-            this place. Code that a run names can do whatever you can do.
+        trust: Whether to use the code and data that the run's settings name although the run was not made on this
+            machine, in this folder. Such code runs with all your rights.
 
     Raises:
         RunError: There is no such run.
@@ -233,47 +233,50 @@ def load(path: str | Path, *, trust: bool = False) -> Run:
     return Run(run.open_folder(path), trust)
 
 
-def refuse_place(run_: Run, out: str, force: bool) -> Path:
-    """Where something that is made of a run may be written.
+def check_output_path(run_: Run, out: str, force: bool) -> Path:
+    """Return the output path as a Path, or refuse it.
 
     Args:
-        run_: The run.
-        out: Where the user wants it.
-        force: Whether a file that is there may be replaced.
+        run_: The run from which the output is made.
+        out: The path that the user gave.
+        force: Whether an existing file may be replaced.
 
     Raises:
-        UsageError: There is something already, or it is the run's, or the data that it was trained on.
+        UsageError: The path exists, belongs to the run, or is its training data.
     """
     path = run.folder.refuse_name(out, "--out")
     data = run_.config.data.name
-    of_data = Path(os.path.abspath(data)) if config.is_path(data) else None  # noqa: PTH100  the disk is not asked
-    here = {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100
-    if run.owned(path) or any(of_data and (place == of_data or of_data in place.parents) for place in here):
+    data_path = Path(os.path.abspath(data)) if config.is_path(data) else None  # noqa: PTH100  without touching the disk
+    candidates = {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100
+    if run.owned(path) or any(data_path and (place == data_path or data_path in place.parents) for place in candidates):
         raise UsageError(f"{named(path)} belongs to the run or is its data, which is not overwritten; choose another")
     if path.suffix and os.path.lexists(path) and not force:
         raise UsageError(f"{named(path)} is there already. Give another --out, or --force to replace it")
     return path
 
 
-def settings_of(
+def load_settings(
     recipe: str | None, overrides: Sequence[str], say: Say = silent, code: bool = True
 ) -> tuple[Config, Data | None]:
-    """Settings of a recipe; without one, of the recipe that suits the data, with the data if it was opened.
+    """Load the settings of a recipe; without a recipe, open the data and choose the recipe that suits it.
 
-    What a machine decides stays open: a run that goes on keeps what it began with.
+    Settings that depend on the machine (device, threads ...) stay open: a resumed run keeps those it started with.
 
     Args:
         recipe: A name, a .toml file, or None.
         overrides: "section.key=value".
-        say: Told why a recipe was chosen.
-        code: Whether code that they name is looked at.
+        say: Called with the reason for the chosen recipe.
+        code: Whether to import the code that the settings name.
+
+    Returns:
+        The settings, and the data if it was opened, else None.
     """
     wanted = config.load(recipe or "digits", overrides)
     if recipe is not None or wanted.data.name == "digits":
         return build.filled(wanted, code), None
     data = build.open_data(build.filled(wanted))
-    recipe, changes, why = source.suited(data)
-    say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {why}")
+    recipe, changes, reason = source.suited(data)
+    say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {reason}")
     changes = [f'name="{config.plain(Path(data.name).stem)}"', *changes, *overrides]
     return build.filled(config.load(recipe, changes)), data
 
@@ -295,57 +298,57 @@ def train(
     until: str | None = None,
     report: bool = True,
     set: Sequence[str] = (),
-    say: Say = told,
+    say: Say = print_message,
 ) -> Run:
-    """Train a recipe, or take it up where it was left.
+    """Train a recipe, or resume its run.
 
     Args:
         recipe: A name (`zerosum list recipes`) or a .toml file; without one, the recipe that suits the data.
-        data: A .npy, .npz or .csv file, a folder of pictures, or the name of a data set, instead of the recipe's.
-        rounds: Rounds in all.
+        data: A .npy, .npz or .csv file, a folder of images, or the name of a data set, instead of the recipe's.
+        rounds: Total number of rounds.
         minutes: Wall-clock limit, summed over resumes.
-        seed: Everything random follows from it.
-        device: "cpu", "cuda" ...; the best there is if absent.
+        seed: Seed of all random numbers.
+        device: "cpu", "cuda" ...; the best available one if absent.
         precision: "auto", "bfloat16", "float32" or "float64".
-        processes: Processes on this machine that share every batch. In a script that torchrun starts, those that it
-            started; each of them returns the run, and one writes it.
-        accumulate: Passes in one step, whose gradients add up to that of a batch so many times as large.
+        processes: Processes on this machine that share every batch. In a script started by torchrun, its processes
+            are used; each of them returns the run, and rank 0 writes it.
+        accumulate: Micro-batches per optimizer step; their gradients are summed.
         out: The run folder; runs/NAME if absent.
-        fresh: Erase what is there and start over.
-        force: Play in a folder that holds other things and no run, too; they stay.
+        fresh: Erase an existing run in the folder and start over.
+        force: Also train in a folder that holds other files but no run; they are kept.
         until: "finished": stop when the samples no longer get better.
         report: Write report.html at the end, which takes a few seconds.
         set: Further settings, "section.key=value".
-        say: Told in a sentence what a user should know.
+        say: Called with one sentence for each message to the user.
 
     Returns:
         The run, finished.
 
     Raises:
-        ZerosumError: See its tree for what can go wrong.
+        ZerosumError: One of its subclasses in `zerosum.errors`.
     """
-    finished = asks_until_finished(until)
-    overrides = overrides_of(data, rounds, minutes, seed, device, precision, processes, accumulate) + list(set)
+    finished = parse_until(until)
+    overrides = option_overrides(data, rounds, minutes, seed, device, precision, processes, accumulate) + list(set)
     with permission.to_train():
-        settings, opened = settings_of(recipe, overrides, say)
+        settings, opened = load_settings(recipe, overrides, say)
     if settings.train.processes > 1 and not engine.under_torchrun():
         flags = [*["--fresh"] * fresh, *["--force"] * force, *(["--until", until] if until else [])]
-        return _launched(settings, run.choose_folder(settings, out), flags, say)
+        return _train_in_processes(settings, run.choose_folder(settings, out), flags, say)
     with engine.join_world(settings.train.timeout, settings.train.device) as world:
-        folder = folder_of(settings, out, world)
+        folder = choose_shared_folder(settings, out, world)
         say = say if world.is_main else silent
-        moments = loop.fit(
+        records = loop.fit(
             settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, world=world
         )
-        deque(moments, maxlen=0)
+        deque(records, maxlen=0)
     run_ = Run(folder, trusted=True)
     if report and world.is_main:
-        run_.conclude(say)
+        run_.try_report(say)
     return run_
 
 
-def _launched(settings: Config, folder: RunFolder, flags: Sequence[str], say: Say) -> Run:
-    """Train in several processes: the command line does, with these settings whole."""
+def _train_in_processes(settings: Config, folder: RunFolder, flags: Sequence[str], say: Say) -> Run:
+    """Train in several processes, by running the command line with these settings in a recipe file."""
     with TemporaryDirectory() as place:
         recipe = Path(place) / "recipe.toml"
         recipe.write_text(config.dumps(settings), encoding="utf-8")
@@ -360,24 +363,20 @@ def _launched(settings: Config, folder: RunFolder, flags: Sequence[str], say: Sa
     return Run(folder, trusted=True)
 
 
-def folder_of(settings: Config, out: str | Path | None, world: World) -> RunFolder:
-    """The folder in which these settings are to be played; the leader chooses."""
+def choose_shared_folder(settings: Config, out: str | Path | None, world: World) -> RunFolder:
+    """Choose the run folder on rank 0 and broadcast it to all ranks."""
     path = run.choose_folder(config.with_train(settings, processes=world.size), out).path if world.is_main else Path()
     return RunFolder(Path(world.broadcast(str(path).encode()).decode()))
 
 
-def asks_until_finished(until: str | None) -> bool:
-    """Whether a training is to stop by its diagnosis.
-
-    Raises:
-        UsageError: Something else was asked for.
-    """
+def parse_until(until: str | None) -> bool:
+    """Return whether training stops once the diagnosis says "finished"; raise UsageError for an unknown value."""
     if until not in (None, "finished"):
         raise UsageError(f"until = {until!r}: expected 'finished'; to stop after a number of rounds, say rounds=N")
     return until is not None
 
 
-def overrides_of(
+def option_overrides(
     data: str | Path | None,
     rounds: int | None,
     minutes: float | None,
@@ -387,20 +386,20 @@ def overrides_of(
     processes: int | None = None,
     accumulate: int | None = None,
 ) -> list[str]:
-    """The everyday options as overrides."""
+    """Convert the options that are given into overrides "section.key=value"."""
     named = {
-        "data.name": None if data is None else _quoted(Path(data).as_posix() if str(data) else ""),
+        "data.name": None if data is None else _toml_string(Path(data).as_posix() if str(data) else ""),
         "train.rounds": rounds,
         "train.minutes": None if minutes is None else float(minutes),
         "train.seed": seed,
-        "train.device": None if device is None else _quoted(device),
-        "train.precision": None if precision is None else _quoted(precision),
+        "train.device": None if device is None else _toml_string(device),
+        "train.precision": None if precision is None else _toml_string(precision),
         "train.processes": processes,
         "game.accumulate": accumulate,
     }
     return [f"{key}={value}" for key, value in named.items() if value is not None]
 
 
-def _quoted(text: str) -> str:
-    """A text as TOML writes it: whatever is in a path, it stays what it is."""
+def _toml_string(text: str) -> str:
+    """Quote a text as a TOML string."""
     return json.dumps(text, ensure_ascii=False)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zerosum import files
-from zerosum.cli.listing import catalogue
+from zerosum.cli.listing import list_rows
 from zerosum.errors import UsageError
 
 SMALL = [
@@ -188,7 +188,7 @@ def test_where_there_are_no_runs_the_list_is_empty(zerosum, tmp_path, monkeypatc
 
 def test_an_unknown_table_is_refused_with_the_nearest_one():
     with pytest.raises(UsageError, match="Did you mean 'losses'"):
-        catalogue("loses")
+        list_rows("loses")
 
 
 def test_a_recipe_is_shown_whole(zerosum):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from zerosum.cli.theory_text import table
+from zerosum.cli.theory_text import format_table
 from zerosum.lab import claims
 
 
@@ -40,7 +40,7 @@ def test_a_claim_that_fails_is_named_and_ends_in_exit_code_1(monkeypatch, zerosu
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_table_keeps_to_the_width(width):
     verdicts = [claim.run() for claim in claims.choose(["4", "10"])]
-    lines = table(verdicts, width).splitlines()
+    lines = format_table(verdicts, width).splitlines()
     assert max(map(len, lines)) <= width
     assert sum(line.strip().startswith(("kl-support", "bound-neyman")) for line in lines) == 2
     assert all(claim.name in "\n".join(lines) for claim in claims.choose(["4", "10"]))

@@ -14,7 +14,7 @@ from zerosum.engine import SINGLE, join_world
 from zerosum.game.game import play
 from zerosum.game.losses import LOSSES
 from zerosum.game.penalties import PENALTIES
-from zerosum.training.loop import RoundRecord, describe
+from zerosum.training.loop import RoundRecord, make_log_line
 
 ROUNDS = 50
 OPEN = {}
@@ -105,8 +105,8 @@ def equal(world, thorough):
         one = setup_of(SINGLE, recipe, exact, rows * accumulate)
         told, alone = played(two), played(one)
         found[name] = apart(two.state, one.state)
-        mine = describe(RoundRecord(ROUNDS, told, two.state, 0.0), two.game, two.engine, world)
-        theirs = describe(RoundRecord(ROUNDS, alone, one.state, 0.0), one.game)
+        mine = make_log_line(RoundRecord(ROUNDS, told, two.state, 0.0), two.game, two.engine, world)
+        theirs = make_log_line(RoundRecord(ROUNDS, alone, one.state, 0.0), one.game)
         assert mine.keys() == theirs.keys()
         for key, value in theirs.items():
             if isinstance(value, float):

@@ -150,10 +150,10 @@ def test_processes_that_see_other_data_are_named(tmp_path):
 def test_whose_rows_a_batch_is_normalised_over_is_said(kind, said):
     asked = ['data="digits"', "train.threads=1", "train.device=cpu", f"train.statistics={kind}"]
     setup = build.assemble(build.resolve(config.load("dcgan-mnist", asked)))
-    assert list(recorder.company(setup)) == []
+    assert list(recorder.multi_process_notes(setup)) == []
     two = World(0, 2)
     together = replace(setup, world=two, engine=Compute(setup.state, two.shards(64, 1), two, bfloat16=False))
-    assert list(recorder.company(together)) == [
+    assert list(recorder.multi_process_notes(together)) == [
         "2 processes play, each 32 of the 64 samples of a batch at a time",
         f"batch normalisation is over {said} (train.statistics = '{kind}')",
     ]

@@ -209,7 +209,7 @@ def sampled(folder, say):
 def resumed(folder, state, layout):
     """The checkpoint that a training goes on from, once it is put back; None where there is none."""
     try:
-        saved = checkpoint.load(folder.checkpoints, run=folder.identity(), fits=lambda _: layout)
+        saved = checkpoint.load(folder.checkpoints, run=folder.identity(), expected_layout=lambda _: layout)
     except CheckpointError as error:
         assert printable(str(error)) == str(error)
         return None

@@ -265,8 +265,8 @@ def place(one, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "rounds", lambda *given: islice(rounds(*given), 1))
     monkeypatch.setattr(evaluation, "classifier", lambda *_: pixels())
     monkeypatch.setattr(launch, "launch", lambda *_: 0)
-    monkeypatch.setattr(theory_text, "measure", lambda *_: [])
-    monkeypatch.setattr(listing, "matrix_speed", lambda: 1.0)
+    monkeypatch.setattr(theory_text, "run_claims", lambda *_: [])
+    monkeypatch.setattr(listing, "matmul_speed", lambda: 1.0)
     monkeypatch.setattr("zerosum.lab.figures.FIGURES", {})
     monkeypatch.setenv("ZEROSUM_DATA", str(tmp_path / "data"))  # what --data-root sets is put back
     outside = tmp_path / "outside"

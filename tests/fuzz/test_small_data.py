@@ -171,7 +171,7 @@ def look_at_numbers(setup, sampler):
     except UsageError as error:
         assert not len(data.test) or "NaN" in str(error)
         return
-    assert json.loads(json.dumps([evaluation.facts(row) for row in rows], allow_nan=False))
+    assert json.loads(json.dumps([evaluation.row_to_json(row) for row in rows], allow_nan=False))
     for row in rows:
         assert not math.isnan(row.value) or row.note.startswith("not known"), row
         assert row.error != row.error or row.error >= 0, row
@@ -188,7 +188,7 @@ def look_at_pictures(setup, sampler):
     assert found is None or math.isnan(found.ratio) or found.ratio >= 0
     assert found is None or bool(found.meaning) == (found.ratio < 1e6)
     pages.walks(sampler, data)
-    recorder.picture(setup)
+    recorder.render_samples(setup)
     if data.kind == "images":
         recorder.real_sheet(data)
 
@@ -213,7 +213,7 @@ def play(seed, measures, draws, monkeypatch):
 @pytest.fixture(autouse=True)
 def _few(monkeypatch, tmp_path):
     """As many rows as there are will do, for an evaluation and for a cell; the classifier learns a little."""
-    monkeypatch.setattr(evaluation, "FEWEST", 1)
+    monkeypatch.setattr(evaluation, "MIN_ROWS", 1)
     monkeypatch.setattr(data_copying, "FEWEST", 3)
     monkeypatch.setattr(evaluation, "user_cache_path", lambda _: tmp_path)
     monkeypatch.setattr(features, "SEEN", 20)

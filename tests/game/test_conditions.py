@@ -100,7 +100,7 @@ def test_a_walk_is_closed_and_passes_every_station():
     assert len(path) == 20
     stations = sampler.form.decode(sampler.generator(z).detach())
     np.testing.assert_allclose(path.array[::5], stations, rtol=1e-4, atol=1e-5)
-    with pytest.raises(UsageError, match="at least 2 stations"):
+    with pytest.raises(UsageError, match="at least 2 waypoints"):
         sampler.walk(1)
 
 

@@ -18,7 +18,7 @@ from zerosum.errors import DataError, Diverged, RunError, Stopped
 from zerosum.game.losses import LOSSES
 from zerosum.run import RunFolder
 from zerosum.training import loop
-from zerosum.training.loop import FiniteCheck, Timer, describe, fit, rounds
+from zerosum.training.loop import FiniteCheck, Timer, fit, make_log_line, rounds
 
 
 def finish(settings, folder, **how):
@@ -59,9 +59,9 @@ def test_a_reading_holds_the_numbers_the_design_names(settings, tmp_path):
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_every_reading_says_how_the_two_terms_were_added_and_v_does_not_depend_on_it(settings, reduction):
     setup = build.assemble(settings(f"game.reduction={reduction}", "loss.smoothing=0.1"))
-    (moment,) = rounds(setup.state, setup.game, setup.batches, 1)
-    line = describe(moment, setup.game)
-    real, fake = moment.readings[0].logits
+    (record,) = rounds(setup.state, setup.game, setup.batches, 1)
+    line = make_log_line(record, setup.game)
+    real, fake = record.readings[0].logits
     value = -LOSSES["minimax"].discriminator(real, fake).mean().item()
     cost = LOSSES["minimax"].discriminator(real, fake).mean() + 0.1 * real.mean()
     assert line["reduction"] == reduction
@@ -72,10 +72,10 @@ def test_every_reading_says_how_the_two_terms_were_added_and_v_does_not_depend_o
 @pytest.mark.parametrize(("loss", "kind"), [("least-squares", "score"), ("wasserstein", "critic value")])
 def test_scores_are_raw_where_the_game_is_not_logistic(settings, loss, kind):
     setup = build.assemble(settings(f"loss.name={loss}"))
-    (moment,) = rounds(setup.state, setup.game, setup.batches, 1)
-    line = describe(moment, setup.game)
+    (record,) = rounds(setup.state, setup.game, setup.batches, 1)
+    line = make_log_line(record, setup.game)
     assert line["score"] == kind
-    assert line["real_score"] == pytest.approx(moment.readings[0].logits[0].mean().item())
+    assert line["real_score"] == pytest.approx(record.readings[0].logits[0].mean().item())
 
 
 def test_the_same_command_again_says_finished_and_plays_nothing(settings, tmp_path):
@@ -123,8 +123,8 @@ def test_other_data_under_the_same_name_is_refused_on_resume(settings, tmp_path)
 
 def test_readings_past_the_checkpoint_are_cut_off_on_resume(settings, tmp_path):
     chosen = settings(*QUICK, "train.rounds=20")
-    for moment in fit(chosen, RunFolder(tmp_path)):
-        if moment.round == 8:
+    for record in fit(chosen, RunFolder(tmp_path)):
+        if record.round == 8:
             break  # the newest checkpoint is of round 6
     assert [line["round"] for line in run.read(RunFolder(tmp_path))][-1] == 8
     said = []
@@ -139,11 +139,11 @@ def test_minutes_are_a_total_over_resumes(settings, tmp_path, monkeypatch):
         loop.Timer, "tick", lambda self, _: setattr(self, "seconds", self.seconds + 30) or self.laps.append(1.0)
     )
     chosen = settings(*QUICK, "train.rounds=100", "train.minutes=2")
-    for moment in fit(chosen, RunFolder(tmp_path)):
-        if moment.round == 3:
+    for record in fit(chosen, RunFolder(tmp_path)):
+        if record.round == 3:
             break
-    moments = list(fit(chosen, RunFolder(tmp_path)))
-    assert moments[-1].round == 5  # 5 rounds of 30 s are the first beyond 2 minutes
+    records = list(fit(chosen, RunFolder(tmp_path)))
+    assert records[-1].round == 5  # 5 rounds of 30 s are the first beyond 2 minutes
     assert checkpoint.load(tmp_path / "checkpoints").round == 5
 
 
@@ -178,31 +178,31 @@ def test_an_infinite_gradient_of_a_finite_cost_is_found_and_named(settings):
         last.weight.zero_()[0, 0] = 1e-3
         last.bias.fill_(80.0)
         setup.state.optimizers["discriminator"].defaults["lr"] = 0.0
-    (moment,) = rounds(setup.state, setup.game, setup.batches, 1)
-    terms = moment.readings[-1].costs
+    (record,) = rounds(setup.state, setup.game, setup.batches, 1)
+    terms = record.readings[-1].costs
     assert torch.isfinite(terms["cost"])
-    watch = FiniteCheck()
-    watch.note(moment)
+    finite_check = FiniteCheck()
+    finite_check.add(record)
     if not torch.isfinite(terms["gradient norm"]):
         with pytest.raises(Diverged, match="generator's gradient norm is inf"):
-            watch.look()
+            finite_check.check()
     else:  # what was not named has stayed finite
         assert all(torch.isfinite(weight).all() for weight in setup.state.generator.parameters())
 
 
 def test_the_clock_gives_real_samples_of_one_batch_over_the_median_round_without_the_first_ten():
-    clock = Timer()
-    for seconds in [9.0] * loop.WARM + [0.5, 0.25, 100.0]:
-        clock.tick(seconds)
-    assert clock.reading(128)["samples_per_second"] == 256.0
+    timer = Timer()
+    for seconds in [9.0] * loop.WARMUP_ROUNDS + [0.5, 0.25, 100.0]:
+        timer.tick(seconds)
+    assert timer.reading(128)["samples_per_second"] == 256.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_the_round_saves_and_puts_the_handlers_back(settings, tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(Stopped) as caught:
-        for moment in fit(settings(*QUICK, "train.rounds=1000"), RunFolder(tmp_path)):
-            if moment.round == 4:
+        for record in fit(settings(*QUICK, "train.rounds=1000"), RunFolder(tmp_path)):
+            if record.round == 4:
                 os.kill(os.getpid(), number)
     assert caught.value.exit_code == 128 + number
     assert checkpoint.load(tmp_path / "checkpoints").round == 5
@@ -217,12 +217,12 @@ def test_training_works_outside_the_main_thread(settings, tmp_path):
 
 
 def test_a_second_process_is_kept_out(settings, tmp_path):
-    moments = fit(settings(*QUICK, "train.rounds=50"), RunFolder(tmp_path))
-    next(moments)
+    records = fit(settings(*QUICK, "train.rounds=50"), RunFolder(tmp_path))
+    next(records)
     code = f"import zerosum as zs; zs.train('digits', rounds=1, out={str(tmp_path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another process is training" in done.stderr
-    moments.close()
+    records.close()
     with run.lock(RunFolder(tmp_path)):
         pass
 

@@ -1,1 +1,1 @@
-"""The doors: the command line and the Python interface."""
+"""The command line."""

@@ -1,8 +1,8 @@
-"""How a command speaks and how it ends.
+"""Output, errors and exit codes of a command.
 
-An answer goes to standard output, as one line of JSON or as text; what a user should know meanwhile goes to standard
-error. Whatever goes wrong ends in a sentence and an exit code (see `errors`), with --json in a line of JSON, too.
-Nothing that stands in a name or a file reaches a terminal as a command.
+A command prints its result on standard output, as one line of JSON or as text, and messages on standard error. Every
+error ends in a sentence and an exit code (see `errors`); with --json also in a line of JSON. All text passes through
+`printable`, so that control characters in a name or a file never reach the terminal.
 """
 
 import json
@@ -29,17 +29,17 @@ from zerosum.errors import (
 )
 
 TRACEBACK = "ZEROSUM_TRACEBACK"
-"""The environment variable that asks for the traceback of a fault of zerosum itself."""
+"""Environment variable: if set, a bug in zerosum itself prints its traceback."""
 
 
 class Interrupted(BaseException):
-    """Ctrl-C came. Typer would turn a KeyboardInterrupt into an exit code without a word (see `cli.Commands`)."""
+    """Ctrl-C. Typer would turn a KeyboardInterrupt into an exit code without a message (see `main.CommandGroup`)."""
 
 
-def open_streams() -> None:
-    """Give this process what it was started without: standard input, output and error.
+def open_standard_streams() -> None:
+    """Open standard input, output or error on os.devnull if the process was started without it.
 
-    Otherwise the next file that is opened would take the number of a closed stream, and what is said would go into it.
+    Otherwise the next opened file would get the descriptor of a closed stream, and messages would be written into it.
     """
     for number in range(3):
         try:
@@ -50,185 +50,183 @@ def open_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
-def answer(facts: Any, as_json: bool, show: Callable[[Any], str]) -> None:
-    """One line of JSON, or a text for people, on standard output; of several processes, one speaks."""
-    if not follows():
-        put(json.dumps(facts, allow_nan=False, default=str) if as_json else show(facts))
+def print_result(facts: Any, as_json: bool, show: Callable[[Any], str]) -> None:
+    """Print the result as one line of JSON, or as the text that `show` makes of it; only rank 0 prints."""
+    if not is_secondary():
+        print_line(json.dumps(facts, allow_nan=False, default=str) if as_json else show(facts))
 
 
-def put(text: str) -> None:
-    """A text on standard output.
-
-    Whoever reads it may have gone (`| head -1`): that ends nothing. A disk that is full does.
+def print_line(text: str) -> None:
+    """Print a text on standard output; a closed pipe (`| head -1`) is no error.
 
     Raises:
-        SystemFault: It cannot be written.
+        SystemFault: Writing failed for another reason, e.g. a full disk.
     """
-    encoding = sys.stdout.encoding or "utf-8"  # of a console that may not know every letter
+    encoding = sys.stdout.encoding or "utf-8"  # a console may not be able to encode every character
     try:
         sys.stdout.write(printable(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget(sys.stdout)
+        _discard_output(sys.stdout)
     except OSError as error:
-        _forget(sys.stdout)
+        _discard_output(sys.stdout)
         raise SystemFault(f"the answer cannot be written to standard output: {files.reason(error)}") from None
 
 
-def tell(sentence: str) -> None:
-    """Something a user should know, on standard error; where nobody listens any more, the work goes on."""
+def notify(sentence: str) -> None:
+    """Print a message on standard error; if standard error is closed, later messages are discarded."""
     try:
         sys.stderr.write(printable(sentence).encode("utf-8", "backslashreplace").decode() + "\n")
         sys.stderr.flush()
     except UnicodeError:
         sys.stderr.write(ascii(sentence) + "\n")
     except OSError:
-        _forget(sys.stderr)
+        _discard_output(sys.stderr)
 
 
-def once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """The same, for sentences that were not said yet: a file that is read twice is damaged once."""
-    said: set[str] = set()
+def without_repeats(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Wrap `say` so that it drops repeated messages, e.g. about a damaged file that is read twice."""
+    seen: set[str] = set()
 
-    def new(sentence: str) -> None:
-        if sentence not in said:
-            said.add(sentence)
+    def forward(sentence: str) -> None:
+        if sentence not in seen:
+            seen.add(sentence)
             say(sentence)
 
-    return new
+    return forward
 
 
-def _forget(stream: Any) -> None:
-    """Let a stream lead nowhere, so that what is left in it troubles nobody when the process ends."""
+def _discard_output(stream: Any) -> None:
+    """Redirect a stream to os.devnull, so that flushing its buffer at exit cannot fail."""
     with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
-def run(command: Callable[[], Any], argv: list[str]) -> int:  # noqa: PLR0911  an ending for each kind of error
-    """Run a command to its end, whatever comes.
+def run_command(command: Callable[[], Any], argv: list[str]) -> int:  # noqa: PLR0911  one return for each kind of error
+    """Run a command; turn every exception into a message and an exit code.
 
     Args:
-        command: What to do; it returns an exit code, or None for 0.
-        argv: The words that were given.
+        command: Returns an exit code, or None for 0.
+        argv: The command line.
 
     Returns:
         The exit code.
     """
     try:
         environment.size()
-        code = _unless_unread(command)
+        code = _run_tolerating_closed_pipe(command)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, Interrupted):
         return _end("stopped", 128 + 2, "Stopped", argv)
     except Stopped as error:
-        return _end(f"{error}\ngo on with: {again(argv)}", error.exit_code, "Stopped", argv, of_all=True)
+        return _end(f"{error}\ngo on with: {resume_command(argv)}", error.exit_code, "Stopped", argv, shared=True)
     except WorkerLost as error:
         return _end(f"error: {error}", error.exit_code, "Lost", argv)
     except ZerosumError as error:
         message = "\n".join([f"error: {error}", *getattr(error, "__notes__", [])])
         return _end(message, error.exit_code, type(error).__name__, argv)
     except OSError as error:
-        return _end(f"error: {of_system(error)}", SystemFault.exit_code, "SystemFault", argv)
-    except Exception as error:  # the one broad net, at the very top: nobody is to read a traceback
-        return _unforeseen(error, argv)
+        return _end(f"error: {describe_os_error(error)}", SystemFault.exit_code, "SystemFault", argv)
+    except Exception as error:  # the one broad except, at the top level: no user sees a traceback
+        return _handle_unexpected(error, argv)
 
 
-def _unless_unread(command: Callable[[], Any]) -> Any:
-    """What a command returns; 0 where nobody reads its help any more (`--help | head -1`): click calls that 1.
+def _run_tolerating_closed_pipe(command: Callable[[], Any]) -> Any:
+    """Return the command's result, or 0 if a pipe was closed while click printed help (click itself exits with 1).
 
     Raises:
-        ConfigError: Code of the user's own ended the program.
+        ConfigError: The user's own code raised SystemExit.
     """
     try:
         return command()
     except SystemExit as ended:
         if not isinstance(ended.__context__, BrokenPipeError):
             raise ConfigError("code of your own ended the program (SystemExit)") from ended
-        _forget(sys.stdout)
+        _discard_output(sys.stdout)
         return 0
 
 
-def of_system(error: OSError) -> str:
-    """What the system refused, in a sentence."""
+def describe_os_error(error: OSError) -> str:
+    """Describe an OSError in one sentence."""
     where = f"{named(error.filename)}: " if error.filename else ""
-    few = ". `ulimit -n` says how many may be open, and raises it" if error.errno in (23, 24) else ""
-    return f"{where}{files.reason(error)}{few}"
+    hint = ". `ulimit -n` says how many may be open, and raises it" if error.errno in (23, 24) else ""
+    return f"{where}{files.reason(error)}{hint}"
 
 
-def _unforeseen(error: Exception, argv: list[str]) -> int:
-    if hasattr(error, "format_message") and hasattr(error, "show"):  # click's: a word that is no option
-        return _misused(error, argv)
+def _handle_unexpected(error: Exception, argv: list[str]) -> int:
+    if hasattr(error, "format_message") and hasattr(error, "show"):  # click's error: a wrong option or argument
+        return _handle_usage_error(error, argv)
     if type(error).__name__ == "Abort":
         return _end("stopped", 128 + 2, "Stopped", argv)
     if memory.ran_out(error):
         return _end(f"error: {memory.SHORT}", SystemFault.exit_code, "SystemFault", argv)
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
-    what = f"{type(error).__name__}: {str(error)[:500]}"
+    text = f"{type(error).__name__}: {str(error)[:500]}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    yours = _in_own_code(error)
-    if yours:
-        return _end(f"error: code of your own failed: {what} ({yours})", ConfigError.exit_code, "ConfigError", argv)
+    place = _user_code_location(error)
+    if place:
+        return _end(f"error: code of your own failed: {text} ({place})", ConfigError.exit_code, "ConfigError", argv)
     where = f"{Path(frame.filename).name}, line {frame.lineno}"
-    says = f"error: {what} ({where}). This is a fault of zerosum, not yours; {TRACEBACK}=1 shows where it comes from"
-    return _end(says, ZerosumError.exit_code, "Fault", argv)
+    full = f"error: {text} ({where}). This is a fault of zerosum, not yours; {TRACEBACK}=1 shows where it comes from"
+    return _end(full, ZerosumError.exit_code, "Fault", argv)
 
 
-def _in_own_code(error: Exception) -> str:
-    """Where in the user's own code it happened; empty where none of that was running."""
-    marked = [note for note in getattr(error, "__notes__", ()) if note.startswith(YOURS)]
-    ours = (str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), "<")  # noqa: PTH120
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+def _user_code_location(error: Exception) -> str:
+    """Return file and line of the innermost frame in the user's own code; empty if there is none."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(YOURS)]
+    library = (str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), "<")  # noqa: PTH120
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(library)]
     frames = [frame for frame in frames if not {"site-packages", "dist-packages"} & {*Path(frame.filename).parts}]
     if frames and Path(frames[-1].filename).name != "zerosum":
         return f"{named(frames[-1].filename)}, line {frames[-1].lineno}"
-    return named(marked[0].removeprefix(YOURS)) if marked else ""
+    return named(notes[0].removeprefix(YOURS)) if notes else ""
 
 
-def _misused(error: Any, argv: list[str]) -> int:
-    """A command line that means nothing."""
+def _handle_usage_error(error: Any, argv: list[str]) -> int:
+    """Print click's message about a wrong command line; return the exit code."""
     with suppress(OSError):
         error.show()
     if "--json" in argv:
-        _as_json(error.format_message(), error.exit_code, UsageError.__name__)
+        _print_json_error(error.format_message(), error.exit_code, UsageError.__name__)
     return int(error.exit_code)
 
 
-def _end(message: str, code: int, kind: str, argv: list[str], of_all: bool = False) -> int:
-    """Say how it ended; of several processes, each for itself, unless all have the same to say."""
-    if not (of_all and follows()):
-        tell(of_process() + message if not of_all else message)
-    if "--json" in argv and not follows():
-        _as_json(message.removeprefix("error: "), code, kind)
+def _end(message: str, code: int, kind: str, argv: list[str], shared: bool = False) -> int:
+    """Print the last message and return the exit code; a message `shared` by all processes is printed by rank 0."""
+    if not (shared and is_secondary()):
+        notify(process_prefix() + message if not shared else message)
+    if "--json" in argv and not is_secondary():
+        _print_json_error(message.removeprefix("error: "), code, kind)
     return code
 
 
-def _as_json(message: str, code: int, kind: str) -> None:
+def _print_json_error(message: str, code: int, kind: str) -> None:
     with suppress(SystemFault):
-        put(json.dumps({"error": message, "kind": kind, "exit_code": code}))
+        print_line(json.dumps({"error": message, "kind": kind, "exit_code": code}))
 
 
-def among_others() -> bool:
-    """Whether torchrun has started several processes; `parallel` knows it too, and imports torch."""
+def is_distributed() -> bool:
+    """Whether torchrun started several processes; unlike `engine.under_torchrun`, this does not import torch."""
     with suppress(ConfigError):
         return environment.size() > 1
     return False
 
 
-def of_process() -> str:
-    """Which of several processes speaks."""
-    return f"process {os.environ['RANK']}: " if among_others() else ""
+def process_prefix() -> str:
+    """Return "process RANK: " if there are several processes, else an empty string."""
+    return f"process {os.environ['RANK']}: " if is_distributed() else ""
 
 
-def follows() -> bool:
-    """Whether this is one of several processes, and not the one that writes and speaks."""
-    return among_others() and os.environ["RANK"] != "0"
+def is_secondary() -> bool:
+    """Whether this is one of several processes and not rank 0, which alone writes and prints."""
+    return is_distributed() and os.environ["RANK"] != "0"
 
 
-def again(argv: list[str]) -> str:
-    """The command that goes on: the same, less --fresh."""
+def resume_command(argv: list[str]) -> str:
+    """Return the command that resumes: the same one without --fresh."""
     words = [Path(argv[0]).name.replace("__main__.py", "zerosum"), *(word for word in argv[1:] if word != "--fresh")]
-    launched = among_others() and "--processes" not in words
+    launched = is_distributed() and "--processes" not in words
     return f"torchrun ... -m {shlex.join(words)}" if launched else shlex.join(words)

@@ -1,15 +1,15 @@
-"""An evaluation as a person reads it."""
+"""An evaluation as text."""
 
 from collections.abc import Sequence
 
-from zerosum.evaluation import Row, number
+from zerosum.evaluation import MetricRow, number
 from zerosum.metrics.classes import ClassTable
 
 HEADINGS = ("metric", "samples", "+-", "real data", "noise", "better", "features")
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Each number beside what held-out data and noise score under the same protocol."""
+def format_table(rows: Sequence[MetricRow]) -> str:
+    """Format each metric beside its values for held-out data and for noise under the same protocol."""
     cells = [HEADINGS] + [
         (row.name, number(row.value), number(row.error), number(row.real), number(row.noise), row.better, row.features)
         for row in rows
@@ -26,8 +26,8 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*(line.rstrip() for line in lines), *notes, n])
 
 
-def class_square(found: ClassTable) -> str:
-    """Each class against each; on the diagonal, two halves of one."""
+def format_class_table(found: ClassTable) -> str:
+    """Format the distances between all pairs of classes; the diagonal compares two halves of one class."""
     cells = [["", *found.names]]
     cells += [[name, *map(number, row)] for name, row in zip(found.names, found.distance.tolist(), strict=True)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

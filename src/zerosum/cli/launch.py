@@ -1,4 +1,4 @@
-"""`--processes N`: the same command in N processes of this machine, under torchrun's launcher."""
+"""`--processes N`: the same command in N processes of this machine, started by torchrun's launcher."""
 
 import logging
 import os
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 from zerosum.errors import WorkerLost
 
-CODES = (2, 3, 4, 5)
-"""Exit codes that say what went wrong; anything else means that a process was lost."""
+ERROR_CODES = (2, 3, 4, 5)
+"""Exit codes that name a cause; any other code of a child means that the process was lost."""
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `python -m zerosum ARGUMENTS` in so many processes that find each other; the exit code of the whole.
+    """Run `python -m zerosum ARGUMENTS` in several connected processes; return one exit code for all of them.
 
-    The cores are shared out between them, unless $OMP_NUM_THREADS says otherwise. Signals are passed on.
+    Each process gets an equal share of the cores unless $OMP_NUM_THREADS is set. Signals are forwarded.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    logging.disable()  # the processes say what happened
+    logging.disable()  # the processes print their errors themselves
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     command = ["--standalone", f"--nproc-per-node={processes}", "-m", "zerosum", *arguments]
     try:
@@ -29,12 +29,12 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         return 128 + int(signal.sigval)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
-        return next((code for code in codes if code in CODES), WorkerLost.exit_code)
+        return next((code for code in codes if code in ERROR_CODES), WorkerLost.exit_code)
     return 0
 
 
-def leave(code: int) -> None:
-    """End at once: after a loss, an ordinary exit would wait for exchanges that nobody answers."""
+def exit_now(code: int) -> None:
+    """Exit without cleanup: after a process was lost, a normal exit would wait for collectives that never complete."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

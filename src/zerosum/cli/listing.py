@@ -1,4 +1,4 @@
-"""What there is: the rows of every table, the runs of this folder, and the machine."""
+"""The rows of `zerosum list` (recipes, losses, runs ...) and the facts of `zerosum doctor`."""
 
 import os
 import platform
@@ -16,8 +16,8 @@ from zerosum.errors import RunError, SystemFault, UsageError, unknown
 Row = dict[str, Any]
 
 
-def catalogue(what: str) -> list[Row]:
-    """Name and one sentence of every row of a table.
+def list_rows(what: str) -> list[Row]:
+    """Return name and description of every row of a table.
 
     Raises:
         UsageError: There is no such table.
@@ -38,57 +38,57 @@ def catalogue(what: str) -> list[Row]:
 
 
 def recipes() -> list[Row]:
-    """The recipes that come with zerosum."""
+    """List the recipes that come with zerosum."""
     loaded = [config.load(name) for name in config.shipped()]
     return [{"name": one.name, "about": one.about, "source": one.source, "result": one.result} for one in loaded]
 
 
 def losses() -> list[Row]:
-    """The games."""
+    """List the losses."""
     from zerosum.game.losses import LOSSES
 
-    return [{"name": name, "about": _sentence(loss.generator)} for name, loss in LOSSES.items()]
+    return [{"name": name, "about": _first_line(loss.generator)} for name, loss in LOSSES.items()]
 
 
 def nets() -> list[Row]:
-    """The pairs of networks."""
+    """List the pairs of networks."""
     from zerosum.nets import NETS
 
     return [{"name": name, "about": f"for {pair.suits}"} for name, pair in NETS.items()]
 
 
 def claims() -> list[Row]:
-    """What `zerosum theory` checks."""
+    """List the claims that `zerosum theory` checks."""
     from zerosum.lab.claims import CLAIMS
 
     return [{"name": name, "about": claim.says} for name, claim in CLAIMS.items()]
 
 
 def runs() -> list[Row]:
-    """The runs under runs/.
+    """List the runs under runs/.
 
     Raises:
-        SystemFault: That folder is closed.
+        SystemFault: The folder cannot be read.
     """
     found = []
-    for folder in map(run.RunFolder, _below(Path("runs"))):
+    for folder in map(run.RunFolder, _entries(Path("runs"))):
         try:
             folder.config.lstat()
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            pass  # a closed folder may be a run's: its row says so
+            pass  # an unreadable folder may be a run: its row gives the error
         last = (run.read(folder) or [{"round": 0}])[-1]["round"]
         row: Row = {"name": folder.path.name, "round": last}
         try:
             rounds = folder.read_config().train.rounds
             found.append(row | {"about": f"{last:,} of {rounds:,} rounds", "rounds": rounds})
-        except RunError as error:  # one broken run hides no other
+        except RunError as error:  # one broken run does not hide the others
             found.append(row | {"about": str(error), "rounds": None})
     return found
 
 
-def _below(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except FileNotFoundError:
@@ -101,15 +101,15 @@ def _functions(module: str, table: str) -> list[Row]:
     from importlib import import_module
 
     rows = getattr(import_module(module), table)
-    return [{"name": name, "about": _sentence(getattr(row, "function", row))} for name, row in rows.items()]
+    return [{"name": name, "about": _first_line(getattr(row, "function", row))} for name, row in rows.items()]
 
 
-def _sentence(row: Any) -> str:
+def _first_line(row: Any) -> str:
     return (getdoc(row) or "").partition("\n")[0]
 
 
-def examine() -> Row:
-    """What this machine is and can do."""
+def machine_facts() -> Row:
+    """Describe this machine: versions, processor, memory, disk, device."""
     import torch
 
     from zerosum import __version__
@@ -122,7 +122,7 @@ def examine() -> Row:
         "system": platform.platform(),
         "processor": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "threads": torch.get_num_threads(),
-        "matrix_speed": f"{matrix_speed():.0f} GFLOP/s in float32",
+        "matrix_speed": f"{matmul_speed():.0f} GFLOP/s in float32",
         "memory": _memory(),
         "disk_free": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB here",
         "device": _device(best_device()),
@@ -131,8 +131,8 @@ def examine() -> Row:
     }
 
 
-def matrix_speed(side: int = 1024, seconds: float = 0.3) -> float:
-    """GFLOP/s of a product of square matrices: the best of as many as fit into the time."""
+def matmul_speed(side: int = 1024, seconds: float = 0.3) -> float:
+    """Measure the GFLOP/s of a product of square matrices: the best of all repetitions within `seconds`."""
     import torch
 
     a = torch.rand(side, side)
@@ -145,8 +145,8 @@ def matrix_speed(side: int = 1024, seconds: float = 0.3) -> float:
 
 
 def _memory() -> str:
-    there = memory.total()
-    return "unknown" if there is None else f"{there / 2**30:.1f} GiB"
+    total = memory.total()
+    return "unknown" if total is None else f"{total / 2**30:.1f} GiB"
 
 
 def _device(name: str) -> str:
@@ -156,12 +156,12 @@ def _device(name: str) -> str:
 
 
 def _processes() -> str:
-    """How processes could talk to each other here."""
+    """Name the available distributed backends and the number of GPUs."""
     import torch
     from torch import distributed
 
-    between = ["gloo"] * distributed.is_gloo_available() + ["nccl"] * distributed.is_nccl_available()
-    return f"several, over {', '.join(between)}; {torch.cuda.device_count()} GPU(s)"
+    backends = ["gloo"] * distributed.is_gloo_available() + ["nccl"] * distributed.is_nccl_available()
+    return f"several, over {', '.join(backends)}; {torch.cuda.device_count()} GPU(s)"
 
 
 def _installed(package: str) -> str:

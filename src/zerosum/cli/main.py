@@ -1,4 +1,4 @@
-"""The command line: one command is one call; imports stand inside the commands, so that --help answers at once."""
+"""The commands. Imports are inside the functions, so that --help stays fast."""
 
 import os
 import sys
@@ -10,12 +10,12 @@ from typer.core import TyperGroup
 
 from zerosum import permission
 from zerosum.cli import console
-from zerosum.cli.console import answer, follows, tell
+from zerosum.cli.console import is_secondary, notify, print_result
 from zerosum.errors import UsageError, WorkerLost, named
 
 
-class Commands(TyperGroup):
-    """The commands, of which none is interrupted without a word."""
+class CommandGroup(TyperGroup):
+    """Command group that turns Ctrl-C into `console.Interrupted`, so that every command reports it."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: D102
         try:
@@ -25,7 +25,7 @@ class Commands(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     help="Train generative adversarial networks on your own data, and know whether it worked.",
     no_args_is_help=True,
     add_completion=False,
@@ -36,10 +36,10 @@ app = typer.Typer(
 Recipe = Annotated[str | None, typer.Argument(help="A name (see `zerosum list recipes`) or a .toml file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one line of JSON on standard output.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-DataRoot = Annotated[str | None, typer.Option(help="Where data sets lie; else $ZEROSUM_DATA, else the cache folder.")]
-Force = Annotated[bool, typer.Option("--force", help="Write over what is there; a run's own files never.")]
+DataRoot = Annotated[str | None, typer.Option(help="Data set folder; else $ZEROSUM_DATA, else the cache folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files, but never a run's own.")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Use code and data that the run names, though it was not made here.")
+    bool, typer.Option("--trust", help="Use code and data that the run names although it was not made here.")
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting: section.key=value. May be repeated.")]
 
@@ -51,69 +51,69 @@ def train(
         str | None, typer.Option(help="A .npy, .npz or .csv file, a folder of pictures, or a data set's name.")
     ] = None,
     data_root: DataRoot = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds in all.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Total number of rounds.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock limit, summed over resumes.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     device: Device = None,
     precision: Annotated[str | None, typer.Option(help="auto, bfloat16, float32 or float64.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase the run that is there and start over.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Play in a folder that holds other things, too; they stay.")
+        bool, typer.Option("--force", help="Also train in a folder that holds other files; they are kept.")
     ] = False,
     processes: Annotated[int | None, typer.Option(help="Processes on this machine that share every batch.")] = None,
     accumulate: Annotated[
-        int | None, typer.Option(help="Passes in one step: as with a batch so many times as large.")
+        int | None, typer.Option(help="Micro-batches per optimizer step; their gradients add up.")
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="finished: stop when the samples no longer get better.", metavar="finished")
     ] = None,
     set_: Set = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Play two rounds, write nothing, say what to expect.")
+        bool, typer.Option("--dry-run", help="Play two rounds, write nothing, estimate time and memory.")
     ] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Import code of your own in a dry run, too.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Also import your own code in a dry run.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe, or take up a run where it was left: the same command resumes."""
+    """Train a recipe, or resume its run: the same command continues where it stopped."""
     from zerosum import engine, session
-    from zerosum.cli.progress import with_bar, with_events
+    from zerosum.cli.progress import with_progress, with_tensorboard
     from zerosum.run.folder import silent
     from zerosum.training import loop
 
-    look_under(data_root)
-    finished = session.asks_until_finished(until)
-    overrides = session.overrides_of(data, rounds, minutes, seed, device, precision, processes, accumulate) + (
+    set_data_root(data_root)
+    finished = session.parse_until(until)
+    overrides = session.option_overrides(data, rounds, minutes, seed, device, precision, processes, accumulate) + (
         set_ or []
     )
     if dry_run:
-        from zerosum.training.dry_run import rehearse
+        from zerosum.training.dry_run import perform_dry_run
 
         with permission.granted(code=Path.cwd() if trust else None, paths=True):
-            facts = rehearse(*session.settings_of(recipe, overrides, tell), tell)
-        answer(facts, as_json, show_rehearsal)
+            facts = perform_dry_run(*session.load_settings(recipe, overrides, notify), notify)
+        print_result(facts, as_json, format_dry_run)
         return
     if trust:
         raise UsageError("--trust belongs to --dry-run: a training imports what its recipe names")
     with permission.to_train():
-        settings, opened = session.settings_of(recipe, overrides, tell)
+        settings, open_run = session.load_settings(recipe, overrides, notify)
     if settings.train.processes > 1 and not engine.under_torchrun():
         from zerosum.cli.launch import launch
 
         raise typer.Exit(launch(settings.train.processes, sys.argv[1:]))
     with engine.join_world(settings.train.timeout, settings.train.device) as world:
-        folder = session.folder_of(settings, out, world)
-        say = console.once(tell) if world.is_main else silent
-        moments = loop.fit(
-            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, world=world
+        folder = session.choose_shared_folder(settings, out, world)
+        say = console.without_repeats(notify) if world.is_main else silent
+        records = loop.fit(
+            settings, folder, data=open_run, fresh=fresh, force=force, until_finished=finished, say=say, world=world
         )
         if world.is_main:
-            moments = with_events(with_bar(moments, settings.train.rounds, as_json), folder.events, tell)
-        played = sum(1 for _ in moments)
+            records = with_tensorboard(with_progress(records, settings.train.rounds, as_json), folder.events, notify)
+        played = sum(1 for _ in records)
     if world.is_main:
         run = session.Run(folder, trusted=True, say=say)
-        run.conclude(say)
-        answer(run.summary(played), as_json, show_trained)
+        run.try_report(say)
+        print_result(run.summary(played), as_json, format_training)
 
 
 @app.command()
@@ -121,7 +121,7 @@ def sample(
     run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
-    label: Annotated[str | None, typer.Option(help="The class to ask for.")] = None,
+    label: Annotated[str | None, typer.Option(help="The class to generate.")] = None,
     out: Annotated[str, typer.Option(help="x.png, x.npz, x.csv, walk.gif or a folder.")] = "samples.png",
     force: Force = False,
     trust: Trust = False,
@@ -130,17 +130,17 @@ def sample(
     """Make samples with a trained generator; a .gif walks through n latents."""
     from zerosum import session
 
-    source = opened(run, trust)
-    place = session.refuse_place(source, out, force)
-    film = place.suffix.lower() == ".gif"
-    samples = source.walk(n, seed, label) if film else source.sample(n, seed, label)
-    if follows():
+    source = open_run(run, trust)
+    target = session.check_output_path(source, out, force)
+    as_gif = target.suffix.lower() == ".gif"
+    samples = source.walk(n, seed, label) if as_gif else source.sample(n, seed, label)
+    if is_secondary():
         return
-    path = samples.save(place, force=force)
+    path = samples.save(target, force=force)
     facts = {
         "path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape), "round": samples.round,
     }  # fmt: skip
-    answer(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
+    print_result(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
 
 
 @app.command()
@@ -149,29 +149,29 @@ def evaluate(
     n: Annotated[int | None, typer.Option("-n", help="Samples; as many as held-out rows if absent.")] = None,
     features: Annotated[
         str | None,
-        typer.Option(help="pixels, classifier, inception or module:callable; what suits the data if absent."),
+        typer.Option(help="pixels, classifier, inception or module:callable; chosen by the kind of data if absent."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
     classes: Annotated[
-        bool, typer.Option("--classes", help="Instead: the Frechet distance of each class of the data to each.")
+        bool, typer.Option("--classes", help="Instead: the Frechet distances between the data's classes.")
     ] = False,
-    data: Annotated[str | None, typer.Option(help="Where the run's data lies, if not where it says.")] = None,
+    data: Annotated[str | None, typer.Option(help="Path of the run's data if it has moved.")] = None,
     data_root: DataRoot = None,
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a run's samples, beside what real data and noise score."""
-    from zerosum.cli.evaluate_text import class_square, table
-    from zerosum.evaluation import facts
+    """Measure a run's samples, beside the same metrics for real data and for noise."""
+    from zerosum.cli.evaluate_text import format_class_table, format_table
+    from zerosum.evaluation import row_to_json
 
-    look_under(data_root)
+    set_data_root(data_root)
     if classes:
-        found = opened(run, trust).classes(features, data)
+        found = open_run(run, trust).classes(features, data)
         square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.sees}
-        answer(square, as_json, lambda _: class_square(found))
+        print_result(square, as_json, lambda _: format_class_table(found))
         return
-    rows = opened(run, trust).evaluate(n, features, seed, data)
-    answer({"metrics": [facts(row) for row in rows]}, as_json, lambda _: table(rows))
+    rows = open_run(run, trust).evaluate(n, features, seed, data)
+    print_result({"metrics": [row_to_json(row) for row in rows]}, as_json, lambda _: format_table(rows))
 
 
 @app.command()
@@ -179,61 +179,61 @@ def diagnose(
     run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say in plain words whether a run is healthy, how one can tell, and which setting to change."""
+    """Say whether a run is healthy, on what evidence, and which setting to change."""
     from zerosum import health
-    from zerosum.cli.diagnose_text import page
+    from zerosum.cli.diagnose_text import format_verdicts
     from zerosum.run import open_folder
 
-    verdicts = health.diagnose_run(open_folder(run), tell)
-    answer({"verdicts": [verdict.facts() for verdict in verdicts]}, as_json, lambda _: page(verdicts))
+    verdicts = health.diagnose_run(open_folder(run), notify)
+    print_result({"verdicts": [verdict.facts() for verdict in verdicts]}, as_json, lambda _: format_verdicts(verdicts))
 
 
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")],
-    out: Annotated[str | None, typer.Option(help="Another file; report.html in the run folder if absent.")] = None,
+    out: Annotated[str | None, typer.Option(help="Output file; report.html in the run folder if absent.")] = None,
     data_root: DataRoot = None,
     force: Force = False,
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's report: one HTML file with verdicts, samples, curves and metrics, which needs nothing else."""
+    """Write a run's report: one self-contained HTML file with verdicts, samples, curves and metrics."""
     from time import perf_counter
 
     from zerosum import session
 
-    look_under(data_root)
+    set_data_root(data_root)
     began = perf_counter()
-    source = opened(run, trust)
-    place = None if out is None else session.refuse_place(source, out, force)
-    path = source.report(place)
+    source = open_run(run, trust)
+    target = None if out is None else session.check_output_path(source, out, force)
+    path = source.report(target)
     facts = {"path": str(path), "seconds": round(perf_counter() - began, 2)}
-    answer(facts, as_json, lambda facts: f"report:   {facts['path']}\nwritten in {facts['seconds']:.1f} s")
+    print_result(facts, as_json, lambda facts: f"report:   {facts['path']}\nwritten in {facts['seconds']:.1f} s")
 
 
 @app.command()
 def theory(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Claims or numbers of groups; all that need no training if absent.")
+        list[str] | None, typer.Argument(help="Claims or group numbers; all that train no network if absent.")
     ] = None,
-    trained: Annotated[bool, typer.Option("--trained", help="Those for which networks are trained, too.")] = False,
-    figures: Annotated[Path | None, typer.Option(help="Draw the figures into this folder, too.")] = None,
+    trained: Annotated[bool, typer.Option("--trained", help="Also check the claims that train networks.")] = False,
+    figures: Annotated[Path | None, typer.Option(help="Also draw the figures into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every claim about the game: its closed form against what is measured."""
-    from zerosum.cli.theory_text import facts, measure, table
+    """Check every claim of the theory: its closed form against a measurement."""
+    from zerosum.cli.theory_text import format_table, run_claims, verdicts_to_json
     from zerosum.lab import claims
 
-    verdicts = measure(claims.choose(names or (), trained), as_json)
+    verdicts = run_claims(claims.choose(names or (), trained), as_json)
     if figures:
         from zerosum.plots import import_matplotlib
 
-        import_matplotlib()  # whatever display the environment asks it for
+        import_matplotlib()  # whichever backend $MPLBACKEND names
         from zerosum.lab.figures import draw_all
 
         for path in draw_all(figures):
-            tell(f"drawn: {path}")
-    answer(facts(verdicts), as_json, lambda _: table(verdicts))
+            notify(f"drawn: {path}")
+    print_result(verdicts_to_json(verdicts), as_json, lambda _: format_table(verdicts))
     raise typer.Exit(0 if all(verdict.holds for verdict in verdicts) else 1)
 
 
@@ -244,27 +244,27 @@ def list_(
     ] = "recipes",
     as_json: AsJson = False,
 ) -> None:
-    """Say what there is."""
-    from zerosum.cli.listing import catalogue
+    """List recipes, losses, networks, data sets, runs and more."""
+    from zerosum.cli.listing import list_rows
 
-    answer(catalogue(what), as_json, show_rows)
+    print_result(list_rows(what), as_json, format_rows)
 
 
 @app.command()
 def show(
     recipe: Annotated[str, typer.Argument(help="A name or a .toml file.")], set_: Set = None, as_json: AsJson = False
 ) -> None:
-    """Print a recipe whole, with every default filled in."""
+    """Print a whole recipe, with every default filled in."""
     from zerosum import config, session
 
-    settings, _ = session.settings_of(recipe, set_ or [], code=False)
-    answer(settings.model_dump(mode="json"), as_json, lambda _: config.dumps(settings).rstrip())
+    settings, _ = session.load_settings(recipe, set_ or [], code=False)
+    print_result(settings.model_dump(mode="json"), as_json, lambda _: config.dumps(settings).rstrip())
 
 
 @app.command()
 def copy(
     recipe: Annotated[str, typer.Argument(help="A name.")],
-    file: Annotated[Path, typer.Argument(help="Where to: a new .toml file.")],
+    file: Annotated[Path, typer.Argument(help="The new .toml file.")],
     as_json: AsJson = False,
 ) -> None:
     """Copy a recipe into a file of your own, to edit and to train."""
@@ -278,41 +278,41 @@ def copy(
         if os.path.lexists(file):
             raise UsageError(f"{named(file)} is there already; give another name")
         write(file, text.encode())
-    except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+    except (OSError, ValueError) as error:  # a name with a NUL character is a ValueError
         why = reason(error) if isinstance(error, OSError) else error
         raise UsageError(f"cannot write {named(file)}: {why}") from None
-    answer(
+    print_result(
         {"path": str(file)}, as_json, lambda facts: f"{facts['path']}: edit it, then `zerosum train {facts['path']}`"
     )
 
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine is and can do."""
-    from zerosum.cli.listing import examine
+    """Describe this machine: versions, processor, memory, disk, device."""
+    from zerosum.cli.listing import machine_facts
 
-    answer(examine(), as_json, show_facts)
+    print_result(machine_facts(), as_json, format_facts)
 
 
-def opened(run: str, trust: bool) -> Any:
-    """A run that a command reads: what is damaged in it is told on standard error."""
+def open_run(run: str, trust: bool) -> Any:
+    """Load the run that a command reads; messages about damaged files go to standard error."""
     from dataclasses import replace
 
     from zerosum import session
 
-    return replace(session.load(run, trust=trust), say=console.once(tell))
+    return replace(session.load(run, trust=trust), say=console.without_repeats(notify))
 
 
-def look_under(data_root: str | None) -> None:
-    """Say where data sets lie, if the user does."""
+def set_data_root(data_root: str | None) -> None:
+    """Set the folder of the data sets if --data-root is given."""
     if data_root:
         from zerosum.data.mnist import VARIABLE
 
         os.environ[VARIABLE] = data_root
 
 
-def show_trained(facts: dict[str, Any]) -> str:
-    """What came of a training."""
+def format_training(facts: dict[str, Any]) -> str:
+    """Format the summary of a training."""
     lines = [
         f"{facts['rounds']:,} rounds are played, in {facts['seconds']:.1f} s"
         if facts["played"]
@@ -331,30 +331,30 @@ def show_trained(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def show_rehearsal(facts: dict[str, Any]) -> str:
-    """What a dry run found."""
-    return f"{facts['config'].rstrip()}\n\n" + show_facts({key: facts[key] for key in facts if key != "config"})
+def format_dry_run(facts: dict[str, Any]) -> str:
+    """Format the result of a dry run."""
+    return f"{facts['config'].rstrip()}\n\n" + format_facts({key: facts[key] for key in facts if key != "config"})
 
 
-def show_rows(rows: list[dict[str, Any]]) -> str:
-    """A name and a sentence in each line."""
+def format_rows(rows: list[dict[str, Any]]) -> str:
+    """Format one row per line: name and description."""
     names = [named(row["name"]) for row in rows]
     width = max(map(len, names), default=0)
     return "\n".join(f"{name:<{width}}  {row['about']}" for name, row in zip(names, rows, strict=True)) or "none"
 
 
-def show_facts(facts: dict[str, Any]) -> str:
-    """A fact in each line."""
+def format_facts(facts: dict[str, Any]) -> str:
+    """Format one name and value per line."""
     width = max(map(len, facts))
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items())
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in a sentence and an exit code, never in a traceback."""
-    console.open_streams()
-    code = console.run(lambda: app(standalone_mode=False), sys.argv)
+    """Run the command line; a user's mistake ends in a message and an exit code, never in a traceback."""
+    console.open_standard_streams()
+    code = console.run_command(lambda: app(standalone_mode=False), sys.argv)
     if code == WorkerLost.exit_code:
-        from zerosum.cli.launch import leave
+        from zerosum.cli.launch import exit_now
 
-        leave(code)
+        exit_now(code)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar on a terminal, nothing elsewhere; TensorBoard's files if it is installed."""
+"""Progress of a training: a bar if standard error is a terminal; TensorBoard event files if it is installed."""
 
 import sys
 import threading
@@ -14,71 +14,71 @@ from zerosum.run.folder import Say, silent
 from zerosum.training.loop import RoundRecord
 
 
-def with_bar(moments: Iterable[RoundRecord], total: int, quiet: bool) -> Iterator[RoundRecord]:
-    """The same moments, with a bar on standard error: time left, rounds per second, both costs."""
+def with_progress(records: Iterable[RoundRecord], total: int, quiet: bool) -> Iterator[RoundRecord]:
+    """Yield the records, and show a bar on standard error: time left, rounds per second, both costs."""
     if quiet or not sys.stderr.isatty():
-        yield from moments
+        yield from records
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[status]}"),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total, told="")
-        for moment in moments:
-            progress.update(task, completed=moment.round)
-            if moment.report:
-                progress.update(task, told=_told(moment.report, progress.tasks[0].speed))
-            yield moment
+        task = progress.add_task("", total=total, status="")
+        for record in records:
+            progress.update(task, completed=record.round)
+            if record.log_line:
+                progress.update(task, status=_status(record.log_line, progress.tasks[0].speed))
+            yield record
 
 
-def _told(report: dict[str, Any], speed: float | None) -> str:
-    costs = f"D pays {report['discriminator_cost']:.3f}, G pays {report['generator_cost']:.3f}"
+def _status(log_line: dict[str, Any], speed: float | None) -> str:
+    costs = f"D pays {log_line['discriminator_cost']:.3f}, G pays {log_line['generator_cost']:.3f}"
     return f"{speed:.0f} rounds/s, {costs}" if speed else costs
 
 
-def with_events(moments: Iterable[RoundRecord], folder: Path, say: Say = silent) -> Iterator[RoundRecord]:
-    """The same moments, with every logged number in TensorBoard's event files, if that extra is installed."""
+def with_tensorboard(records: Iterable[RoundRecord], folder: Path, say: Say = silent) -> Iterator[RoundRecord]:
+    """Yield the records, and write every logged number to TensorBoard event files if that extra is installed."""
     if find_spec("tensorboard") is None:
-        yield from moments
+        yield from records
         return
-    events, before = Events(folder, say), threading.excepthook
-    threading.excepthook = lambda came: None if _writes_events(came.thread) else before(came)
+    events, previous_hook = TensorBoardWriter(folder, say), threading.excepthook
+    threading.excepthook = lambda failure: None if _is_tensorboard_thread(failure.thread) else previous_hook(failure)
     try:
-        for moment in moments:
-            if moment.report:
-                events.note(moment.round, moment.report)
-            yield moment
+        for record in records:
+            if record.log_line:
+                events.write(record.round, record.log_line)
+            yield record
     finally:
         events.close()
-        threading.excepthook = before
+        threading.excepthook = previous_hook
 
 
-def _writes_events(thread: threading.Thread | None) -> bool:
-    """Whether it is TensorBoard's: what stops it is raised again at the next number, and said there."""
+def _is_tensorboard_thread(thread: threading.Thread | None) -> bool:
+    """Whether it is a thread of TensorBoard, whose errors are raised again, and handled, at the next `write`."""
     return type(thread).__module__.startswith("tensorboard.")
 
 
-class Events:
-    """TensorBoard's event files; where they cannot be written, that is said once and the training goes on."""
+class TensorBoardWriter:
+    """Writes TensorBoard event files; if writing fails, it says so once, stops writing, and training continues."""
 
     def __init__(self, folder: Path, say: Say) -> None:
         self.folder, self.say = folder, say
         self.writer: Any = None
-        self.ended = False
+        self.closed = False
 
-    def note(self, at_round: int, report: dict[str, Any]) -> None:
-        """Write the numbers of a round."""
-        if self.ended:
+    def write(self, at_round: int, log_line: dict[str, Any]) -> None:
+        """Write the numbers of one log line."""
+        if self.closed:
             return
         from torch.utils.tensorboard import SummaryWriter
 
         try:
             self.writer = self.writer or SummaryWriter(str(self.folder), purge_step=at_round)
-            for name, value in report.items():
+            for name, value in log_line.items():
                 if isinstance(value, float):
                     self.writer.add_scalar(name, value, at_round)
         except OSError as error:
@@ -86,8 +86,8 @@ class Events:
             self.close()
 
     def close(self) -> None:
-        """Write what is left, if that can be done."""
-        self.ended = True
+        """Flush and close the files; errors are ignored."""
+        self.closed = True
         if self.writer is not None:
             with suppress(OSError):
                 self.writer.close()

@@ -1,4 +1,4 @@
-"""The claims as a person reads them: measured with a bar, shown as a table."""
+"""The claims of the theory: measured with a progress bar, shown as a table."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,18 +16,18 @@ from rich.table import Table
 from zerosum.lab.claims import GROUPS, Claim, Verdict
 
 NARROW, WIDE = 100, 130
-"""Columns below which the closed form is left out of the table, and below which the source is."""
+"""Terminal widths below which the table omits the closed form, and below which it omits the source."""
 
 
-def measure(claims: Sequence[Claim], quiet: bool) -> list[Verdict]:
-    """Every claim's verdict, with a bar on standard error if that is a terminal."""
+def run_claims(claims: Sequence[Claim], quiet: bool) -> list[Verdict]:
+    """Check the claims, with a progress bar if standard error is a terminal; return their verdicts."""
     hidden = quiet or not sys.stderr.isatty()
     bar = track(claims, "measuring", console=Console(stderr=True), transient=True, disable=hidden)
     return [claim.run() for claim in bar]
 
 
-def facts(verdicts: Iterable[Verdict]) -> dict[str, Any]:
-    """What the table says, for machines; numbers that JSON does not know are strings."""
+def verdicts_to_json(verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """Return the verdicts as JSON values; infinities and NaN become strings."""
     return {
         "claims": [
             {
@@ -50,34 +50,34 @@ def _number(value: float) -> float | str:
     return value if isfinite(value) else str(value)
 
 
-def table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
-    """The claims by groups: closed form, both sides, error, whether it holds; then those that do not, in words."""
+def format_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
+    """Format the verdicts as one table per group, then describe each claim that does not hold."""
     width = width or get_terminal_size((150, 24)).columns
     out = StringIO()
     console = Console(file=out, width=width, highlight=False)
     for group, members in groupby(verdicts, key=lambda verdict: verdict.claim.group):
-        console.print(_of_group(f"{group}. {GROUPS[group]}", list(members), width))
-    missed = [verdict for verdict in verdicts if not verdict.holds]
-    for claim, found in missed:
+        console.print(_group_table(f"{group}. {GROUPS[group]}", list(members), width))
+    failed = [verdict for verdict in verdicts if not verdict.holds]
+    for claim, found in failed:
         console.print(f"\n{claim.name} does not hold: {claim.says}\n  {found.measured} where {found.relation} ", end="")
         console.print(f"{found.expected} was expected; error {found.error:.1e}, tolerance {claim.tolerance:.0e}")
-    console.print(f"\n{len(verdicts) - len(missed)} of {len(verdicts)} claims hold")
+    console.print(f"\n{len(verdicts) - len(failed)} of {len(verdicts)} claims hold")
     return out.getvalue().rstrip()
 
 
-def _of_group(title: str, verdicts: Sequence[Verdict], width: int) -> Table:
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False, expand=True)
-    made.add_column("claim", no_wrap=True, min_width=max(len(verdict.claim.name) for verdict in verdicts))
+def _group_table(title: str, verdicts: Sequence[Verdict], width: int) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False, expand=True)
+    table.add_column("claim", no_wrap=True, min_width=max(len(verdict.claim.name) for verdict in verdicts))
     if width >= NARROW:
-        made.add_column("closed form", ratio=1)
+        table.add_column("closed form", ratio=1)
     for heading in ("expected", "measured", "error", "tolerance"):
-        made.add_column(heading, justify="right", no_wrap=True)
-    made.add_column("holds", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("holds", no_wrap=True)
     if width >= WIDE:
-        made.add_column("source", ratio=1)
+        table.add_column("source", ratio=1)
     for verdict in verdicts:
-        made.add_row(*_cells(verdict, width))
-    return made
+        table.add_row(*_cells(verdict, width))
+    return table
 
 
 def _cells(verdict: Verdict, width: int) -> list[str]:

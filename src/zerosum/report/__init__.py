@@ -28,7 +28,7 @@ from zerosum.report.measured import measures
 from zerosum.report.verdicts import verdicts
 from zerosum.run import RunFolder, trust
 from zerosum.run.folder import Say, silent
-from zerosum.sampling import Sampler, newest
+from zerosum.sampling import Sampler, newest_checkpoint
 
 Page = dict[str, Any]
 """What page.html.j2 is told."""
@@ -99,8 +99,8 @@ def open_run(folder: RunFolder, say: Say = silent) -> Material:
         damaged.append(sentence)
         say(sentence)
 
-    saved = newest(folder, config, note)
-    sampler = Sampler.of(config, saved)
+    saved = newest_checkpoint(folder, config, note)
+    sampler = Sampler.from_checkpoint(config, saved)
     try:
         data = build.open_data(config)
         checkpoint.refuse_other_data(saved, data.name, data.fingerprint())

@@ -80,12 +80,12 @@ def measures(folder: RunFolder, sampler: Sampler, data: Data, say: Say = silent)
         raise UsageError(
             f"one sample holds {numbers:,} numbers, which would take minutes; `zerosum evaluate {folder.path}` has them"
         )
-    few = min(FEW, max(evaluation.FEWEST, NUMBERS // numbers))
+    few = min(FEW, max(evaluation.MIN_ROWS, NUMBERS // numbers))
     n = min(QUICK if numbers <= WIDE else few, len(data.test))
     rows = evaluation.measure(sampler, data, n, "pixels", rows=2 * n)
     what = "pixels" if data.kind == "images" else "numbers"
     quick = f"A quick look with {n:,} samples, {2 * n:,} training rows, and the {what} themselves as features."
-    return [measure(evaluation.facts(row)) for row in rows], quick
+    return [measure(evaluation.row_to_json(row)) for row in rows], quick
 
 
 def measure(row: Mapping[str, Any]) -> Measure:

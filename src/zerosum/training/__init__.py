@@ -1,1 +1,1 @@
-"""Training: the loop, what it writes down, and the rehearsal of both."""
+"""Training: the loop, the recorder of its results, and the dry run."""

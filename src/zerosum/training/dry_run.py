@@ -1,4 +1,4 @@
-"""A dry run: two real rounds in memory, nothing written, and what the whole would take."""
+"""A dry run: two real rounds in memory without writing files, and an estimate of time and memory."""
 
 import sys
 from typing import Any
@@ -14,35 +14,35 @@ from zerosum.training import loop
 ROUNDS = 2
 
 
-def rehearse(settings: Config, data: Data | None = None, say: Say = silent) -> dict[str, Any]:
-    """Build everything, play two rounds, and say what to expect.
+def perform_dry_run(settings: Config, data: Data | None = None, say: Say = silent) -> dict[str, Any]:
+    """Build everything, play two rounds, and estimate the whole training.
 
     Args:
-        settings: Of the run.
+        settings: The settings of the run.
         data: The data set, if it is open already.
-        say: Told what a user should know about the data: files that were left out.
+        say: Called with each note about the data, e.g. files that were left out.
 
     Returns:
-        The resolved settings as TOML, a summary of the data, parameters of both players, memory in MiB (what the
-        players, their gradients and optimizers hold, the resident data, and the peak of this process), seconds per
-        round (the second one) and minutes in all.
+        The resolved settings as TOML, a summary of the data, the parameter counts of both players, memory in MiB (of
+        the players with their gradients and optimizer state, of the resident data, and the peak of this process),
+        seconds per round (of the second round) and minutes in all.
     """
     settings = build.resolve(settings)
-    loop.settle(settings)
+    loop.set_threads_and_allocator(settings)
     setup = build.assemble(settings, data)
     for note in setup.data.notes:
         say(note)
-    watch = loop.FiniteCheck()
-    for moment in loop.rounds(setup.state, setup.game, setup.batches, ROUNDS, setup.engine):
-        watch.note(moment)
-    watch.look()
-    seconds = moment.seconds
+    finite_check = loop.FiniteCheck()
+    for record in loop.rounds(setup.state, setup.game, setup.batches, ROUNDS, setup.engine):
+        finite_check.add(record)
+    finite_check.check()
+    seconds = record.seconds
     return {
         "config": config.dumps(settings),
         "data": setup.data.describe(),
-        "generator": f"{parameters(setup, 'generator'):,} parameters",
-        "discriminator": f"{parameters(setup, 'discriminator'):,} parameters",
-        "players_MiB": round(players_bytes(setup) / 2**20, 1),
+        "generator": f"{parameter_count(setup, 'generator'):,} parameters",
+        "discriminator": f"{parameter_count(setup, 'discriminator'):,} parameters",
+        "players_MiB": round(player_bytes(setup) / 2**20, 1),
         "data_MiB": round(min(RESIDENT, setup.data.train.nbytes) / 2**20, 1),
         "peak_MiB": peak_MiB(),
         "seconds_per_round": round(seconds, 5),
@@ -50,23 +50,23 @@ def rehearse(settings: Config, data: Data | None = None, say: Say = silent) -> d
     }
 
 
-def parameters(setup: Setup, player: str) -> int:
-    """Numbers that a player learns."""
+def parameter_count(setup: Setup, player: str) -> int:
+    """Count the parameters of a player."""
     return sum(weight.numel() for weight in getattr(setup.state, player).parameters())
 
 
-def players_bytes(setup: Setup) -> int:
-    """Weights, gradients, average and what the optimizers remember."""
+def player_bytes(setup: Setup) -> int:
+    """Count the bytes of weights, gradients, averaged weights and optimizer state."""
     state = setup.state
     nets = [*state.generator.parameters(), *state.discriminator.parameters(), *state.average.parameters()]
-    memory = [value for move in state.optimizers.values() for one in move.state.values() for value in one.values()]
+    states = [value for opt in state.optimizers.values() for one in opt.state.values() for value in one.values()]
     gradients = [weight.grad for weight in nets if weight.grad is not None]
-    tensors = [*nets, *gradients, *(value for value in memory if hasattr(value, "element_size"))]
+    tensors = [*nets, *gradients, *(value for value in states if hasattr(value, "element_size"))]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def peak_MiB() -> int | None:  # noqa: N802  the unit's own spelling
-    """The most memory this process has held; None where the system does not say (Windows)."""
+    """Return the peak memory of this process in MiB; None if the system does not report it (Windows)."""
     try:
         import resource
     except ImportError:

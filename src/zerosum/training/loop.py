@@ -1,8 +1,8 @@
-"""A run: rounds of the game, and what is written down about them.
+"""The training loop.
 
-`rounds` yields after every round of the game and knows nothing of files. `fit` is its standard consumer: it resumes,
-has a `Diary` written, stops for numbers that are no longer finite and for signals, and yields on, so that a progress
-bar, a test or a web page can be the next consumer.
+`rounds` plays the game and yields a `RoundRecord` after every round; it touches no files. `fit` consumes it: it resumes
+the run, records it with a `RunRecorder`, stops at non-finite numbers and at signals, and yields every record on to the
+next consumer, e.g. a progress bar.
 """
 
 import math
@@ -30,29 +30,29 @@ from zerosum.game.game import play
 from zerosum.game.state import Batches, Game, Player, Readings, State
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
-from zerosum.training.recorder import Report, RunRecorder
+from zerosum.training.recorder import LogLine, RunRecorder
 
-WARM = 10
-"""Rounds that are not counted in the speed: caches and allocators settle."""
+WARMUP_ROUNDS = 10
+"""First rounds that are left out of the speed: caches and allocators warm up."""
 
 TIME_LIMIT = 1
-"""The vote for an end because time is up; a signal's is its number beyond this: that of SIGHUP is 1."""
+"""Stop code of --minutes. A signal votes TIME_LIMIT + its number, so that it wins the max-vote over the time limit."""
 
 
 class RoundRecord(NamedTuple):
-    """The end of a round."""
+    """The result of one round."""
 
     round: int
     readings: Readings
     state: State
     seconds: float
-    """Wall-clock time of the round, its data included."""
-    report: Report | None = None
-    """The line that was logged: every `log_every` rounds, and with each checkpoint."""
+    """Wall-clock time of the round, loading of data included."""
+    log_line: LogLine | None = None
+    """The line of readings.jsonl, if one was logged: every `log_every` rounds, at each checkup and each checkpoint."""
 
 
 def rounds(state: State, game: Game, batches: Batches, count: int, engine: Engine = EAGER) -> Iterator[RoundRecord]:
-    """Play until `count` rounds are played in all; yield after each."""
+    """Play until the state has played `count` rounds in all; yield a record after each."""
     while state.round < count:
         began = perf_counter()
         readings = play(state, game, batches, engine)
@@ -70,64 +70,64 @@ def fit(
     say: Say = silent,
     world: World = SINGLE,
 ) -> Iterator[RoundRecord]:
-    """Play a run in its folder, from its newest checkpoint if there is one.
+    """Train a run in its folder, starting from its newest checkpoint if there is one.
 
-    Of several processes, the leader alone reads and writes the folder; the others have what it has from it.
+    Of several processes, only rank 0 reads and writes the folder; it broadcasts the state to the others.
 
     Args:
-        settings: What a machine decides may be open in them: a run that goes on keeps what it began with.
-        folder: The run's; other processes are kept out of it.
+        settings: Settings that depend on the machine may be open: a resumed run keeps those it started with.
+        folder: The run folder; it is locked against other trainings.
         data: The data set, if it is open already.
-        fresh: Erase what is there and start over.
-        force: Play in a folder that holds other things and no run, too; they stay.
+        fresh: Erase an existing run in the folder and start over.
+        force: Also train in a folder that holds other files but no run; they are kept.
         until_finished: Stop when samples no longer get better (`diagnostics.finished`), at the latest after all rounds.
-        say: Told in a sentence what a user should know.
-        world: The processes that play together.
+        say: Called with one sentence for each message to the user.
+        world: The processes that train together.
 
     Yields:
-        Every round.
+        The record of every round.
 
     Raises:
         ConfigError: A setting is wrong.
-        RunError: The folder is busy, holds another run or cannot be written to.
-        DataError: The data cannot be trained on, or is not what the run began with.
+        RunError: The folder is locked, holds another run or is not writable.
+        DataError: The data cannot be trained on, or is not the data that the run started with.
         CheckpointError: No checkpoint could be read or written.
-        Diverged: A cost, a gradient or a weight is not finite; the last checkpoint is from before.
-        Lost: Another process died, hangs or holds other numbers.
-        SystemFault: The disk is full, the folder closed or gone, or memory is short.
-        Stopped: A signal came; the round is finished and saved.
+        Diverged: A cost, a gradient or a weight is not finite; the last checkpoint is from an earlier round.
+        WorkerLost: Another process died, hangs or holds different numbers.
+        SystemFault: The disk is full, the folder is unreadable or gone, or memory ran out.
+        Stopped: A signal arrived; the round is finished and saved.
     """
-    fresh = fresh and not was_restarted()  # started anew after a loss, it goes on
+    fresh = fresh and not was_restarted()  # a restart after a lost process resumes instead
     if world.is_main:
         run.refuse_strangers(folder, force)
     settings = config.with_train(settings, processes=world.size)
     with permission.to_train():
-        settings = agreed(settings if fresh else run.adopt(settings, folder), world)
+        settings = broadcast_settings(settings if fresh else run.adopt(settings, folder), world)
         until_finished = world.broadcast(bytes([until_finished])) == b"\1"
-        settle(settings)
-        with world.local_main_first():  # the first of each machine may have to download
+        set_threads_and_allocator(settings)
+        with world.local_main_first():  # one process of each machine may have to download
             data = data or build.open_data(settings)
         setup = build.assemble(settings, data, world)
-    refuse_other_data(setup)
-    with open_for(setup, folder, fresh):
-        diary = RunRecorder(setup, folder, say=say)
-        diary.open()
+    refuse_different_data(setup)
+    with locked_folder(setup, folder, fresh):
+        recorder = RunRecorder(setup, folder, say=say)
+        recorder.open()
         try:
-            if not (until_finished and diary.finished()):
-                yield from _guarded(setup, diary, until_finished)
+            if not (until_finished and recorder.finished()):
+                yield from _recorded_rounds(setup, recorder, until_finished)
         except (MemoryError, RuntimeError) as error:
-            raise short_of_memory(setup, error) or error from None
+            raise out_of_memory_error(setup, error) or error from None
         except Diverged as error:
-            good = checkpoint.newest_first(folder.checkpoints)[:1]
-            if good:
+            saved = checkpoint.newest_first(folder.checkpoints)[:1]
+            if saved:
                 error.add_note(
-                    f"The last good checkpoint is {good[0]}. The same settings end here again: try a smaller rate"
+                    f"The last good checkpoint is {saved[0]}. The same settings end here again: try a smaller rate"
                 )
             raise
 
 
-def short_of_memory(setup: Setup, error: Exception) -> SystemFault | None:
-    """What to say where a round asked for more memory than there is; None where it failed for another reason."""
+def out_of_memory_error(setup: Setup, error: Exception) -> SystemFault | None:
+    """Return the error to raise if a round ran out of memory; None if it failed for another reason."""
     if not memory.ran_out(error):
         return None
     game = setup.config.game
@@ -138,42 +138,38 @@ def short_of_memory(setup: Setup, error: Exception) -> SystemFault | None:
     )
 
 
-def agreed(settings: Config, world: World) -> Config:
-    """The leader's settings, with what its machine decides, in every process.
+def broadcast_settings(settings: Config, world: World) -> Config:
+    """Return rank 0's settings, with the choices of its machine, on every rank.
 
     Raises:
-        ConfigError: A process was given others.
+        ConfigError: A process was started with other settings.
     """
     mine = build.resolve(settings) if world.is_main else build.filled(settings)
     if world.is_single:
         return mine
     theirs = config.check(config.parse(world.broadcast(config.dumps(mine).encode()).decode()))
     automatic = {f"train.{name}" for name in config.AUTOMATIC}
-    other = [line for line in config.differences(mine, theirs) if line.partition(":")[0] not in automatic]
-    if other:
+    diff = [line for line in config.differences(mine, theirs) if line.partition(":")[0] not in automatic]
+    if diff:
         raise ConfigError(
-            f"process {world.rank} was given other settings than process 0 (there -> here):\n  " + "\n  ".join(other)
+            f"process {world.rank} was given other settings than process 0 (there -> here):\n  " + "\n  ".join(diff)
         )
     return theirs
 
 
-def refuse_other_data(setup: Setup) -> None:
-    """Make sure that every process has opened the same data.
-
-    Raises:
-        DataError: One has not.
-    """
+def refuse_different_data(setup: Setup) -> None:
+    """Raise DataError unless all processes have opened the same data, by its fingerprint."""
     if setup.world.is_single:
         return
-    prints = setup.world.all_gather(setup.data.fingerprint().encode())
-    other = [str(rank) for rank, found in enumerate(prints) if found != prints[0]]
-    if other:
-        raise DataError(f"{setup.data.name}: the data of process {', '.join(other)} is not that of process 0")
+    fingerprints = setup.world.all_gather(setup.data.fingerprint().encode())
+    diff = [str(rank) for rank, found in enumerate(fingerprints) if found != fingerprints[0]]
+    if diff:
+        raise DataError(f"{setup.data.name}: the data of process {', '.join(diff)} is not that of process 0")
 
 
 @contextmanager
-def open_for(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None]:
-    """The run folder, kept for these settings while they are played; only the leader touches it."""
+def locked_folder(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None]:
+    """Create, lock and clean the run folder, and check its settings; only rank 0 does so."""
     if not setup.world.is_main:
         yield
         return
@@ -186,85 +182,85 @@ def open_for(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None]:
         yield
 
 
-def settle(settings: Config) -> None:
-    """Make this process ready to play: its threads, and the memory it keeps."""
+def set_threads_and_allocator(settings: Config) -> None:
+    """Set the number of torch threads, and let the allocator keep freed memory."""
     torch.set_num_threads(settings.train.threads or torch.get_num_threads())
     memory.keep_freed()
 
 
-def _guarded(setup: Setup, diary: RunRecorder, until_finished: bool) -> Iterator[RoundRecord]:
-    """The rounds of a run, each written down, until the end, a limit or a signal."""
+def _recorded_rounds(setup: Setup, recorder: RunRecorder, until_finished: bool) -> Iterator[RoundRecord]:
+    """Play and record the rounds of a run until the last round, the time limit or a signal."""
     state, train, world = setup.state, setup.config.train, setup.world
-    clock = Timer(state.extra.get("seconds", 0.0))
-    watch = FiniteCheck()
-    with asked_to_stop() as signals:
-        for moment in rounds(state, setup.game, setup.batches, train.rounds, setup.engine):
-            clock.tick(moment.seconds)
-            watch.note(moment)
-            world.report_round(moment.round)
-            late = train.minutes is not None and clock.seconds > 60 * train.minutes
-            # a signal that comes later than this lets one more round be played
-            asked = world.vote(max([TIME_LIMIT] * late + [TIME_LIMIT + number for number in signals], default=0))
-            checks = moment.round % train.check_every == 0
-            done = until_finished and checks and diary.finished()
-            last = moment.round >= train.rounds or done or bool(asked)
-            saves = last or moment.round % train.save_every == 0
-            if saves or checks or moment.round % train.log_every == 0:
-                watch.look()
-                report = describe(moment, setup.game, setup.engine, world) | clock.reading(setup.game.batch)
-                if checks:
-                    report["signs"] = diary.health.look(state)
-                state.extra["seconds"] = report["seconds"]
-                diary.log(report)
-                moment = moment._replace(report=report)  # noqa: PLW2901  the same moment, now described
-            if last or moment.round % train.sample_every == 0:
-                diary.picture()
-            if saves:
-                diary.save()
-            yield moment
-            if asked > TIME_LIMIT:
-                says = f"stopped after round {moment.round}; everything is saved in {diary.folder.path}"
-                raise Stopped(asked - TIME_LIMIT, says)
-            if asked or done:
+    timer = Timer(state.extra.get("seconds", 0.0))
+    finite_check = FiniteCheck()
+    with stop_signals() as signals:
+        for record in rounds(state, setup.game, setup.batches, train.rounds, setup.engine):
+            timer.tick(record.seconds)
+            finite_check.add(record)
+            world.report_round(record.round)
+            expired = train.minutes is not None and timer.seconds > 60 * train.minutes
+            # a signal after this vote takes effect one round later
+            stop = world.vote(max([TIME_LIMIT] * expired + [TIME_LIMIT + number for number in signals], default=0))
+            checkup_due = record.round % train.check_every == 0
+            done = until_finished and checkup_due and recorder.finished()
+            last = record.round >= train.rounds or done or bool(stop)
+            save_due = last or record.round % train.save_every == 0
+            if save_due or checkup_due or record.round % train.log_every == 0:
+                finite_check.check()
+                log_line = make_log_line(record, setup.game, setup.engine, world) | timer.reading(setup.game.batch)
+                if checkup_due:
+                    log_line["signs"] = recorder.health.look(state)
+                state.extra["seconds"] = log_line["seconds"]
+                recorder.log(log_line)
+                record = record._replace(log_line=log_line)  # noqa: PLW2901  the same record with its line
+            if last or record.round % train.sample_every == 0:
+                recorder.save_samples()
+            if save_due:
+                recorder.save()
+            yield record
+            if stop > TIME_LIMIT:
+                message = f"stopped after round {record.round}; everything is saved in {recorder.folder.path}"
+                raise Stopped(stop - TIME_LIMIT, message)
+            if stop or done:
                 return
 
 
 @dataclass
 class Timer:
-    """How long the run has played, over all its resumes, and how fast it plays now."""
+    """Total training time of the run, over all its resumes, and current speed."""
 
     seconds: float = 0.0
     laps: list[float] = field(default_factory=list)
 
     def tick(self, seconds: float) -> None:
-        """A round has been played."""
+        """Add the time of one round."""
         self.seconds += seconds
         self.laps.append(seconds)
 
-    def reading(self, batch: int) -> Report:
-        """Seconds played, and real samples of one batch per median round."""
-        laps = self.laps[WARM:] or self.laps
+    def reading(self, batch: int) -> LogLine:
+        """Return the seconds played, and samples per second: the batch size over the median time of a round."""
+        laps = self.laps[WARMUP_ROUNDS:] or self.laps
         return {"seconds": round(self.seconds, 3), "samples_per_second": round(batch / median(laps), 1)}
 
 
 class FiniteCheck:
-    """Finds the first number that is not finite, without waiting for the device every round."""
+    """Finds the first cost that is not finite; collects costs on the device, so that not every round synchronizes."""
 
     def __init__(self) -> None:
         self.names: list[tuple[int, Player, str]] = []
         self.values: list[Tensor] = []
 
-    def note(self, moment: RoundRecord) -> None:
-        """Remember the numbers of a round."""
-        for reading in moment.readings:
-            self.names += [(moment.round, reading.player, term) for term in reading.costs]
+    def add(self, record: RoundRecord) -> None:
+        """Collect the costs of a round."""
+        for reading in record.readings:
+            self.names += [(record.round, reading.player, term) for term in reading.costs]
             self.values.append(torch.stack(list(reading.costs.values())))
 
-    def look(self) -> None:
-        """Look at what was remembered, and forget it.
+    def check(self) -> None:
+        """Check the collected costs, and drop them.
 
         Raises:
-            Diverged: With the first round, player and term that is not finite.
+            Diverged: A cost is not finite; names the first round, player and term.
         """
         values = torch.cat(self.values).tolist()
         names, self.names, self.values = self.names, [], []
@@ -273,48 +269,48 @@ class FiniteCheck:
                 raise Diverged(*name, value)
 
 
-def describe(moment: RoundRecord, game: Game, engine: Engine = EAGER, world: World = SINGLE) -> Report:
-    """A round's numbers as a line of readings.jsonl, over the rows of all processes; waits for the device.
+def make_log_line(record: RoundRecord, game: Game, engine: Engine = EAGER, world: World = SINGLE) -> LogLine:
+    """Make the line of readings.jsonl for a round, averaged over all processes; synchronizes with the device.
 
-    Costs and V are in nats where the game is logistic. Of k steps of D, the last is told.
+    Costs and V are in nats if the loss is logistic. Of k steps of D, the line holds the last.
     """
-    reading = {reading.player: reading for reading in moment.readings}  # the last of each player
-    report: Report = {"round": moment.round, "order": game.order, "reduction": game.reduction}
+    reading = {reading.player: reading for reading in record.readings}  # the last of each player
+    log_line: LogLine = {"round": record.round, "order": game.order, "reduction": game.reduction}
     for player in ("discriminator", "generator"):
         for term, value in reading[player].costs.items():
-            report[f"{player}_{term.replace(' ', '_')}"] = value.item()
+            log_line[f"{player}_{term.replace(' ', '_')}"] = value.item()
     logits = reading["discriminator"].logits
     assert logits is not None, "D's readings carry its logits"
     real, fake = logits
     value = -(game.unsmoothed_cost or game.loss.discriminator)(real, fake)
     means = [mean.mean().item() * engine.share for mean in (value, game.loss.score(real), game.loss.score(fake))]
-    report["value"], report["real_score"], report["fake_score"] = world.sum_over_ranks(means)
-    report["score"] = game.loss.output
-    return report
+    log_line["value"], log_line["real_score"], log_line["fake_score"] = world.sum_over_ranks(means)
+    log_line["score"] = game.loss.output
+    return log_line
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT, SIGTERM or SIGHUP comes; a second signal ends the process at once.
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGINT, SIGTERM and SIGHUP in the list that is yielded; a second signal ends the process at once.
 
-    What the process was told to ignore, it still ignores: `nohup` does that, and a shell in the background.
+    Signals that the process already ignores, e.g. under `nohup` or in a background shell, stay ignored.
     """
-    came: list[int] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield came  # signals reach only the main thread
+        yield received  # Python handles signals only in the main thread
         return
-    asking = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in asking}
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
-    def take(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         signal.signal(number, before[number])
 
     for number in before:
-        signal.signal(number, take)
+        signal.signal(number, handle)
     try:
-        yield came
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

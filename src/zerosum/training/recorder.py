@@ -1,7 +1,7 @@
-"""What a run writes into its folder: readings, pictures, checkpoints, verdicts, and on what machine it began.
+"""Writes the run folder during training: readings, images, checkpoints, verdicts and the environment.
 
-Of several processes, the leader writes. The others hear from it where the run stands, and see to it before every
-checkpoint that all hold the same.
+Of several processes, only rank 0 writes. It broadcasts the state at the start, and before every checkpoint all ranks
+check that they hold the same state.
 """
 
 import json
@@ -29,65 +29,65 @@ from zerosum.run import RunFolder, trust
 from zerosum.run.folder import FORMAT, Say, silent
 from zerosum.sampling import Sampler, spec_to_json
 
-Report = dict[str, Any]
+LogLine = dict[str, Any]
 """One line of readings.jsonl."""
 
-SHOWN = 64
-"""Images on a sheet; points on a plot: thirty times as many."""
+SHEET_SIZE = 64
+"""Images on a sheet; a plot of points shows thirty times as many."""
 
 
 @dataclass
 class RunRecorder:
-    """What a run writes into its folder; of several processes, the leader does."""
+    """Writes the run folder during training; of several processes, only rank 0 writes."""
 
     setup: Setup
     folder: RunFolder
-    history: list[Report] = field(default_factory=list)
-    """The reports of checkups so far."""
+    history: list[LogLine] = field(default_factory=list)
+    """Log lines of all checkups so far."""
     verdicts: list[Verdict] = field(default_factory=list)
-    """What the last of them says."""
-    named: set[str] = field(default_factory=set)
-    """What the diagnosis has named so far."""
+    """Verdicts of the last checkup."""
+    announced: set[str] = field(default_factory=set)
+    """Names of the problems already announced."""
     say: Say = silent
-    """Told in a sentence what a user should know."""
+    """Called with one sentence for each message to the user."""
     identity: str = ""
-    """What the run is known by: the same in all of its checkpoints."""
+    """The id of the run, stored in all of its checkpoints."""
 
     @property
     def world(self) -> World:
-        """The processes that play together."""
+        """The processes that train together."""
         return self.setup.world
 
     def open(self) -> None:
-        """Begin the run, or take it up where its newest whole checkpoint left it."""
+        """Start the run, or resume it from its newest valid checkpoint; broadcast the state to all ranks."""
         if self.world.is_main:
             self._open()
-        checkpoint.spread(self.setup.state, self.world)
+        checkpoint.broadcast_state(self.setup.state, self.world)
         self.setup.engine.refresh()
         self._refuse_differences()
 
     def _open(self) -> None:
-        """The leader's part of it."""
-        state, facts = self.setup.state, self._facts
-        for note in (*self.setup.data.notes, *company(self.setup)):
+        """Read and write the folder for `open`, on rank 0."""
+        state, metadata = self.setup.state, self._metadata
+        for note in (*self.setup.data.notes, *multi_process_notes(self.setup)):
             self.say(note)
-        known = self.folder.identity(self.say)
-        fits = lambda _: checkpoint.layout_of(state)  # noqa: E731
-        saved = checkpoint.load(self.folder.checkpoints, self.say, known, fits)
+        run_id = self.folder.identity(self.say)
+        expected_layout = lambda _: checkpoint.layout_of(state)  # noqa: E731
+        saved = checkpoint.load(self.folder.checkpoints, self.say, run_id, expected_layout)
         self.identity = run.new_identity() if saved is None else saved.state["run"]
         if saved is not None:
-            checkpoint.refuse_other_data(saved, self.setup.data.name, facts["fingerprint"])
+            checkpoint.refuse_other_data(saved, self.setup.data.name, metadata["fingerprint"])
             checkpoint.restore(saved, state)
-            self.say(f"resumed from round {state.round} in {self.folder.path}" + self._other_company())
+            self.say(f"resumed from round {state.round} in {self.folder.path}" + self._process_count_note())
         self.folder.write(self.folder.config, config.dumps(self.setup.config).encode())
         if saved is None:
-            began = {"format": FORMAT, "run": self.identity, **environment()}
-            self.folder.write(self.folder.environment, json.dumps(began, indent=1).encode())
-        self._remember()
+            info = {"format": FORMAT, "run": self.identity, **environment()}
+            self.folder.write(self.folder.environment, json.dumps(info, indent=1).encode())
+        self._record_trust()
         run.cut(self.folder, state.round)
         self.history = list(map(dict, health.checkups(run.read(self.folder, self.say))))
         self._diagnose()
-        if saved is not None:  # what a save does last may be what a kill kept it from
+        if saved is not None:  # a kill may have interrupted the last part of a save
             checkpoint.prune(self.folder.checkpoints, state.round, self.setup.config.train.keep)
             health.record(self.folder, self.verdicts, state.round)
         if self.setup.data.kind == "images":
@@ -95,16 +95,16 @@ class RunRecorder:
         if saved is None:
             self._save()
 
-    def _remember(self) -> None:
-        """Note that the run is made here, so that other commands may follow its names."""
+    def _record_trust(self) -> None:
+        """Record that the run is made here, so that other commands trust the code and data that its settings name."""
         try:
             trust.remember(self.folder, permission.current().code or Path.cwd())
         except OSError as error:
             why = f"{named(error.filename)}: {files.reason(error)}"
             self.say(f"it cannot be noted that this run is made here ({why}); other commands will want --trust")
 
-    def _other_company(self) -> str:
-        """What to say where a run goes on with more or fewer processes than before."""
+    def _process_count_note(self) -> str:
+        """Return a remark if the run resumes with another number of processes; else an empty string."""
         before = self.folder.read_config().train.processes if self.folder.exists() else self.world.size
         if before == self.world.size:
             return ""
@@ -115,33 +115,33 @@ class RunRecorder:
         )
 
     def finished(self) -> bool:
-        """Whether samples no longer get better; every process hears what the leader thinks."""
-        mine = self.world.is_main and health.finished(self.history)
-        return bool(self.world.broadcast(b"1" if mine else b""))
+        """Whether the samples no longer improve; rank 0 decides and broadcasts."""
+        is_finished = self.world.is_main and health.finished(self.history)
+        return bool(self.world.broadcast(b"1" if is_finished else b""))
 
-    def log(self, report: Report) -> None:
-        """Write a report down; if a checkup is in it and finds something new, say so."""
+    def log(self, line: LogLine) -> None:
+        """Append a line to readings.jsonl; if it holds a checkup with a new problem, say so."""
         if not self.world.is_main:
             return
-        run.append(self.folder, report)
-        if "signs" not in report:
+        run.append(self.folder, line)
+        if "signs" not in line:
             return
-        self.history.append(report)
+        self.history.append(line)
         for verdict in self._diagnose():
-            self.say(f"round {report['round']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
+            self.say(f"round {line['round']:,}: {verdict.name}? {verdict.answer} Try {verdict.advice}")
 
     def _diagnose(self) -> list[Verdict]:
-        """Look at the checkups; what is found for the first time."""
+        """Diagnose all checkups; return the verdicts on problems found for the first time."""
         self.verdicts = health.diagnose(self.history, self.setup.config)
-        new = [verdict for verdict in self.verdicts if verdict.sick and verdict.name not in self.named]
-        self.named |= {verdict.name for verdict in new}
+        new = [verdict for verdict in self.verdicts if verdict.sick and verdict.name not in self.announced]
+        self.announced |= {verdict.name for verdict in new}
         return new
 
     def save(self) -> None:
-        """Write a checkpoint, once all processes are seen to hold the same, and what the diagnosis says at it.
+        """Check that all processes hold the same state; write a checkpoint and the verdicts.
 
         Raises:
-            Diverged: A weight, an average or an optimizer's memory is not finite; nothing is written.
+            Diverged: A weight, an averaged weight or optimizer state is not finite; nothing is written.
         """
         checkpoint.refuse_non_finite(self.setup.state)
         self._refuse_differences()
@@ -150,67 +150,67 @@ class RunRecorder:
 
     def _refuse_differences(self) -> None:
         if not self.world.is_single:
-            self.world.refuse_differences(checkpoint.tensors_of(self.setup.state))
+            self.world.refuse_differences(checkpoint.all_tensors(self.setup.state))
 
     def _save(self) -> None:
         keep = self.setup.config.train.keep
-        facts = {"run": self.identity, **self._facts}
+        metadata = {"run": self.identity, **self._metadata}
         run.flush(self.folder)
-        checkpoint.save(self.folder.checkpoints, self.setup.state, facts, keep)
+        checkpoint.save(self.folder.checkpoints, self.setup.state, metadata, keep)
         health.record(self.folder, self.verdicts, self.setup.state.round)
 
-    def picture(self) -> None:
-        """Draw samples from the same latents as always."""
+    def save_samples(self) -> None:
+        """Write an image of samples, from the same latents every time."""
         if not self.world.is_main:
             return
-        self.folder.write(self.folder.sample(self.setup.state.round), picture(self.setup))
+        self.folder.write(self.folder.sample(self.setup.state.round), render_samples(self.setup))
 
     @cached_property
     def health(self) -> probes.Probe:
-        """What every checkup compares with; chosen when the first is due."""
+        """The probe of all checkups, made at the first one."""
         return probes.prepare(self.setup)
 
     @cached_property
-    def _facts(self) -> dict[str, Any]:
-        """What every checkpoint says about the data."""
+    def _metadata(self) -> dict[str, Any]:
+        """The description of the data that every checkpoint stores."""
         data = self.setup.data
         return {"fingerprint": data.fingerprint(), "data": spec_to_json(data.form)}
 
 
-def picture(setup: Setup) -> bytes:
-    """The averaged generator's samples as a PNG file, over data where they are points."""
+def render_samples(setup: Setup) -> bytes:
+    """Render samples of the averaged generator as PNG bytes; points are drawn over real data."""
     data, at_round = setup.data, setup.state.round
     sampler = Sampler(setup.state.average, data.form, setup.game.latent)
     if data.kind == "images":
-        columns = len(data.form.classes or ()) if sampler.conditional else math.isqrt(SHOWN)
-        page = plots.sheet(sampler.draw(columns * max(1, SHOWN // columns)).array, columns)
+        columns = len(data.form.classes or ()) if sampler.conditional else math.isqrt(SHEET_SIZE)
+        page = plots.sheet(sampler.draw(columns * max(1, SHEET_SIZE // columns)).array, columns)
         return plots.png(plots.captioned(page, f"{data.name}, round {at_round:,}"))
-    n = 30 * SHOWN
+    n = 30 * SHEET_SIZE
     real = data.samples(data.test if len(data.test) else data.train, n)
     return plots.png(plots.plot(sampler.draw(n).array, real, f"{data.name}, round {at_round:,}"))
 
 
 def real_sheet(data: Data) -> bytes:
-    """A sheet of real data as a PNG file, to lay beside the samples."""
+    """Render a sheet of real data as PNG bytes, for comparison with the samples."""
     rows = data.test if len(data.test) else data.train
-    return plots.png(plots.captioned(plots.sheet(data.samples(rows, SHOWN)), f"{data.name}, real"))
+    return plots.png(plots.captioned(plots.sheet(data.samples(rows, SHEET_SIZE)), f"{data.name}, real"))
 
 
-def company(setup: Setup) -> Iterator[str]:
-    """What a user should know where several processes play."""
+def multi_process_notes(setup: Setup) -> Iterator[str]:
+    """Yield messages for the user about training with several processes."""
     world, game = setup.world, setup.game
     if world.is_single:
         return
-    together = setup.engine.largest(game.batch)
-    yield f"{world.size} processes play, each {together} of the {game.batch} samples of a batch at a time"
+    per_pass = setup.engine.largest(game.batch)
+    yield f"{world.size} processes play, each {per_pass} of the {game.batch} samples of a batch at a time"
     nets = (setup.state.generator, setup.state.discriminator)
     if any(isinstance(layer, _BatchNorm) for net in nets for layer in net.modules()):
-        theirs = "the rows of all processes" if setup.config.train.statistics == "all" else "each process's own rows"
-        yield f"batch normalisation is over {theirs} (train.statistics = '{setup.config.train.statistics}')"
+        rows = "the rows of all processes" if setup.config.train.statistics == "all" else "each process's own rows"
+        yield f"batch normalisation is over {rows} (train.statistics = '{setup.config.train.statistics}')"
 
 
 def environment() -> dict[str, Any]:
-    """What this run began on."""
+    """Describe the versions, the machine and the command with which this run started."""
     return {
         "zerosum": version("zerosum"),
         "commit": _commit(),
@@ -225,7 +225,7 @@ def environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of zerosum's own checkout, where it runs from one."""
+    """Return the git commit if zerosum runs from a checkout, else None."""
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
