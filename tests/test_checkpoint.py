@@ -171,7 +171,7 @@ def sealed(path, name, content):
     table = {
         one: [len(data := (path / one).read_bytes()), hashlib.sha256(data).hexdigest()] for one in checkpoint.CONTENTS
     }
-    (path / "manifest.json").write_bytes(checkpoint._manifest_bytes(table))
+    (path / "manifest.json").write_bytes(manifest._manifest_bytes(table))
 
 
 @pytest.fixture

@@ -14,12 +14,10 @@ folder is named by its round, it belongs to this run, and its tensors have exact
 networks and their optimizers. If a single bit is wrong, the file is named and the previous checkpoint is used.
 """
 
-import hashlib
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,16 +30,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zerosum import files
-from zerosum.config.settings import LONG
 from zerosum.engine import World
 from zerosum.errors import CheckpointError, DataError, Diverged, named
 from zerosum.files import GIB, KIB, MIB
 from zerosum.game.state import Player, State
 from zerosum.memory import ran_out
-from zerosum.run.folder import MANIFEST, STATE, STEP, TENSORS, Say, remove_checkpoint, silent
-
-CONTENTS = (*TENSORS, STATE)
-"""The files that the manifest lists."""
+from zerosum.run.folder import STATE, TENSORS, Say, remove_checkpoint, silent
+from zerosum.run.manifest import (
+    damaged,
+    flush_folder,
+    newest_first,
+    parse_state,
+    read_manifest,
+    read_verified,
+    verify,
+    write_sealed,
+)
 
 HEADER_BYTES = 64 * KIB
 """Largest size in bytes of a safetensors header, without 256 bytes per tensor."""
@@ -117,11 +121,11 @@ def save(folder: Path, state: State, metadata: dict[str, Any], keep: int) -> Pat
     contents: dict[str, bytes] = {}
     try:
         contents = _file_contents(state, metadata)
-        _write(temporary, contents)
+        write_sealed(temporary, contents)
         if not remove_checkpoint(target):  # the same round, played again after it was found damaged
             raise OSError(None, "files that are none of a checkpoint lie there; move them away")
         temporary.rename(target)
-        _flush_folder(folder)
+        flush_folder(folder)
     except (OSError, MemoryError, RuntimeError) as error:
         remove_checkpoint(temporary)
         if isinstance(error, RuntimeError) and not ran_out(error):
@@ -210,23 +214,23 @@ def read(path: Path, run: str | None = None, expected_layout: ExpectedLayout | N
             expected; names the file or tensor.
     """
     if not files.is_folder(path):
-        raise _damaged(path, "it is no folder")
-    table = _read_manifest(path)
-    state = _parse_state(path, _read_verified(path, STATE, table[STATE], 64 * MIB), run)
+        raise damaged(path, "it is no folder")
+    table = read_manifest(path)
+    state = parse_state(path, read_verified(path, STATE, table[STATE], 64 * MIB), run)
     layout = expected_layout(state) if expected_layout else None
     average = sum(one.nbytes for one in (layout or {}).get("average", {}).values())
     tensors = {}
     for name in TENSORS:
         stem = name.removesuffix(".safetensors")
         if layout is not None and stem not in layout:
-            _verify(path, name, table[name], max(UNUSED_FILE_RATIO * average, GIB))
+            verify(path, name, table[name], max(UNUSED_FILE_RATIO * average, GIB))
             continue
         max_bytes = GIB * KIB if layout is None else _max_bytes(layout[stem])
-        tensors[stem] = _parse_tensors(path, name, _read_verified(path, name, table[name], max_bytes))
+        tensors[stem] = _parse_tensors(path, name, read_verified(path, name, table[name], max_bytes))
         if layout is not None:
             refuse_wrong_tensors(tensors[stem], layout[stem], f"checkpoint {path.name} does not fit: {name}", stem)
             if odd := non_finite(tensors[stem]):
-                raise _damaged(path, f"{name}: {odd} holds NaN or infinity, which is never saved")
+                raise damaged(path, f"{name}: {odd} holds NaN or infinity, which is never saved")
     return Checkpoint(state["round"], path, tensors, state)
 
 
@@ -338,21 +342,6 @@ def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> No
         )
 
 
-def newest_first(folder: Path) -> list[Path]:
-    """List the checkpoints, newest first.
-
-    Raises:
-        CheckpointError: The folder cannot be read.
-    """
-    if not files.is_folder(folder):
-        return []
-    try:
-        found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
-    except OSError as error:
-        raise CheckpointError(f"cannot read {named(folder)}: {files.reason(error)}") from None
-    return sorted(found, key=lambda path: int(path.name), reverse=True)
-
-
 def _file_contents(state: State, metadata: dict[str, Any]) -> dict[str, bytes]:
     """Serialize the state: file name -> bytes."""
     players = _network_tensors(state.generator, "generator.") | _network_tensors(state.discriminator, "discriminator.")
@@ -406,88 +395,6 @@ def _load_network(net: nn.Module, tensors: dict[str, Tensor], prefix: str, path:
     net.load_state_dict(network)
 
 
-def _write(folder: Path, contents: dict[str, bytes]) -> None:
-    folder.mkdir()
-    for name, data in contents.items():
-        files.write_through(folder / name, data)
-    table = {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in contents.items()}
-    files.write_through(folder / MANIFEST, _manifest_bytes(table))
-    _flush_folder(folder)
-
-
-def _flush_folder(path: Path) -> None:
-    """Flush a folder's entries to disk; Windows does so itself and cannot open a folder."""
-    if os.name != "nt":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _manifest_bytes(table: dict[str, list[Any]]) -> bytes:
-    """Serialize the manifest: one line of JSON, then the sha256 of that line."""
-    line = json.dumps(table).encode()
-    return line + b"\n" + hashlib.sha256(line).hexdigest().encode()
-
-
-class ManifestEntry(NamedTuple):
-    """Size and sha256 of a file in the manifest."""
-
-    size: int
-    digest: str
-
-
-def _damaged(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"checkpoint {path.name} is damaged: {why}")
-
-
-def _read_manifest(path: Path) -> dict[str, ManifestEntry]:
-    try:
-        content = files.read(path / MANIFEST, 64 * KIB)
-    except OSError as error:
-        raise _damaged(path, f"{MANIFEST}: {files.reason(error)}") from None
-    line, _, seal = content.partition(b"\n")
-    if hashlib.sha256(line).hexdigest().encode() != seal:
-        raise _damaged(path, f"{MANIFEST} does not match its own sha256")
-    try:
-        table = {name: ManifestEntry(*entry) for name, entry in json.loads(line).items()}
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise _damaged(path, f"{MANIFEST} is no table of files") from None
-    if sorted(table) != sorted(CONTENTS):
-        raise _damaged(path, f"{MANIFEST} lists other files than {', '.join(CONTENTS)}")
-    if not all(type(size) is int and isinstance(digest, str) for size, digest in table.values()):
-        raise _damaged(path, f"{MANIFEST} is no table of files")
-    return table
-
-
-def _parse_state(path: Path, content: bytes, run: str | None) -> dict[str, Any]:
-    """Parse state.json and check its types, round and run id."""
-    try:
-        state = json.loads(content)
-    except (ValueError, RecursionError):
-        raise _damaged(path, f"{STATE} is no JSON") from None
-    kinds: dict[str, type] = {"round": int, "run": str, "fingerprint": str, "extra": dict, "data": dict}
-    odd = [key for key, kind in kinds.items() if not isinstance(state, dict) or type(state.get(key)) is not kind]
-    if not odd and not _is_extra(state["extra"]):
-        odd = ["extra"]
-    if odd:
-        raise _damaged(path, f"{STATE} does not say what it should: {', '.join(odd)}")
-    if state["round"] != int(path.name):
-        raise _damaged(path, f"it is the one of round {state['round']}, renamed")
-    if run is not None and state["run"] != run:
-        raise CheckpointError(f"checkpoint {path.name} belongs to another run")
-    found: dict[str, Any] = state
-    return found
-
-
-def _is_extra(extra: dict[str, Any]) -> bool:
-    """Whether `extra` is a flat table of numbers and strings, and its "seconds" are a valid duration."""
-    seconds = extra.get("seconds", 0.0)
-    flat = all(value is None or isinstance(value, str | int | float) for value in extra.values())
-    return flat and isinstance(seconds, int | float) and 0 <= seconds < LONG
-
-
 def _max_bytes(wanted: dict[str, TensorSpec]) -> int:
     """Return the largest valid size in bytes of a file of these tensors."""
     return HEADER_BYTES + sum(one.nbytes + 256 + 2 * len(name) for name, one in wanted.items())
@@ -497,30 +404,4 @@ def _parse_tensors(path: Path, name: str, content: bytes) -> dict[str, Tensor]:
     try:
         return from_bytes(content)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
-        raise _damaged(path, f"{name}: {str(error)[:200]}") from None
-
-
-def _read_verified(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> bytes:
-    """Read a file and verify it against its manifest entry."""
-    return b"".join(_verified_chunks(path, name, entry, max_bytes))
-
-
-def _verify(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> None:
-    """Verify a file without keeping its content."""
-    for _ in _verified_chunks(path, name, entry, max_bytes):
-        pass
-
-
-def _verified_chunks(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> Iterator[bytes]:
-    try:
-        size = files.regular(path / name, max_bytes).st_size
-        if size != entry.size:
-            raise _damaged(path, f"{name} has {size} bytes, expected {entry.size}")
-        digest = hashlib.sha256()
-        for chunk in files.pieces(path / name, max_bytes):
-            digest.update(chunk)
-            yield chunk
-    except OSError as error:
-        raise _damaged(path, f"{name}: {files.reason(error)}") from None
-    if digest.hexdigest() != entry.digest:
-        raise _damaged(path, f"{name} does not match its sha256")
+        raise damaged(path, f"{name}: {str(error)[:200]}") from None

@@ -28,7 +28,7 @@ from zerosum.errors import ConfigError, DataError, Diverged, Stopped, SystemFaul
 from zerosum.game.engine import EAGER, Engine
 from zerosum.game.game import play
 from zerosum.game.state import Batches, Game, Player, Readings, State
-from zerosum.run import RunFolder
+from zerosum.run import RunFolder, manifest
 from zerosum.run.folder import Say, silent
 from zerosum.training.recorder import LogLine, RunRecorder
 
@@ -118,7 +118,7 @@ def fit(
         except (MemoryError, RuntimeError) as error:
             raise out_of_memory_error(setup, error) or error from None
         except Diverged as error:
-            saved = checkpoint.newest_first(folder.checkpoints)[:1]
+            saved = manifest.newest_first(folder.checkpoints)[:1]
             if saved:
                 error.add_note(
                     f"The last good checkpoint is {saved[0]}. The same settings end here again: try a smaller rate"
