@@ -27,7 +27,7 @@ from zerosum.evaluation import (
 from zerosum.metrics import features
 from zerosum.metrics.distances import frechet_distance
 from zerosum.metrics.features import pixels
-from zerosum.metrics.prdc import manifold
+from zerosum.metrics.prdc import prdc
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
 from zerosum.training import loop
@@ -35,7 +35,7 @@ from zerosum.training import loop
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 15_000)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 15_000)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cach
         clouds = [look.features(fake) for fake in [real, *series]]
         frechet = [frechet_distance(reference, cloud).value for cloud in clouds]
         assert frechet == sorted(frechet)
-        coverage = [manifold(reference, cloud).coverage for cloud in clouds]
+        coverage = [prdc(reference, cloud).coverage for cloud in clouds]
         assert coverage == sorted(coverage, reverse=True)
 
 
@@ -204,7 +204,7 @@ def test_a_run_is_not_measured_against_data_that_it_did_not_begin_with(run, cach
 
 def test_classes_are_nearer_to_themselves_than_to_each_other(digits):
     table = between_classes(digits, pixels())
-    assert table.sees
+    assert table.separates_classes
     assert table.distance.shape == (10, 10)
 
 
@@ -346,14 +346,14 @@ def labelled(n, labels, held_out=0.5):
 
 
 def test_data_of_one_class_has_a_classifier(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 200)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 200)
     rows = measured_on(labelled(140, np.zeros(140, int)), cache=tmp_path)
     assert rows["classifier score"].value == rows["classes found"].value == 1.0
     assert rows["class KL"].value == 0.0
 
 
 def test_classes_of_which_no_training_row_is_are_infinitely_far_or_missed(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 200)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 200)
     data = labelled(140, np.arange(140) % 3)
     labels = data.train.labels.copy()
     train = data.train._places(np.arange(len(data.train)))
@@ -376,7 +376,7 @@ def test_labels_that_are_all_missing_are_no_labels(name, tmp_path):
 
 
 def test_classes_that_were_asked_for_and_no_held_out_label_have_no_floor(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 200)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 200)
     data = labelled(140, np.arange(140) % 2)
     labels = data.test.labels.copy()
     labels[data.test._places(np.arange(len(data.test)))] = -1

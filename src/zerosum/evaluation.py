@@ -35,11 +35,10 @@ from zerosum.engine import SINGLE, World
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics import METRICS, Better, Metric
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
-from zerosum.metrics.data_copying import FEWEST as OF_EACH
-from zerosum.metrics.data_copying import copying
-from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
+from zerosum.metrics.data_copying import MIN_CELL_ROWS, data_copying_test
+from zerosum.metrics.density import ModeCoverage, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
-from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
+from zerosum.metrics.features import Array, Extractor, classifier, custom, inception, pixels
 from zerosum.run import RunFolder, record_metrics, trust
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, newest
@@ -51,7 +50,7 @@ FEWEST = 50
 UNKNOWN = "not known: too few of the rows, or too many of them alike"
 """Said beside a number that even so many rows do not give."""
 
-NO_CELL = f"not known: no part of the space holds {OF_EACH} samples and as many held-out rows"
+NO_CELL = f"not known: no part of the space holds {MIN_CELL_ROWS} samples and as many held-out rows"
 """The same, of copying."""
 
 MOST_OF_FLOAT32 = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
@@ -244,7 +243,7 @@ def having_looked(look: Extractor, sides: Sides, world: World) -> Extractor:
     """The same extractor, which has seen every side already: each process looked at a part of the rows."""
 
     def through(function: Callable[[Array], Tensor], rows: Array) -> Tensor:
-        if world.is_single or not look.by_row:
+        if world.is_single or not look.per_sample:
             return function(rows)
         stretches = range(0, len(rows), STRETCH)
         part = lambda number: function(rows[stretches[number] : stretches[number] + STRETCH]).numpy()  # noqa: E731
@@ -313,7 +312,7 @@ def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extrac
     simple = {"pixels": pixels, "inception": lambda: inception(cache)}
     with permission.granted(code=Path.cwd()):  # the user has named it: no file does
         found = lookup(simple, name, "extractor")
-    made: Extractor = found() if name in simple else own(name, found)
+    made: Extractor = found() if name in simple else custom(name, found)
     return made
 
 
@@ -337,8 +336,8 @@ def comparisons(sides: Sides, look: Extractor) -> list[Measurement]:
 
     def repeated() -> Iterator[Row]:
         one, other = real[::2], real[1::2]
-        others = copying(reference, one, other).z, copying(reference, real, noise).z
-        z = copying(reference, real, fake).z
+        others = data_copying_test(reference, one, other).z, data_copying_test(reference, real, noise).z
+        z = data_copying_test(reference, real, fake).z
         note = unless_known(z, NO_CELL)
         yield Row("copying", z, nan if note else 1.0, *others, len(fake), look.label, "nearest 0", note)
 
@@ -369,7 +368,7 @@ def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
 
 
 def spread_rows(
-    found: str, kl: str, seen: tuple[Modes, Modes, Modes], names: Sequence[str], n: int, look: str
+    found: str, kl: str, seen: tuple[ModeCoverage, ModeCoverage, ModeCoverage], names: Sequence[str], n: int, look: str
 ) -> Iterator[Row]:
     """How samples, held-out rows and noise are spread over classes or modes, and which the samples missed."""
     fake, real, noise = seen
@@ -411,10 +410,10 @@ def of_mixture(sides: Sides) -> Iterator[Row]:
     means, sigmas, weights = (torch.from_numpy(part) for part in (mixture.means, mixture.sigmas, mixture.weights))
     fake, real, noise = (mode_coverage(torch.from_numpy(side), means, sigmas, weights) for side in sides.candidates())
     n, look = len(sides.fake), "exact density"
-    error = (fake.near * (1 - fake.near) / n) ** 0.5
+    error = (fake.in_modes * (1 - fake.in_modes) / n) ** 0.5
     names = tuple(f"({', '.join(f'{place:.3g}' for place in mean)})" for mean in mixture.means)
     yield from spread_rows("modes found", "mode KL", (fake, real, noise), names, n, look)
-    yield Row("within 3 sigma", fake.near, error, real.near, noise.near, n, look, "higher")
+    yield Row("within 3 sigma", fake.in_modes, error, real.in_modes, noise.in_modes, n, look, "higher")
 
 
 def of_density(sides: Sides) -> Iterator[Row]:

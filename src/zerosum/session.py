@@ -216,7 +216,7 @@ class Run:
             return None
         samples = torch.from_numpy(sampler.draw(LOOKED_AT, seed).array)
         modes = mode_coverage(samples, *map(torch.from_numpy, (mixture.means, mixture.sigmas, mixture.weights)))
-        return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.near, "samples": LOOKED_AT}
+        return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.in_modes, "samples": LOOKED_AT}
 
 
 def load(path: str | Path, *, trust: bool = False) -> Run:

@@ -167,7 +167,7 @@ def evaluate(
     look_under(data_root)
     if classes:
         found = opened(run, trust).classes(features, data)
-        square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.sees}
+        square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.separates_classes}
         answer(square, as_json, lambda _: class_square(found))
         return
     rows = opened(run, trust).evaluate(n, features, seed, data)

@@ -17,7 +17,7 @@ from zerosum.data import Data
 from zerosum.data.folder import UNREADABLE
 from zerosum.errors import named
 from zerosum.metrics.features import Array, pixels
-from zerosum.metrics.prdc import Neighbours, neighbours, rounding
+from zerosum.metrics.prdc import Neighbors, nearest_neighbors, rounding_error
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler
@@ -210,21 +210,21 @@ def likeness(sampler: Sampler, data: Data) -> Likeness | None:
     train = data.train.spread(min(SEARCHED, len(data.train), most))
     rows = data.shown(train)
     look = pixels().features
-    found = neighbours(look(samples), look(rows), min(NEAR, len(rows)))
+    found = nearest_neighbors(look(samples), look(rows), min(NEAR, len(rows)))
     picture = drawn(beside(samples, rows, found)) if data.kind == "images" else None
     return Likeness(_ratio(found, data, rows), len(rows), len(samples), picture)
 
 
-def _ratio(found: Neighbours, data: Data, rows: Array) -> float:
+def _ratio(found: Neighbors, data: Data, rows: Array) -> float:
     if not len(data.test):
         return float("nan")
     look = pixels().features
     held_out = look(data.shown(data.test.spread(len(found.row))))
-    away = neighbours(held_out, look(rows), 1).distance
+    away = nearest_neighbors(held_out, look(rows), 1).distance
     ours, theirs = (torch.median(distance[:, 0]).item() for distance in (found.distance, away))
-    return ours / theirs if theirs > rounding(held_out).median().item() else float("nan")
+    return ours / theirs if theirs > rounding_error(held_out).median().item() else float("nan")
 
 
-def beside(samples: Array, rows: Array, found: Neighbours) -> Image.Image:
+def beside(samples: Array, rows: Array, found: Neighbors) -> Image.Image:
     """The first samples, each beside its nearest rows."""
     return plots.with_neighbours(samples[:SHOWN], rows[found.row[:SHOWN].numpy()])
