@@ -50,7 +50,7 @@ def played(recipe, seed, kind, f):
     setup.state.__dict__.update(vars(build.state_of(settings, G, D, torch.device("cpu"), torch.float32)))
     for _ in rounds(setup.state, setup.game, setup.batches, ROUNDS[recipe]):
         pass
-    return Sampler(setup.state.average, setup.data.form, setup.game.latent), setup.data
+    return Sampler(setup.state.average, setup.data.spec, setup.game.latent), setup.data
 
 
 def flat(images):

@@ -22,7 +22,7 @@ from zerosum import memory, permission, rng
 from zerosum.config.recipes import code_names, is_code, is_file, is_path, with_train
 from zerosum.config.registry import expect, keywords, lookup, options
 from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, PenaltyChoice, Tree
-from zerosum.data import DATASETS, Data, checked, from_file, from_folder
+from zerosum.data import DATASETS, Data, from_file, from_folder, validate
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE, Compute, World, synchronized, with_shared_masks
@@ -164,7 +164,7 @@ def open_data(config: Config) -> Data:
         )
     opener = _opener(config.data)
     data = opener(**options(config.data.options, "data", opener))
-    return checked(expect(Data, data, f"data = {name}"))
+    return validate(expect(Data, data, f"data = {name}"))
 
 
 def is_folder(name: str) -> bool:
@@ -248,8 +248,8 @@ def new_state(
     world: World = SINGLE,
 ) -> State:
     """Both players and the average before the first round."""
-    players = new_generator(config, data.form, data), new_discriminator(config, data.form)
-    _refuse_lone_rows(config, data.form, *players, world)
+    players = new_generator(config, data.spec, data), new_discriminator(config, data.spec)
+    _refuse_lone_rows(config, data.spec, *players, world)
     return state_of(config, *players, device, dtype, shards, world)
 
 

@@ -29,8 +29,7 @@ from zerosum import build, checkpoint, permission
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
-from zerosum.data.dataset import FEWEST as LEAST
-from zerosum.data.dataset import SampleSpec
+from zerosum.data.dataset import MIN_ROWS, SampleSpec
 from zerosum.engine import SINGLE, World
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics import METRICS, Better, Metric
@@ -100,12 +99,12 @@ class Sides:
     @cached_property
     def reference(self) -> Array:
         """Training rows, evenly spread."""
-        return self.data.shown(self.data.train.spread(min(self.most, len(self.data.train))))
+        return self.data.to_samples(self.data.train.subset(min(self.most, len(self.data.train))))
 
     @cached_property
     def real(self) -> Array:
         """Held-out rows."""
-        return self.data.shown(self.data.test.spread(self.n))
+        return self.data.to_samples(self.data.test.subset(self.n))
 
     @cached_property
     def noise(self) -> Array:
@@ -161,7 +160,7 @@ def evaluate(
     with trust.permitted(folder, config, trusted):
         saved = newest(folder, config, say)
         sampler = Sampler.of(config, saved)
-        refuse_other_size(config, sampler.form)
+        refuse_other_size(config, sampler.spec)
         with world.local_main_first():
             opened = build.open_data(config) if data is None else named_data(config, data)
     checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
@@ -267,11 +266,11 @@ def refuse_few(data: Data) -> None:
     if held >= FEWEST:
         return
     share = ceil(100 * FEWEST / every) / 100
-    enough = every - round(share * every) >= LEAST
+    enough = every - round(share * every) >= MIN_ROWS
     advice = (
         f"Train anew with more of them held out: --set data.held_out={share:g}"
         if enough
-        else f"There are {every} rows in all; with {FEWEST + LEAST} and more, enough can be held out"
+        else f"There are {every} rows in all; with {FEWEST + MIN_ROWS} and more, enough can be held out"
     )
     raise UsageError(f"{data.name}: {held} held-out rows are too few, at least {FEWEST} are needed. {advice}")
 
@@ -302,12 +301,12 @@ def extractor(name: str | None, data: Data, cache: Path | None = None) -> Extrac
         DataError: The data has no labels.
     """
     cache = cache or user_cache_path("zerosum")
-    labelled = data.kind == "images" and data.classes is not None and bool((data.train.every_label() >= 0).any())
+    labelled = data.kind == "images" and data.classes is not None and bool((data.train.all_labels() >= 0).any())
     name = name or ("classifier" if labelled else "pixels")
     if name == "classifier":
         if not labelled:
             raise DataError(f"{data.name}: classifier features need images with labels; use --features pixels")
-        train, test = ((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
+        train, test = ((data.samples(rows), rows.all_labels()) for rows in (data.train, data.test))
         return classifier(train, test, len(data.classes or ()), cache)
     simple = {"pixels": pixels, "inception": lambda: inception(cache)}
     with permission.granted(code=Path.cwd()):  # the user has named it: no file does
@@ -356,12 +355,12 @@ def of_classes(sides: Sides, look: Extractor) -> Iterator[Row]:
     seen = [look.probabilities(side) for side in sides.candidates()]
     score, n = [classifier_score(p) for p in seen], len(sides.fake)
     yield Row("classifier score", *score[0], score[1].value, score[2].value, n, look.label, "higher")
-    labels = sides.data.train.every_label()
+    labels = sides.data.train.all_labels()
     counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=len(sides.data.classes))).double()
     fake, real, noise = (class_balance(p.argmax(1), counts / counts.sum()) for p in seen)
     yield from spread_rows("classes found", "class KL", (fake, real, noise), sides.data.classes, n, look.label)
     if sides.asked is not None:
-        held_out = sides.data.test.every_label()[sides.data.test.evenly(sides.n)]
+        held_out = sides.data.test.all_labels()[sides.data.test.subset_indices(sides.n)]
         asked = torch.from_numpy(sides.asked), torch.from_numpy(held_out), torch.from_numpy(sides.asked[: sides.n])
         right, floor, ceiling = (agreement(p, c) for p, c in zip(seen, asked, strict=True))
         yield Row("asked class", right, (right * (1 - right) / n) ** 0.5, floor, ceiling, n, look.label, "higher")
@@ -389,14 +388,14 @@ def between_classes(data: Data, look: Extractor) -> ClassTable:
     Raises:
         DataError: The data has no classes, or fewer than four rows of one.
     """
-    rows = data.train.evenly(MOST)
+    rows = data.train.subset_indices(MOST)
     x, labels = data.train[rows]
     if labels is None or data.classes is None:
         raise DataError(f"{data.name} has no classes to compare")
     counts = np.bincount(labels[labels >= 0], minlength=len(data.classes))
     if counts.min() < 4:
         raise DataError(f"{data.name}: class '{data.classes[counts.argmin()]}' has {counts.min()} rows; 4 are needed")
-    features = look.features(data.shown(x))
+    features = look.features(data.to_samples(x))
     return class_table(
         features, torch.from_numpy(labels), data.classes, lambda one, other: frechet(Moments.of(one), Moments.of(other))
     )

@@ -138,7 +138,7 @@ class Samples:
             if SHEET.fullmatch(earlier.name) and not files.is_folder(earlier):
                 earlier.unlink()
         for number, image in enumerate(self.array):
-            yield path / f"{number:06d}.png", plots.png(plots.single(image))
+            yield path / f"{number:06d}.png", plots.png(plots.to_image(image))
 
 
 def _refuse_folder(path: Path, force: bool) -> None:
@@ -177,7 +177,7 @@ class Sampler:
         spherical_latent: bool = True,
         round: int | None = None,
     ) -> None:
-        self.generator, self.form, self.latent = generator, form, latent
+        self.generator, self.spec, self.latent = generator, form, latent
         self.spherical_latent, self.round = spherical_latent, round
 
     @classmethod
@@ -239,10 +239,10 @@ class Sampler:
 
     def _made(self, z: Tensor, c: Tensor | None) -> NDArray[Any]:
         """What G makes of latents."""
-        rows = max(1, PIECE // math.prod(self.form.shape))
+        rows = max(1, PIECE // math.prod(self.spec.shape))
         told = [None] * len(z) if c is None else c.split(rows)
         return np.concatenate(
-            [self.form.decode(call(self.generator, part, of)) for part, of in zip(z.split(rows), told, strict=False)]
+            [self.spec.decode(call(self.generator, part, of)) for part, of in zip(z.split(rows), told, strict=False)]
         )
 
     @torch.no_grad()
@@ -281,7 +281,7 @@ class Sampler:
 
     def _refuse_more_than_memory(self, n: int) -> None:
         """Refuse what would fill the memory before the first sample is made: blocks, and the whole made of them."""
-        needed = 2 * n * math.prod(self.form.shape) * (1 if self.form.kind == "images" else 4)
+        needed = 2 * n * math.prod(self.spec.shape) * (1 if self.spec.kind == "images" else 4)
         there = memory.total()
         if there is not None and needed > there:
             raise UsageError(
@@ -299,7 +299,7 @@ class Sampler:
             return None
         if not self.conditional:
             raise UsageError(f"cannot ask for class '{label}': this generator was trained without conditions")
-        classes = self.form.classes or ()
+        classes = self.spec.classes or ()
         if label not in classes:
             raise UsageError(unknown("class", label, classes))
         return classes.index(label)
@@ -308,7 +308,7 @@ class Sampler:
         """Classes for a block: the one asked for, or all in turn."""
         if not self.conditional:
             return None
-        first, classes = block * BLOCK, len(self.form.classes or ())
+        first, classes = block * BLOCK, len(self.spec.classes or ())
         every = torch.arange(first, first + BLOCK) % classes
         return (every if asked is None else torch.full((BLOCK,), asked)).to(self._like.device)
 

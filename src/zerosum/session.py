@@ -209,7 +209,7 @@ class Run:
         None where the density of the data is not known.
         """
         sampler = self.sampler()
-        if sampler.form.kind == "images" or self.config.data.name not in DATASETS:
+        if sampler.spec.kind == "images" or self.config.data.name not in DATASETS:
             return None  # without opening the data, which may be large
         mixture = build.open_data(self.config).mixture
         if mixture is None:

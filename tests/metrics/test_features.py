@@ -21,7 +21,7 @@ def _quickly(monkeypatch):
 @pytest.fixture(scope="module")
 def digits():
     data = DATASETS["digits"]()
-    return tuple((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
+    return tuple((data.samples(rows), rows.all_labels()) for rows in (data.train, data.test))
 
 
 def test_pixels_are_the_numbers():

@@ -9,13 +9,15 @@ from zerosum.metrics.two_sample import (
     PairwiseDistances,
     coverage,
     energy_distance,
-    memorization_share,
+    memorization,
     mode_deficit,
     nn_accuracy,
     precision,
     spread_ratio,
     two_sample_distances,
 )
+
+SEEDS = range(30)
 
 
 def normal(n, d=2, seed=0, shift=0.0):
@@ -34,9 +36,7 @@ def test_the_energy_distance_of_two_shifted_normal_laws_is_the_closed_form():
     mu = torch.tensor(1.0, dtype=torch.float64)
     apart = 2 / torch.pi**0.5 * torch.exp(-(mu**2) / 4) + mu * torch.erf(mu / 2)
     alone = 2 / torch.pi**0.5
-    found = [
-        energy_distance(two_sample_distances(normal(1000, 1, s), normal(1000, 1, 100 + s, 1.0))) for s in range(10)
-    ]
+    found = [energy_distance(two_sample_distances(normal(1000, 1, s), normal(1000, 1, 100 + s, 1))) for s in range(10)]
     assert np.mean(found) == pytest.approx((2 * apart.item() - 2 * alone) / alone, abs=4 * np.std(found) / 10**0.5)
 
 
@@ -72,21 +72,15 @@ def test_half_of_the_modes_dropped_are_half_of_the_data_missing():
 
 def test_copies_of_training_rows_are_nearer_to_them_and_fresh_rows_are_not():
     train, held = normal(200, 10), normal(200, 10, seed=1)
-    assert memorization_share(train[:100] + 0.01, train, held) == 1
-    found = [
-        memorization_share(normal(100, 10, 2 + s), normal(200, 10, 1000 + s), normal(200, 10, 2000 + s))
-        for s in range(30)
-    ]
+    assert memorization(train[:100] + 0.01, train, held) == 1
+    found = [memorization(normal(100, 10, 2 + s), normal(200, 10, 1000 + s), normal(200, 10, 2000 + s)) for s in SEEDS]
     assert abs(np.mean(found) - 0.5) < 4 * np.std(found) / 30**0.5
 
 
 @pytest.mark.parametrize("width", [0.1, 0.5, 2.0])
 def test_a_narrow_or_wide_sampler_of_the_law_copies_nothing(width):
     """Where C_T takes narrowness for copying, this does not."""
-    found = [
-        memorization_share(width * normal(200, 2, s), normal(500, 2, 100 + s), normal(500, 2, 200 + s))
-        for s in range(30)
-    ]
+    found = [memorization(width * normal(200, 2, s), normal(500, 2, 100 + s), normal(500, 2, 200 + s)) for s in SEEDS]
     assert abs(np.mean(found) - 0.5) < 4 * np.std(found) / 30**0.5
 
 
@@ -132,7 +126,7 @@ def test_samples_that_are_no_numbers_have_no_measure(measure, bad):
     fake = normal(30)
     fake[7, 0] = bad
     assert np.isnan(measure(two_sample_distances(normal(40), fake)))
-    assert np.isnan(memorization_share(fake, normal(20, seed=1), normal(20, seed=2)))
+    assert np.isnan(memorization(fake, normal(20, seed=1), normal(20, seed=2)))
 
 
 @pytest.mark.parametrize("measure", EVERY)
@@ -161,5 +155,5 @@ def test_rows_a_thousand_times_as_far_from_the_origin_as_from_each_other_are_not
 
 
 def test_nearer_to_no_rows_is_not_known():
-    assert np.isnan(memorization_share(normal(5), normal(0), normal(3)))
-    assert np.isnan(memorization_share(normal(0), normal(3), normal(3)))
+    assert np.isnan(memorization(normal(5), normal(0), normal(3)))
+    assert np.isnan(memorization(normal(0), normal(3), normal(3)))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from zerosum import rng
 from zerosum.build import Setup
 from zerosum.data import Data
-from zerosum.data.dataset import Rows
+from zerosum.data.dataset import Split
 from zerosum.data.loader import as_tensor
 from zerosum.game.forward import call_stateless
 from zerosum.game.state import Condition, Game, State
@@ -37,7 +37,7 @@ from zerosum.metrics.two_sample import (
     TwoSampleDistances,
     coverage,
     energy_distance,
-    memorization_share,
+    memorization,
     mode_deficit,
     nn_accuracy,
     pairwise_distances,
@@ -167,7 +167,7 @@ class Probe:
         for name, measure in CLOUD.items():
             yield name, measure(among)
         if self.candidates is not None:
-            yield "nearer", memorization_share(fake, *self.candidates) if among.valid else math.nan
+            yield "nearer", memorization(fake, *self.candidates) if among.valid else math.nan
         if self.images and min(samples.shape[2:]) >= 4:
             sharp = self._sharpness
             yield "edges", edges(samples) / sharp[0]
@@ -273,13 +273,13 @@ def prepare(setup: Setup) -> Probe:
 
 
 def _shown(
-    data: Data, like: Tensor, labelled: bool, rows: Rows, first: int, step: int, most: int = ROWS
+    data: Data, like: Tensor, labelled: bool, rows: Split, first: int, step: int, most: int = ROWS
 ) -> EncodedRows:
     """At most so many of every `step`-th row from `first` on, encoded."""
     places = np.arange(first, len(rows), step)
     places = places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]
     x, labels = rows[places]
-    encoded = data.form.encode(as_tensor(x)).to(like)
+    encoded = data.spec.encode(as_tensor(x)).to(like)
     c = torch.from_numpy(np.full(len(x), -1) if labels is None else labels).to(like.device) if labelled else None
     return EncodedRows(encoded, c)
 

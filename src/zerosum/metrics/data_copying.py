@@ -1,8 +1,7 @@
 """Data-copying test: are samples nearer to the training rows than held-out rows are?
 
 A generator that does not copy produces samples that are as far from the training rows as held-out rows are. The test
-compares both sets of distances in each cell of a partition of the space, so that it also detects a generator that
-copies in one cell and blurs in another:
+compares both sets of distances per cell of the space, to detect a generator that copies in one and blurs in another:
 
     U = share of pairs (sample, held-out row) in which the sample is nearer to the training rows
     Z = (1/2 - U) / its standard deviation for equal distributions; C_T = mean over cells, weighted by held-out rows

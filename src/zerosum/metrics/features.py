@@ -282,8 +282,7 @@ def custom(name: str, function: Any) -> Extractor:
             given = function(samples)
         return as_features(name, given, len(samples))
 
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return Extractor(name, digest, "the user's own", features, per_sample=False)
+    return Extractor(name, hashlib.sha256(name.encode()).hexdigest()[:12], "the user's own", features, per_sample=False)
 
 
 def as_features(name: str, given: Any, n: int) -> Features:

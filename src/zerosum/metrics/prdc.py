@@ -62,9 +62,7 @@ class Neighbors(NamedTuple):
 
 
 def nearest_neighbors(points: Features, others: Others, k: int = 3) -> Neighbors:
-    """Find the k nearest neighbors of each point among the others, by matrix products.
-
-    The distance of an exact copy is about 1e-7 of the norm of the point, not 0.
+    """Find the k nearest of the others to each point, by matrix products: a copy is at 1e-7 of its norm, not at 0.
 
     Args:
         points: (n, d).

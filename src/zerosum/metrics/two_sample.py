@@ -212,7 +212,7 @@ def _own_is_nearer(own: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> Floa
     return torch.where(own.isnan() | other.isnan(), nan, wins)
 
 
-def memorization_share(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> float:
+def memorization(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> float:
     """Share of the samples that are nearer to the training rows than to as many held-out rows.
 
     A generator that has learned the distribution but no single row scores 1/2, whatever the spread of its samples.
@@ -225,7 +225,7 @@ def memorization_share(fake: Others, train: Features, held_out: Float[Tensor, "k
     Returns:
         Between 0 and 1; NaN if a set is empty or contains NaN.
 
-    >>> memorization_share(torch.zeros(4, 1), torch.zeros(2, 1), torch.ones(2, 1))
+    >>> memorization(torch.zeros(4, 1), torch.zeros(2, 1), torch.ones(2, 1))
     1.0
     """
     if not (len(fake) and len(train) and len(held_out)):

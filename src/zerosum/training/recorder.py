@@ -174,17 +174,17 @@ class RunRecorder:
     def _facts(self) -> dict[str, Any]:
         """What every checkpoint says about the data."""
         data = self.setup.data
-        return {"fingerprint": data.fingerprint(), "data": spec_to_json(data.form)}
+        return {"fingerprint": data.fingerprint(), "data": spec_to_json(data.spec)}
 
 
 def picture(setup: Setup) -> bytes:
     """The averaged generator's samples as a PNG file, over data where they are points."""
     data, at_round = setup.data, setup.state.round
-    sampler = Sampler(setup.state.average, data.form, setup.game.latent)
+    sampler = Sampler(setup.state.average, data.spec, setup.game.latent)
     if data.kind == "images":
-        columns = len(data.form.classes or ()) if sampler.conditional else math.isqrt(SHOWN)
+        columns = len(data.spec.classes or ()) if sampler.conditional else math.isqrt(SHOWN)
         page = plots.sheet(sampler.draw(columns * max(1, SHOWN // columns)).array, columns)
-        return plots.png(plots.captioned(page, f"{data.name}, round {at_round:,}"))
+        return plots.png(plots.with_caption(page, f"{data.name}, round {at_round:,}"))
     n = 30 * SHOWN
     real = data.samples(data.test if len(data.test) else data.train, n)
     return plots.png(plots.plot(sampler.draw(n).array, real, f"{data.name}, round {at_round:,}"))
@@ -193,7 +193,7 @@ def picture(setup: Setup) -> bytes:
 def real_sheet(data: Data) -> bytes:
     """A sheet of real data as a PNG file, to lay beside the samples."""
     rows = data.test if len(data.test) else data.train
-    return plots.png(plots.captioned(plots.sheet(data.samples(rows, SHOWN)), f"{data.name}, real"))
+    return plots.png(plots.with_caption(plots.sheet(data.samples(rows, SHOWN)), f"{data.name}, real"))
 
 
 def company(setup: Setup) -> Iterator[str]:
