@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from zerosum.data import DATASETS, checked, from_file
+from zerosum.data import DATASETS, from_file, validate
 from zerosum.data.loader import RESIDENT, batch_loader
 
 BATCH, BATCHES, REPEATS = 128, 500, 9
@@ -66,7 +66,7 @@ def mapped(rows, folder):
     path = Path(folder) / f"{rows}.npy"
     write(path, rows)
     began = perf_counter()
-    data = checked(from_file(path))
+    data = validate(from_file(path))
     opened = perf_counter() - began
     batches = batch_loader(data, BATCH, 0, torch.device("cpu"), torch.float32)
     batches(0)

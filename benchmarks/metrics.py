@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from scipy import linalg
 
-from zerosum.metrics.data_copying import copying
+from zerosum.metrics.data_copying import data_copying_test
 from zerosum.metrics.distances import frechet_distance, kernel_distance
-from zerosum.metrics.prdc import manifold
+from zerosum.metrics.prdc import prdc
 
 ROWS, WIDTH = 10_000, 128
 
@@ -59,8 +59,8 @@ def main():
     ours = {
         "Frechet": timed(lambda: frechet_distance(real, fake)),
         "kernel": timed(lambda: kernel_distance(real, fake)),
-        "manifold": timed(lambda: manifold(real, fake)),
-        "copying": timed(lambda: copying(real, held_out, fake)),
+        "manifold": timed(lambda: prdc(real, fake)),
+        "copying": timed(lambda: data_copying_test(real, held_out, fake)),
     }
     after = peak()
     seconds = sum(seconds for _, seconds in ours.values())

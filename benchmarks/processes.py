@@ -23,7 +23,7 @@ from torch.nn.functional import softplus
 from torch.nn.parallel import DistributedDataParallel
 
 from zerosum import build, config, memory
-from zerosum.data import checked, from_array
+from zerosum.data import from_array, validate
 from zerosum.engine import SINGLE, Gradients, World, join_world
 from zerosum.game.engine import Shard
 from zerosum.game.game import play
@@ -43,7 +43,7 @@ NAMES = {
 
 def images(shape, n=2048):
     """Speed does not depend on what is in them."""
-    return checked(from_array(np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8), held_out=0.1))
+    return validate(from_array(np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8), held_out=0.1))
 
 
 def setup_of(case, world, *overrides):
@@ -186,7 +186,7 @@ def count_bytes():
         settings = build.resolve(config.load(recipe))
         shape = {"digits": (8, 8, 1), "mnist": (28, 28, 1)}.get(settings.data.name)
         data = images(shape) if shape else build.open_data(settings)
-        form = data.form if settings.nets.conditions == "none" else labelled(data.form)
+        form = data.spec if settings.nets.conditions == "none" else labelled(data.spec)
         nets = build.new_discriminator(settings, form), build.new_generator(settings, form)
         parts = (Shard(slice(0, 1), 0.5),)
         D, G = (sum(b.memory.nbytes for b in Gradients(net, None, parts, World(0, 2)).buckets) / 1e6 for net in nets)

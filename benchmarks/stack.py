@@ -11,7 +11,7 @@ from torch import nn
 
 from zerosum import build, config
 from zerosum.metrics.density import mode_coverage
-from zerosum.metrics.prdc import coverage, nearest
+from zerosum.metrics.prdc import coverage, knn_distance
 from zerosum.sampling import Sampler
 from zerosum.training.loop import rounds
 
@@ -50,7 +50,7 @@ def played(recipe, seed, kind, f):
     setup.state.__dict__.update(vars(build.state_of(settings, G, D, torch.device("cpu"), torch.float32)))
     for _ in rounds(setup.state, setup.game, setup.batches, ROUNDS[recipe]):
         pass
-    return Sampler(setup.state.average, setup.data.form, setup.game.latent), setup.data
+    return Sampler(setup.state.average, setup.data.spec, setup.game.latent), setup.data
 
 
 def flat(images):
@@ -60,7 +60,7 @@ def flat(images):
 def digits(seed, kind, f):
     sampler, data = played("digits", seed, kind, f)
     train, test, samples = flat(data.samples(data.train)), flat(data.samples(data.test)), flat(sampler.draw(2000).array)
-    return coverage(test, samples), (nearest(samples, test).median() / nearest(train, test).median()).item()
+    return coverage(test, samples), (knn_distance(samples, test).median() / knn_distance(train, test).median()).item()
 
 
 def grid(seed, kind, f):

@@ -11,7 +11,7 @@ import torch
 from sklearn.svm import SVC
 
 import zerosum as zs
-from zerosum.metrics.prdc import coverage, nearest
+from zerosum.metrics.prdc import coverage, knn_distance
 
 SAMPLES, SEEDS = 2000, (0, 1, 2)
 GOALS = {
@@ -27,9 +27,9 @@ def numbers(samples, train, test, classes):
     seen = np.bincount(classes.predict(samples.numpy()), minlength=10) / len(samples)
     return (
         seen.min(),
-        (nearest(samples, test).median() / nearest(train, test).median()).item(),
+        (knn_distance(samples, test).median() / knn_distance(train, test).median()).item(),
         coverage(test, samples, k=5),
-        (nearest(samples, train).median() / nearest(test, train).median()).item(),
+        (knn_distance(samples, train).median() / knn_distance(test, train).median()).item(),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zerosum.data import DATASETS, Data
-from zerosum.data.dataset import Rows
+from zerosum.data.dataset import Split
 from zerosum.nets import NETS
 from zerosum.nets.mlp import generator
 
@@ -22,16 +22,16 @@ def few(*, of: str, rows: int, sigma: float | None = None) -> Data:
     """Only so many rows are trained on; what is held out stays. Modes of points may be made wider."""
     data = DATASETS[of]() if sigma is None else DATASETS[of](sigma=sigma)
     x, labels = data.train[np.random.default_rng(SEED).permutation(len(data.train))[:rows]]
-    return replace(data, name=f"{of}-{rows}", train=Rows(x, labels))
+    return replace(data, name=f"{of}-{rows}", train=Split(x, labels))
 
 
 def dropped(*, of: str, share: float) -> Data:
     """A share of the classes is never trained on, so that G misses them in what is held out."""
     data = DATASETS[of]()
-    labels, classes = data.train.every_label(), len(data.classes)
+    labels, classes = data.train.all_labels(), len(data.classes)
     kept = np.random.default_rng(SEED).permutation(classes)[round(share * classes) :]
     x, labels = data.train[np.flatnonzero(np.isin(labels, kept))]
-    return replace(data, name=f"{of}-less", train=Rows(x, labels))
+    return replace(data, name=f"{of}-less", train=Split(x, labels))
 
 
 def squeezed(*, of: str, factor: float) -> Data:
@@ -44,7 +44,7 @@ def squeezed(*, of: str, factor: float) -> Data:
 def shifted(*, of: str, scale: float, shift: float) -> Data:
     """Points in units of their own, which the networks see as they are."""
     data = DATASETS[of]()
-    train, test = (Rows((scale * rows.x + shift).astype(np.float32), rows.labels) for rows in (data.train, data.test))
+    train, test = (Split((scale * rows.x + shift).astype(np.float32), rows.labels) for rows in (data.train, data.test))
     return replace(data, name=f"{of}-shifted", train=train, test=test, standardize=False, mixture=None)
 
 

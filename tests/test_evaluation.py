@@ -27,7 +27,7 @@ from zerosum.evaluation import (
 from zerosum.metrics import features
 from zerosum.metrics.distances import frechet_distance
 from zerosum.metrics.features import pixels
-from zerosum.metrics.prdc import manifold
+from zerosum.metrics.prdc import prdc
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
 from zerosum.training import loop
@@ -35,7 +35,7 @@ from zerosum.training import loop
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 15_000)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 15_000)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cach
     extractor = get_extractor(name, digits, cache)
     real = digits.samples(digits.test)
     rng = np.random.default_rng(0)
-    labels = digits.test.every_label()
+    labels = digits.test.all_labels()
 
     def noisy(strength):
         return np.clip(real + strength * rng.standard_normal(real.shape), 0, 255).astype(np.uint8)
@@ -91,7 +91,7 @@ def test_metrics_fall_with_noise_with_blur_and_with_missing_classes(digits, cach
         clouds = [extractor.features(fake) for fake in [real, *series]]
         frechet = [frechet_distance(reference, cloud).value for cloud in clouds]
         assert frechet == sorted(frechet)
-        coverage = [manifold(reference, cloud).coverage for cloud in clouds]
+        coverage = [prdc(reference, cloud).coverage for cloud in clouds]
         assert coverage == sorted(coverage, reverse=True)
 
 
@@ -103,14 +103,14 @@ def test_training_rows_as_samples_are_seen_as_copies(digits):
 
 
 def test_a_missing_class_is_counted(digits, cache):
-    images, labels = digits.samples(digits.test), digits.test.every_label()
+    images, labels = digits.samples(digits.test), digits.test.all_labels()
     found = by_name(class_rows(sides(digits, images[labels != 3]), get_extractor(None, digits, cache)))
     assert found["classes found"].value <= 10
     assert found["class KL"].value > 10 * found["class KL"].real
 
 
 def test_the_class_that_was_asked_for_is_looked_for(digits, cache):
-    images, labels = digits.samples(digits.test), digits.test.every_label()
+    images, labels = digits.samples(digits.test), digits.test.all_labels()
     wrong = np.where(np.arange(len(labels)) % 4, labels, (labels + 1) % 10)  # a quarter is not what was asked for
     both = SampleSets(digits, images, len(images), wrong)
     found = by_name(class_rows(both, get_extractor(None, digits, cache)))["asked class"]
@@ -127,7 +127,7 @@ def test_the_parzen_likelihood_of_real_images_is_above_that_of_noise(digits):
 
 def test_modes_of_a_mixture_are_counted_against_true_points():
     ring = DATASETS["ring"]()
-    found = by_name(mixture_rows(sides(ring, ring.test.x[ring.test.every_label() < 6])))
+    found = by_name(mixture_rows(sides(ring, ring.test.x[ring.test.all_labels() < 6])))
     assert (found["modes found"].value, found["modes found"].real) == (6, 8)
     assert found["mode KL"].value == pytest.approx(np.log(8 / 6), abs=0.01)
 
@@ -228,13 +228,13 @@ def test_one_picture_again_and_again_is_measured_or_said_to_be_unmeasurable(digi
 
 
 def test_missed_modes_and_classes_are_named(digits, cache):
-    labels = digits.test.every_label()
+    labels = digits.test.all_labels()
     fours = digits.samples(digits.test)[labels == 4]
     seen = by_name(class_rows(sides(digits, fours), get_extractor("classifier", digits, cache)))
     assert seen["classes found"].value < 10
     assert seen["classes found"].note.startswith("missed: 0")
     ring = DATASETS["ring"]()
-    some = ring.samples(ring.test)[ring.test.every_label() < 6]
+    some = ring.samples(ring.test)[ring.test.all_labels() < 6]
     found = by_name(mixture_rows(sides(ring, some)))
     assert found["modes found"].value == 6
     assert found["modes found"].note.count("(") == 2
@@ -346,17 +346,17 @@ def labelled(n, labels, held_out=0.5):
 
 
 def test_data_of_one_class_has_a_classifier(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 200)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 200)
     rows = measured_on(labelled(140, np.zeros(140, int)), cache=tmp_path)
     assert rows["classifier score"].value == rows["classes found"].value == 1.0
     assert rows["class KL"].value == 0.0
 
 
 def test_classes_of_which_no_training_row_is_are_infinitely_far_or_missed(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 200)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 200)
     data = labelled(140, np.arange(140) % 3)
     labels = data.train.labels.copy()
-    train = data.train._places(np.arange(len(data.train)))
+    train = data.train._positions(np.arange(len(data.train)))
     labels[train[labels[train] == 2]] = 1
     rows = measured_on(replace(data, train=replace(data.train, labels=labels)), cache=tmp_path)
     assert rows["classes found"].value <= 3
@@ -376,10 +376,10 @@ def test_labels_that_are_all_missing_are_no_labels(name, tmp_path):
 
 
 def test_classes_that_were_asked_for_and_no_held_out_label_have_no_floor(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 200)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 200)
     data = labelled(140, np.arange(140) % 2)
     labels = data.test.labels.copy()
-    labels[data.test._places(np.arange(len(data.test)))] = -1
+    labels[data.test._positions(np.arange(len(data.test)))] = -1
     data = replace(data, test=replace(data.test, labels=labels))
     sampler = Drawn(data.samples(data.train), np.arange(len(data.train)) % 2)
     row = by_name(evaluation.measure(sampler, data, cache=tmp_path))["asked class"]

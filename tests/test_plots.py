@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zerosum.plots import captioned, path, plot, png, sheet, with_neighbours
+from zerosum.plots import path, plot, png, sheet, with_caption, with_neighbors
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA"), (2, "L"), (7, "L")])
@@ -54,7 +54,7 @@ def test_a_walk_through_points_of_any_dimension_is_drawn(d, with_data):
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_each_sample_stands_left_of_its_own_neighbours(n):
     gray = np.arange(1, n + 1, dtype=np.uint8)[:, None, None, None] * np.ones((n, 50, 50, 1), np.uint8)
-    page = np.asarray(with_neighbours(10 * gray, 10 * gray[:, None].repeat(2, axis=1) + 1))
+    page = np.asarray(with_neighbors(10 * gray, 10 * gray[:, None].repeat(2, axis=1) + 1))
     tall = page.shape[0] // (-(-n // 2))
     for number in range(n):
         block, row = divmod(number, -(-n // 2))
@@ -118,14 +118,14 @@ NAMES = ["$", "$\\bad$", "\udcff.npy", "\x1b[31m", "two\nlines", "日本", "\x00
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_can_be_written(name):
     assert plot(np.zeros((3, 2)), title=name).width == 660
-    assert captioned(sheet(np.zeros((1, 2, 2, 1), np.uint8)), name).height > 24
+    assert with_caption(sheet(np.zeros((1, 2, 2, 1), np.uint8)), name).height > 24
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_images_of_one_pixel_are_shown(n):
     dots = np.full((n, 1, 1, 1), 200, np.uint8)
     assert (np.asarray(sheet(dots)) == 200).sum() >= n * 100
-    assert with_neighbours(dots, dots[:, None].repeat(3, 1)).mode == "L"
+    assert with_neighbors(dots, dots[:, None].repeat(3, 1)).mode == "L"
     assert sheet(dots[:0]).mode == "L"
 
 

@@ -12,7 +12,7 @@ def test_a_draw_is_a_function_of_its_name_alone():
 
 def test_every_part_of_the_name_counts():
     seeds = {
-        rng.seed_of(seed, step, inner, purpose)
+        rng.derive_seed(seed, step, inner, purpose)
         for seed in (0, 1) for step in (0, 1) for inner in (0, 1) for purpose in ("latent", "flip")
     }  # fmt: skip
     assert len(seeds) == 16

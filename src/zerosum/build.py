@@ -20,7 +20,7 @@ from zerosum import memory, permission, rng
 from zerosum.config.recipes import code_names, is_code, with_train
 from zerosum.config.registry import expect, keywords, lookup, options
 from zerosum.config.settings import Choice, Config, Latent, Nets, PenaltyChoice, Tree
-from zerosum.data import DATASETS, Data, checked
+from zerosum.data import DATASETS, Data, validate
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
 from zerosum.data.source import absolute, is_folder, opener
@@ -155,7 +155,7 @@ def open_data(config: Config) -> Data:
         )
     open_it = opener(config.data)
     data = open_it(**options(config.data.options, "data", open_it))
-    return checked(expect(Data, data, f"data = {name}"))
+    return validate(expect(Data, data, f"data = {name}"))
 
 
 def new_generator(config: Config, form: SampleSpec, data: Data | None = None) -> nn.Module:
@@ -204,8 +204,8 @@ def new_state(
     world: World = SINGLE,
 ) -> State:
     """Both players and the average before the first round."""
-    players = new_generator(config, data.form, data), new_discriminator(config, data.form)
-    _refuse_lone_rows(config, data.form, *players, world)
+    players = new_generator(config, data.spec, data), new_discriminator(config, data.spec)
+    _refuse_lone_rows(config, data.spec, *players, world)
     return state_of(config, *players, device, dtype, shards, world)
 
 

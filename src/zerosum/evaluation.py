@@ -29,17 +29,16 @@ from zerosum import build, checkpoint, permission
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
-from zerosum.data.dataset import FEWEST as MIN_TRAIN_ROWS
+from zerosum.data.dataset import MIN_ROWS as MIN_TRAIN_ROWS
 from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics import METRICS, Better, Metric
 from zerosum.metrics.classes import ClassTable, class_balance, class_table, classifier_score
-from zerosum.metrics.data_copying import FEWEST as MIN_CELL_ROWS
-from zerosum.metrics.data_copying import copying
-from zerosum.metrics.density import Modes, log_likelihood, mode_coverage
+from zerosum.metrics.data_copying import MIN_CELL_ROWS, data_copying_test
+from zerosum.metrics.density import ModeCoverage, log_likelihood, mode_coverage
 from zerosum.metrics.distances import Estimate, Moments, frechet
-from zerosum.metrics.features import Array, Extractor, classifier, inception, own, pixels
+from zerosum.metrics.features import Array, Extractor, classifier, custom, inception, pixels
 from zerosum.run import RunFolder, record_metrics, trust
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, newest_checkpoint
@@ -101,12 +100,12 @@ class SampleSets:
     @cached_property
     def reference(self) -> Array:
         """Training rows, evenly spaced."""
-        return self.data.shown(self.data.train.spread(min(self.max_reference, len(self.data.train))))
+        return self.data.to_samples(self.data.train.subset(min(self.max_reference, len(self.data.train))))
 
     @cached_property
     def real(self) -> Array:
         """Held-out rows, evenly spaced."""
-        return self.data.shown(self.data.test.spread(self.n))
+        return self.data.to_samples(self.data.test.subset(self.n))
 
     @cached_property
     def noise(self) -> Array:
@@ -162,7 +161,7 @@ def evaluate(
     with trust.permitted(folder, config, trusted):
         saved = newest_checkpoint(folder, config, say)
         sampler = Sampler.from_checkpoint(config, saved)
-        refuse_other_size(config, sampler.form)
+        refuse_other_size(config, sampler.spec)
         with world.local_main_first():
             opened = build.open_data(config) if data is None else open_data_at(config, data)
     checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
@@ -240,7 +239,7 @@ def with_cached_features(extractor: Extractor, sets: SampleSets, world: World) -
     """Extract the features of every set, chunks shared among the ranks; return an extractor that looks them up."""
 
     def apply_in_chunks(function: Callable[[Array], Tensor], rows: Array) -> Tensor:
-        if world.is_single or not extractor.by_row:
+        if world.is_single or not extractor.per_sample:
             return function(rows)
         chunks = range(0, len(rows), CHUNK_ROWS)
         part = lambda number: function(rows[chunks[number] : chunks[number] + CHUNK_ROWS]).numpy()  # noqa: E731
@@ -299,17 +298,17 @@ def get_extractor(name: str | None, data: Data, cache: Path | None = None) -> Ex
         DataError: The data has no labels.
     """
     cache = cache or user_cache_path("zerosum")
-    labelled = data.kind == "images" and data.classes is not None and bool((data.train.every_label() >= 0).any())
+    labelled = data.kind == "images" and data.classes is not None and bool((data.train.all_labels() >= 0).any())
     name = name or ("classifier" if labelled else "pixels")
     if name == "classifier":
         if not labelled:
             raise DataError(f"{data.name}: classifier features need images with labels; use --features pixels")
-        train, test = ((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
+        train, test = ((data.samples(rows), rows.all_labels()) for rows in (data.train, data.test))
         return classifier(train, test, len(data.classes or ()), cache)
     simple = {"pixels": pixels, "inception": lambda: inception(cache)}
     with permission.granted(code=Path.cwd()):  # the name comes from the user, not from a file
         found = lookup(simple, name, "extractor")
-    made: Extractor = found() if name in simple else own(name, found)
+    made: Extractor = found() if name in simple else custom(name, found)
     return made
 
 
@@ -333,8 +332,8 @@ def feature_measurements(sets: SampleSets, extractor: Extractor) -> list[Measure
 
     def copying_rows() -> Iterator[MetricRow]:
         one, other = real[::2], real[1::2]
-        others = copying(reference, one, other).z, copying(reference, real, noise).z
-        z = copying(reference, real, fake).z
+        others = data_copying_test(reference, one, other).z, data_copying_test(reference, real, noise).z
+        z = data_copying_test(reference, real, fake).z
         note = note_if_nan(z, UNKNOWN_COPYING)
         yield MetricRow("copying", z, nan if note else 1.0, *others, len(fake), extractor.label, "nearest 0", note)
 
@@ -353,12 +352,12 @@ def class_rows(sets: SampleSets, extractor: Extractor) -> Iterator[MetricRow]:
     seen = [extractor.probabilities(rows) for rows in sets.candidates()]
     score, n = [classifier_score(p) for p in seen], len(sets.fake)
     yield MetricRow("classifier score", *score[0], score[1].value, score[2].value, n, extractor.label, "higher")
-    labels = sets.data.train.every_label()
+    labels = sets.data.train.all_labels()
     counts = torch.from_numpy(np.bincount(labels[labels >= 0], minlength=len(sets.data.classes))).double()
     fake, real, noise = (class_balance(p.argmax(1), counts / counts.sum()) for p in seen)
     yield from coverage_rows("classes found", "class KL", (fake, real, noise), sets.data.classes, n, extractor.label)
     if sets.labels is not None:
-        held_out = sets.data.test.every_label()[sets.data.test.evenly(sets.n)]
+        held_out = sets.data.test.all_labels()[sets.data.test.subset_indices(sets.n)]
         expected = torch.from_numpy(sets.labels), torch.from_numpy(held_out), torch.from_numpy(sets.labels[: sets.n])
         right, floor, ceiling = (class_accuracy(p, c) for p, c in zip(seen, expected, strict=True))
         yield MetricRow(
@@ -367,7 +366,7 @@ def class_rows(sets: SampleSets, extractor: Extractor) -> Iterator[MetricRow]:
 
 
 def coverage_rows(
-    found: str, kl: str, seen: tuple[Modes, Modes, Modes], names: Sequence[str], n: int, label: str
+    found: str, kl: str, seen: tuple[ModeCoverage, ModeCoverage, ModeCoverage], names: Sequence[str], n: int, label: str
 ) -> Iterator[MetricRow]:
     """Yield the number of classes or modes found (the note names the missed ones), and the KL divergence of shares."""
     fake, real, noise = seen
@@ -388,14 +387,14 @@ def class_distances(data: Data, extractor: Extractor) -> ClassTable:
     Raises:
         DataError: The data has no classes, or a class has fewer than four rows.
     """
-    rows = data.train.evenly(MAX_ROWS)
+    rows = data.train.subset_indices(MAX_ROWS)
     x, labels = data.train[rows]
     if labels is None or data.classes is None:
         raise DataError(f"{data.name} has no classes to compare")
     counts = np.bincount(labels[labels >= 0], minlength=len(data.classes))
     if counts.min() < 4:
         raise DataError(f"{data.name}: class '{data.classes[counts.argmin()]}' has {counts.min()} rows; 4 are needed")
-    features = extractor.features(data.shown(x))
+    features = extractor.features(data.to_samples(x))
     return class_table(
         features, torch.from_numpy(labels), data.classes, lambda one, other: frechet(Moments.of(one), Moments.of(other))
     )
@@ -409,10 +408,10 @@ def mixture_rows(sets: SampleSets) -> Iterator[MetricRow]:
     means, sigmas, weights = (torch.from_numpy(part) for part in (mixture.means, mixture.sigmas, mixture.weights))
     fake, real, noise = (mode_coverage(torch.from_numpy(rows), means, sigmas, weights) for rows in sets.candidates())
     n, label = len(sets.fake), "exact density"
-    error = (fake.near * (1 - fake.near) / n) ** 0.5
+    error = (fake.in_modes * (1 - fake.in_modes) / n) ** 0.5
     names = tuple(f"({', '.join(f'{place:.3g}' for place in mean)})" for mean in mixture.means)
     yield from coverage_rows("modes found", "mode KL", (fake, real, noise), names, n, label)
-    yield MetricRow("within 3 sigma", fake.near, error, real.near, noise.near, n, label, "higher")
+    yield MetricRow("within 3 sigma", fake.in_modes, error, real.in_modes, noise.in_modes, n, label, "higher")
 
 
 def density_rows(sets: SampleSets) -> Iterator[MetricRow]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from zerosum import build, config, permission
 from zerosum.config.registry import lookup
-from zerosum.data import Data, checked, from_array
+from zerosum.data import Data, from_array, validate
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE
 from zerosum.engine.device import place
@@ -102,7 +102,7 @@ class GAN:
             UsageError: The networks do not fit the data or each other.
             Diverged: A cost or gradient is not finite.
         """
-        data = checked(from_array(x, labels, range=range, held_out=0.0, standardize=standardize))
+        data = validate(from_array(x, labels, range=range, held_out=0.0, standardize=standardize))
         self._data = data
         weight = next(self.state.generator.parameters())
         batches = batch_loader(data, self.game.batch, self.game.seed, weight.device, weight.dtype)
@@ -124,7 +124,7 @@ class GAN:
         """
         if self._data is None:
             raise UsageError("this GAN has seen no data yet: call fit first")
-        return Sampler(self.state.average, self._data.form, self.game.latent).draw(n, seed)
+        return Sampler(self.state.average, self._data.spec, self.game.latent).draw(n, seed)
 
     @torch.no_grad()
     def _check_shapes(self, x: torch.Tensor) -> None:

@@ -1,7 +1,7 @@
-"""Randomness as a function of what it is for, never of what was drawn before.
+"""Random numbers as a function of a seed and a key, independent of what was drawn before.
 
-Every draw names (seed, step, inner step, purpose); a generator is made from that name and thrown away afterwards.
-So a checkpoint holds no random state, any round can be played again, and resuming is exact.
+Every draw has a key such as (round, batch of the phase, purpose), and a new generator is made from it. So a checkpoint
+contains no random state, any round can be replayed, and resuming is exact.
 """
 
 from zlib import crc32
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 
-def seed_of(seed: int, *key: int | str) -> int:
-    """63 bits that follow from the seed and the purpose.
+def derive_seed(seed: int, *key: int | str) -> int:
+    """Derive a 63-bit seed from a seed and a key.
 
-    >>> seed_of(0, 3, "latent") == seed_of(0, 3, "latent") != seed_of(0, 4, "latent")
+    >>> derive_seed(0, 3, "latent") == derive_seed(0, 3, "latent") != derive_seed(0, 4, "latent")
     True
     """
     words = [crc32(part.encode()) if isinstance(part, str) else part for part in key]
@@ -22,26 +22,26 @@ def seed_of(seed: int, *key: int | str) -> int:
 
 
 def generator(seed: int, *key: int | str) -> torch.Generator:
-    """A generator on the CPU for one purpose: the same draws whatever the device."""
-    return torch.Generator().manual_seed(seed_of(seed, *key))
+    """Make a CPU generator for a key, so that the draws do not depend on the device."""
+    return torch.Generator().manual_seed(derive_seed(seed, *key))
 
 
 def uniform(shape: tuple[int, ...], seed: int, *key: int | str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Numbers in [0, 1)."""
+    """Draw uniform numbers in [0, 1)."""
     return torch.rand(shape, generator=generator(seed, *key), dtype=dtype)
 
 
 def normal(shape: tuple[int, ...], seed: int, *key: int | str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal numbers."""
+    """Draw standard normal numbers."""
     return torch.randn(shape, generator=generator(seed, *key), dtype=dtype)
 
 
 def set_global(seed: int, *key: int | str) -> None:
-    """Set torch's own random state, from which networks draw their weights and their dropout.
+    """Seed torch's global generators, which initialization and dropout use.
 
-    `torch.manual_seed` does the same for every kind of device there could be, and takes most of a millisecond.
+    `torch.manual_seed` seeds all types of devices, which takes most of a millisecond; this seeds only those in use.
     """
-    number = seed_of(seed, *key)
+    number = derive_seed(seed, *key)
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(number)

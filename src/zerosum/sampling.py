@@ -141,7 +141,7 @@ class Samples:
             if SHEET.fullmatch(earlier.name) and not files.is_folder(earlier):
                 earlier.unlink()
         for number, image in enumerate(self.array):
-            yield path / f"{number:06d}.png", plots.png(plots.single(image))
+            yield path / f"{number:06d}.png", plots.png(plots.to_image(image))
 
 
 def _refuse_folder(path: Path, force: bool) -> None:
@@ -176,7 +176,7 @@ class Sampler:
         spherical_latent: bool = True,
         round: int | None = None,
     ) -> None:
-        self.generator, self.form, self.latent = generator, form, latent
+        self.generator, self.spec, self.latent = generator, form, latent
         self.spherical_latent, self.round = spherical_latent, round
 
     @classmethod
@@ -238,10 +238,10 @@ class Sampler:
 
     def _generate(self, z: Tensor, c: Tensor | None) -> NDArray[Any]:
         """Run G on latents, a limited number at a time; return the samples decoded to the form of the data."""
-        rows = max(1, MAX_CALL_VALUES // math.prod(self.form.shape))
+        rows = max(1, MAX_CALL_VALUES // math.prod(self.spec.shape))
         labels = [None] * len(z) if c is None else c.split(rows)
         return np.concatenate(
-            [self.form.decode(call(self.generator, z_i, c_i)) for z_i, c_i in zip(z.split(rows), labels, strict=False)]
+            [self.spec.decode(call(self.generator, z_i, c_i)) for z_i, c_i in zip(z.split(rows), labels, strict=False)]
         )
 
     @torch.no_grad()
@@ -281,7 +281,7 @@ class Sampler:
 
     def _refuse_too_large(self, n: int) -> None:
         """Raise UsageError if n samples, held twice (in blocks and joined), exceed the memory of this machine."""
-        needed = 2 * n * math.prod(self.form.shape) * (1 if self.form.kind == "images" else 4)
+        needed = 2 * n * math.prod(self.spec.shape) * (1 if self.spec.kind == "images" else 4)
         available = memory.total()
         if available is not None and needed > available:
             raise UsageError(
@@ -299,7 +299,7 @@ class Sampler:
             return None
         if not self.conditional:
             raise UsageError(f"cannot ask for class '{label}': this generator was trained without conditions")
-        classes = self.form.classes or ()
+        classes = self.spec.classes or ()
         if label not in classes:
             raise UsageError(unknown("class", label, classes))
         return classes.index(label)
@@ -308,7 +308,7 @@ class Sampler:
         """Return the class of each sample of a block: the given class, or all classes in turn."""
         if not self.conditional:
             return None
-        first, classes = block * BLOCK, len(self.form.classes or ())
+        first, classes = block * BLOCK, len(self.spec.classes or ())
         in_turn = torch.arange(first, first + BLOCK) % classes
         return (in_turn if class_index is None else torch.full((BLOCK,), class_index)).to(self._weight.device)
 

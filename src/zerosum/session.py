@@ -209,14 +209,14 @@ class Run:
         Returns None if the density of the data is not known.
         """
         sampler = self.sampler()
-        if sampler.form.kind == "images" or self.config.data.name not in DATASETS:
+        if sampler.spec.kind == "images" or self.config.data.name not in DATASETS:
             return None  # without opening the data, which may be large
         mixture = build.open_data(self.config).mixture
         if mixture is None:
             return None
         samples = torch.from_numpy(sampler.draw(N_SAMPLES, seed).array)
         modes = mode_coverage(samples, *map(torch.from_numpy, (mixture.means, mixture.sigmas, mixture.weights)))
-        return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.near, "samples": N_SAMPLES}
+        return {"found": modes.found, "of": len(mixture.means), "within_3_sigma": modes.in_modes, "samples": N_SAMPLES}
 
 
 def load(path: str | Path, *, trust: bool = False) -> Run:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from zerosum.data import DATASETS, checked
+from zerosum.data import DATASETS, validate
 from zerosum.data.mnist import data_root
 
 
@@ -12,12 +12,12 @@ from zerosum.data.mnist import data_root
 def data(request):
     if request.param == "mnist" and not (data_root() / "mnist" / "train-images-idx3-ubyte.gz").is_file():
         pytest.skip("MNIST is not under $ZEROSUM_DATA or the cache folder")
-    return checked(DATASETS[request.param]())
+    return validate(DATASETS[request.param]())
 
 
 def test_it_says_where_it_comes_from(data):
     assert data.source
-    assert data.licence
+    assert data.license
 
 
 def test_both_splits_have_rows_of_the_declared_shape_and_range(data):
@@ -39,7 +39,7 @@ def test_no_test_row_is_a_training_row(data):
 def test_it_is_the_same_each_time(data):
     again = DATASETS[data.name]()
     assert again.fingerprint() == data.fingerprint()
-    assert again.form == data.form
+    assert again.spec == data.spec
 
 
 def test_encoding_and_decoding_are_inverse(data):
@@ -52,7 +52,7 @@ def test_encoding_and_decoding_are_inverse(data):
 
 
 def test_encoded_data_has_the_scale_that_networks_expect(data):
-    encoded = data.form.encode(torch.from_numpy(data.train[np.arange(1000)][0]))
+    encoded = data.spec.encode(torch.from_numpy(data.train[np.arange(1000)][0]))
     assert encoded.dtype == torch.float32
     if data.kind == "images":
         assert encoded.abs().max() <= 1

@@ -41,7 +41,7 @@ def test_a_recipe_is_played_saved_and_resumed(name, tmp_path):
         for _ in range(rounds):
             play(setup.state, setup.game, setup.batches, setup.engine)
     checkpoint.save(
-        tmp_path, first.state, {"data": spec_to_json(first.data.form), "run": "0" * 32, "fingerprint": "x"}, keep=1
+        tmp_path, first.state, {"data": spec_to_json(first.data.spec), "run": "0" * 32, "fingerprint": "x"}, keep=1
     )
     checkpoint.restore(checkpoint.load(tmp_path), second.state)
     second.engine.refresh()
@@ -49,5 +49,5 @@ def test_a_recipe_is_played_saved_and_resumed(name, tmp_path):
     for net in ("generator", "discriminator", "average"):
         ours, theirs = getattr(second.state, net).state_dict(), getattr(whole.state, net).state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    samples = Sampler(second.state.average, second.data.form, second.game.latent).draw(3)
+    samples = Sampler(second.state.average, second.data.spec, second.game.latent).draw(3)
     assert samples.array.shape[1:] == second.data.samples(second.data.test, 3).shape[1:]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from zerosum.data import binary, checked, from_array, from_file
+from zerosum.data import binary, from_array, from_file, validate
 from zerosum.data.loader import batch_loader
 from zerosum.errors import DataError
 
@@ -38,13 +38,13 @@ def labels_of(data):
 
 def refusal(work, *given, **options):
     with pytest.raises(DataError) as caught:
-        checked(work(*given, **options))
+        validate(work(*given, **options))
     return str(caught.value)
 
 
 @pytest.mark.parametrize(("given", "shape"), [((N,), (1,)), ((N, 1), (1,)), ((N, 7), (7,))])
 def test_one_and_two_axes_are_points(given, shape):
-    data = checked(from_array(RNG.normal(size=given)))
+    data = validate(from_array(RNG.normal(size=given)))
     assert (data.kind, data.shape) == ("points", shape)
 
 
@@ -64,7 +64,7 @@ def test_one_and_two_axes_are_points(given, shape):
 )
 def test_three_and_four_axes_are_images_with_channels_first(given, layout, shape):
     images = gray(*given)
-    data = checked(from_array(images, layout=layout, held_out=0.0))
+    data = validate(from_array(images, layout=layout, held_out=0.0))
     assert (data.kind, data.shape) == ("images", shape)
     last = layout == "nhwc" or (layout is None and given[-1] <= 4)
     wanted = images if last else images[:, None] if len(given) == 3 else images
@@ -81,7 +81,7 @@ def test_images_that_do_not_show_their_channels_are_refused_with_the_way_out(sha
 
 def test_wide_grey_values_are_scaled_and_not_clipped():
     values = np.array([0, 128, 255, 256, 257, 30_000, 65_534, 65_535], np.uint16)
-    data = checked(from_array(np.repeat(values, 6).reshape(-1, 1, 1).repeat(2, 1), held_out=0.0))
+    data = validate(from_array(np.repeat(values, 6).reshape(-1, 1, 1).repeat(2, 1), held_out=0.0))
     shown = data.samples(data.train)
     assert shown.dtype == np.uint8
     stored = data.train[np.arange(len(data.train))][0].transpose(0, 2, 3, 1)
@@ -92,14 +92,14 @@ def test_wide_grey_values_are_scaled_and_not_clipped():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.float16, np.int32])
 def test_grey_values_come_back_as_they_were(dtype):
     images = gray(N, 6, 5, 3, dtype=dtype)
-    data = checked(from_array(images, range=(0.0, 255.0), held_out=0.0))
-    encoded = data.form.encode(torch.from_numpy(everything(data)))
+    data = validate(from_array(images, range=(0.0, 255.0), held_out=0.0))
+    encoded = data.spec.encode(torch.from_numpy(everything(data)))
     assert encoded.abs().max() <= 1
     assert {row.tobytes() for row in data.samples(data.train)} == {row.astype(np.uint8).tobytes() for row in images}
 
 
 def test_yes_and_no_are_white_and_black():
-    data = checked(from_array(gray(N, 4, 4) > 127))
+    data = validate(from_array(gray(N, 4, 4) > 127))
     assert data.range == (0, 1)
     assert set(data.samples(data.train).ravel().tolist()) == {0, 255}
 
@@ -107,7 +107,7 @@ def test_yes_and_no_are_white_and_black():
 def test_a_declared_range_says_what_black_and_white_are():
     images = RNG.uniform(-1, 1, (N, 4, 4))
     images[:, 0, 0], images[:, 0, 1] = -1, 1
-    data = checked(from_array(images, range=(-1.0, 1.0)))
+    data = validate(from_array(images, range=(-1.0, 1.0)))
     assert data.samples(data.train)[0, 0, :2, 0].tolist() == [0, 255]
 
 
@@ -141,7 +141,7 @@ def test_the_row_of_a_bad_value_is_right_beyond_the_first_chunk(monkeypatch):
 @pytest.mark.parametrize(("n", "enough"), [(16, True), (15, False), (1, False)])
 def test_sixteen_rows_are_the_fewest(n, enough):
     if enough:
-        checked(from_array(POINTS[:n], held_out=0.0))
+        validate(from_array(POINTS[:n], held_out=0.0))
     else:
         assert f"{n} training rows are too few" in refusal(from_array, POINTS[:n], held_out=0.0)
 
@@ -184,21 +184,21 @@ def test_what_is_no_array_of_real_numbers_is_refused(given):
 )
 def test_tensors_of_any_kind_are_points(dtype):
     x = torch.arange(N * 2).reshape(N, 2).to(dtype)
-    data = checked(from_array(x, held_out=0.0))
+    data = validate(from_array(x, held_out=0.0))
     assert {tuple(row) for row in everything(data).tolist()} == {tuple(row) for row in x.tolist()}
 
 
 def test_a_tensor_that_is_being_learned_is_points_too():
-    checked(from_array(torch.randn(N, 2, requires_grad=True)))
+    validate(from_array(torch.randn(N, 2, requires_grad=True)))
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">i2", "longdouble", "uint32", "bool", "float16"])
 def test_numbers_that_torch_does_not_know_are_played_with(dtype):
     given = (np.arange(N * 2).reshape(N, 2) % 7 * 1.0).astype(dtype)
-    data = checked(from_array(given, held_out=0.0))
+    data = validate(from_array(given, held_out=0.0))
     batches = batch_loader(data, 8, 0, torch.device("cpu"), torch.float32)
     first, _ = batches(0)
-    rows = {tuple(row) for row in data.form.decode(first).round().tolist()}
+    rows = {tuple(row) for row in data.spec.decode(first).round().tolist()}
     assert rows <= {tuple(row) for row in given.astype(float).tolist()}
     assert len(rows) > 1
 
@@ -293,23 +293,23 @@ def test_labels_stay_with_their_rows():
 def test_points_are_standardised_unless_that_is_refused():
     given = POINTS * [5.0, 0.1] + [100.0, -3.0]
     data, raw = from_array(given, held_out=0.0), from_array(given, held_out=0.0, standardize=False)
-    encoded = data.form.encode(torch.from_numpy(everything(data)))
+    encoded = data.spec.encode(torch.from_numpy(everything(data)))
     np.testing.assert_allclose(encoded.mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(encoded.std(0, correction=0), 1, atol=1e-12)
-    assert np.array_equal(raw.form.encode(torch.from_numpy(everything(raw))).numpy(), everything(raw))
+    assert np.array_equal(raw.spec.encode(torch.from_numpy(everything(raw))).numpy(), everything(raw))
     for one in (data, raw):
         np.testing.assert_allclose(one.samples(one.train), everything(one), rtol=1e-6)
 
 
 def test_a_column_that_never_changes_is_shifted_only():
-    data = checked(from_array(np.stack([np.arange(N), np.full(N, 7.0)], 1)))
-    assert data.form.scale[1] == 1
-    assert data.form.shift[1] == 7
+    data = validate(from_array(np.stack([np.arange(N), np.full(N, 7.0)], 1)))
+    assert data.spec.scale[1] == 1
+    assert data.spec.shift[1] == 7
 
 
 def test_statistics_are_those_of_the_training_rows_alone():
     data = from_array(np.arange(100.0), held_out=0.5)
-    assert data.form.shift == pytest.approx((data.train[np.arange(50)][0].mean(),))
+    assert data.spec.shift == pytest.approx((data.train[np.arange(50)][0].mean(),))
 
 
 @pytest.fixture
@@ -444,7 +444,7 @@ def test_a_table_of_labels_alone_is_refused(table):
 @pytest.mark.parametrize("key", ["x", "samples", "images", "data", "x_train", "other"])
 def test_the_samples_of_an_archive_are_found_by_their_usual_names(tmp_path, key):
     np.savez(tmp_path / "a.npz", **{key: POINTS})
-    assert checked(from_file(tmp_path / "a.npz")).shape == (2,)
+    assert validate(from_file(tmp_path / "a.npz")).shape == (2,)
 
 
 @pytest.mark.parametrize("key", ["y", "labels", "targets", "y_train"])
@@ -483,7 +483,7 @@ def test_an_archive_that_leaves_open_what_is_meant_is_refused(tmp_path, arrays, 
 
 def test_an_array_in_a_file_stays_on_the_disk(tmp_path):
     np.save(tmp_path / "a.npy", gray(N, 6, 5, 3))
-    data = checked(from_file(tmp_path / "a.npy"))
+    data = validate(from_file(tmp_path / "a.npy"))
     assert isinstance(data.train.x, np.memmap)
     assert data.shape == (3, 6, 5)
 
@@ -519,7 +519,7 @@ def by_hand(path, descr="'<f4'", shape="(40, 2)", fortran="False", count=80, maj
 @pytest.mark.parametrize("fortran", ["False", "True"])
 def test_every_version_and_order_of_npy_is_read(tmp_path, major, fortran):
     numbers = by_hand(tmp_path / "a.npy", major=major, fortran=fortran)
-    data = checked(from_file(tmp_path / "a.npy", held_out=0.0))
+    data = validate(from_file(tmp_path / "a.npy", held_out=0.0))
     given = numbers.reshape(2, 40).T if fortran == "True" else numbers.reshape(40, 2)
     assert {tuple(row) for row in everything(data).tolist()} == {tuple(row) for row in given.tolist()}
     assert np.array_equal(np.load(tmp_path / "a.npy"), given)
@@ -600,7 +600,7 @@ def zeros(path, count, packed=0):
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(binary, "FREELY", 2**24)
+    monkeypatch.setattr(binary, "FREE_BYTES", 2**24)
     zeros(tmp_path / "bomb.npz", 2**25)
     packed = (tmp_path / "bomb.npz").stat().st_size
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
@@ -613,7 +613,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tm
 def test_archives_of_little_but_zeros_are_read_where_they_are_small_or_pack_to_enough(
     tmp_path, monkeypatch, count, packed
 ):
-    monkeypatch.setattr(binary, "FREELY", 2**24)
+    monkeypatch.setattr(binary, "FREE_BYTES", 2**24)
     zeros(tmp_path / "a.npz", count - count % 2**20, packed)
     assert "every value is 0" in refusal(from_file, tmp_path / "a.npz", key="x", held_out=0.0)
 
@@ -622,20 +622,20 @@ def test_pictures_that_are_almost_black_are_read(tmp_path):
     pictures = np.zeros((2000, 28, 28), np.uint8)
     pictures[:, 14, 14] = np.arange(2000) % 2 * 255
     np.savez_compressed(tmp_path / "a.npz", images=pictures)
-    assert checked(from_file(tmp_path / "a.npz")).shape == (1, 28, 28)
+    assert validate(from_file(tmp_path / "a.npz")).shape == (1, 28, 28)
 
 
 def test_an_archive_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", x=POINTS)
-    monkeypatch.setattr(binary, "memory", lambda: 1000)
+    monkeypatch.setattr(binary, "machine_memory", lambda: 1000)
     said = refusal(from_file, tmp_path / "a.npz")
     assert "it unpacks to 768 bytes, this machine has 1,000 bytes of memory. Save it with np.save as .npy" in said
 
 
 def test_the_memory_of_this_machine_is_known_or_taken_as_without_end(monkeypatch):
-    assert binary.memory() >= 2**28
+    assert binary.machine_memory() >= 2**28
     monkeypatch.delattr(os, "sysconf")
-    assert binary.memory() == sys.maxsize
+    assert binary.machine_memory() == sys.maxsize
 
 
 def entry(path, at, width, new):
@@ -695,7 +695,7 @@ def test_names_of_arrays_reach_no_terminal_and_no_folder(tmp_path):
     assert said == (
         rf"{tmp_path}/a.npz: holds ['\x1b[2J', '../b']. Say which are the samples: " r'--set data.key="\x1b[2J"'
     )
-    assert checked(from_file(tmp_path / "a.npz", key="../b")).shape == (2,)
+    assert validate(from_file(tmp_path / "a.npz", key="../b")).shape == (2,)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
@@ -718,7 +718,7 @@ def test_what_is_no_file_is_refused_unopened(tmp_path, ending, made, kind):
 def test_a_link_to_a_file_is_followed(tmp_path):
     np.save(tmp_path / "real.npy", POINTS)
     (tmp_path / "a.npy").symlink_to("real.npy")
-    assert checked(from_file(tmp_path / "a.npy")).name == "a.npy"
+    assert validate(from_file(tmp_path / "a.npy")).name == "a.npy"
 
 
 def test_the_name_of_a_file_reaches_no_terminal_raw(tmp_path):
@@ -768,7 +768,7 @@ def test_a_damaged_file_is_read_or_refused(tmp_path, save):
         damaged[at] = rng.integers(0, 256, 3)
         path.write_bytes(damaged[: len(whole) if rng.random() < 0.7 else rng.integers(len(whole))].tobytes())
         try:
-            checked(from_file(path))
+            validate(from_file(path))
         except DataError:
             refused += 1
     assert refused > 50

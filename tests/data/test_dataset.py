@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zerosum.data import Data, Rows, checked, from_array, ring
+from zerosum.data import Data, Split, from_array, ring, validate
 from zerosum.errors import DataError
 
 N = 40
@@ -13,13 +13,13 @@ POINTS = RNG.normal(size=(N, 3))
 
 def refusal(data):
     with pytest.raises(DataError) as caught:
-        checked(data)
+        validate(data)
     return str(caught.value)
 
 
 def parted(train, test, kind="images", span=(0.0, 255.0)):
     """A data set whose test rows are an array of their own."""
-    return Data(name="own", kind=kind, train=Rows(train), test=Rows(test), range=span)
+    return Data(name="own", kind=kind, train=Split(train), test=Split(test), range=span)
 
 
 def gray(n=N, side=4):
@@ -40,7 +40,7 @@ def test_numbers_that_samples_cannot_hold_are_refused_with_their_row(value, row)
 def test_the_largest_number_that_samples_can_hold_is_allowed():
     points = POINTS.copy()
     points[3, 1] = np.finfo(np.float32).max
-    assert np.isfinite((data := checked(from_array(points))).samples(data.train)).all()
+    assert np.isfinite((data := validate(from_array(points))).samples(data.train)).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
@@ -63,7 +63,7 @@ def test_numbers_too_small_for_float32_are_refused_with_their_column(size):
 
 @pytest.mark.parametrize("size", [1e-37, 1e-30, 1e-6, 1e6, 1e30, 1e37])
 def test_small_and_large_numbers_are_learned(size):
-    data = checked(from_array(POINTS * size, held_out=0.0))
+    data = validate(from_array(POINTS * size, held_out=0.0))
     shown = data.samples(data.train)
     np.testing.assert_allclose(np.sort(shown, 0), np.sort(POINTS * size, 0), rtol=1e-6, atol=1e-44)
 
@@ -74,7 +74,7 @@ def test_variation_beside_a_large_offset_is_refused_where_float32_loses_it(offse
     points[:, 2] += offset
     data = from_array(points, held_out=0.0)
     if not lost:
-        checked(data)
+        validate(data)
         return
     apart = float(np.spacing(np.float32(abs(offset))))
     mean, deviation = points[:, 2].mean(), points[:, 2].std()
@@ -92,15 +92,15 @@ def test_what_is_float32_already_loses_nothing():
     points = np.zeros((N, 2), np.float32)
     points[:, 0] = np.arange(N)
     points[0, 1] = 1e-40
-    checked(from_array(points + np.float32([1e9, 0]), held_out=0.0))
+    validate(from_array(points + np.float32([1e9, 0]), held_out=0.0))
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, 0.1, 1e30, -1e-300])
 def test_a_column_that_never_changes_is_allowed(value):
     points = POINTS.copy()
     points[:, 1] = value
-    data = checked(from_array(points, held_out=0.0))
-    assert data.form.scale[1] == 1
+    data = validate(from_array(points, held_out=0.0))
+    assert data.spec.scale[1] == 1
     assert set(data.samples(data.train)[:, 1]) == {np.float32(value)}
 
 
@@ -125,7 +125,7 @@ def test_one_row_that_differs_is_enough(monkeypatch, chunk, row):
     monkeypatch.setattr("zerosum.data.dataset.CHUNK", chunk)
     points = np.repeat(POINTS[:1], 1000, 0)
     points[row] += 1
-    checked(from_array(points, held_out=0.0))
+    validate(from_array(points, held_out=0.0))
 
 
 def test_a_row_that_differs_among_the_test_rows_alone_is_not_enough():
@@ -138,20 +138,20 @@ def test_a_row_that_differs_among_the_test_rows_alone_is_not_enough():
 def test_test_rows_of_their_own_that_are_all_the_same_are_refused():
     same = np.repeat(gray(1), 9, 0)
     assert refusal(parted(gray(), same)) == "own: all 9 test rows are the same; they can measure nothing"
-    checked(parted(gray(), same[:1]))
-    checked(parted(gray(), same[:0]))
+    validate(parted(gray(), same[:1]))
+    validate(parted(gray(), same[:0]))
 
 
 def test_rows_are_compared_until_two_differ(tmp_path):
     asked = []
 
-    class Counted(Rows):
+    class Counted(Split):
         def __getitem__(self, indices):
             asked.append(len(indices))
             return super().__getitem__(indices)
 
     rows = Counted(gray(10_000))
-    checked(Data(name="own", kind="images", train=rows, test=Rows(rows.x, None, 0, 0), range=(0.0, 255.0)))
+    validate(Data(name="own", kind="images", train=rows, test=Split(rows.x, None, 0, 0), range=(0.0, 255.0)))
     assert sum(asked) <= 20  # bytes that cannot leave their range are not read for it, either
 
 
@@ -164,8 +164,8 @@ def test_pictures_of_one_shade_are_refused_with_the_range_they_have(top):
         f"array: values from 0 to {top:g} are one shade of gray in {[0.0, 1000.0 * top]}. "
         f"Declare the true range: --set data.range=[0,{top:g}]"
     )
-    checked(from_array(pictures, range=(0.0, top)))
-    checked(from_array(pictures, range=(0.0, 10 * top)))
+    validate(from_array(pictures, range=(0.0, top)))
+    validate(from_array(pictures, range=(0.0, 10 * top)))
 
 
 @pytest.mark.parametrize("span", [(0.0, np.inf), (-np.inf, 1.0), (np.nan, 1.0), (0.0, np.nan), (-1.7e308, 1.7e308)])

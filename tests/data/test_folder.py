@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 
-from zerosum.data import checked, from_folder
 from zerosum.data import folder as room
-from zerosum.data.folder import LARGEST, MOST, read
+from zerosum.data import from_folder, validate
+from zerosum.data.folder import MAX_FILE, MAX_PIXELS, read_picture
 from zerosum.errors import DataError, SystemFault, printable
 
 RNG = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def picture(path, size=(20, 30), mode="RGB", color=None):
 
 
 def pixels(file, size, color="rgb"):
-    return read(file, size, color)[0]
+    return read_picture(file, size, color)[0]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(("size", "shape"), [(16, (3, 16, 16)), ((12, 20), (3, 12, 20))])
 def test_pictures_of_any_size_are_cut_to_one(folder, size, shape):
-    data = checked(from_folder(folder, size=size))
+    data = validate(from_folder(folder, size=size))
     assert data.shape == shape
     assert (len(data.train), len(data.test)) == (18, 2)
     assert data.notes == ()
@@ -61,7 +61,7 @@ def test_subfolders_are_classes_and_pictures_beside_them_have_none(folder):
             picture(folder / name / f"{number}.jpg")
     data = from_folder(folder, held_out=0.0)
     assert data.classes == ("cat", "dog")
-    assert np.bincount(data.train.every_label() + 1).tolist() == [20, 5, 5]
+    assert np.bincount(data.train.all_labels() + 1).tolist() == [20, 5, 5]
 
 
 def test_a_picture_is_scaled_until_it_covers_and_cut_to_its_middle(tmp_path):
@@ -100,7 +100,7 @@ def test_many_broken_files_are_counted(folder):
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(folder):
-    side = int(MOST**0.5) + 1
+    side = int(MAX_PIXELS**0.5) + 1
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -145,7 +145,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path, ending, orientation
     how = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}.get(ending, {})
     stored = Image.fromarray(np.kron(CAMERA[orientation], np.ones((8, 8), np.uint8))).convert("RGB")
     stored.save(tmp_path / f"x.{ending}", exif=exif, **how)
-    picture, known = read(tmp_path / f"x.{ending}", (32, 32), "gray")
+    picture, known = read_picture(tmp_path / f"x.{ending}", (32, 32), "gray")
     assert known
     assert np.abs(picture[4::8, 4::8, 0].astype(int) - CORNERS).max() <= 3
 
@@ -405,7 +405,7 @@ def test_the_whole_disk_is_refused_before_anything_is_listed(tmp_path, monkeypat
 
 def test_too_large_a_file_is_not_read(folder):
     with (folder / "large.png").open("wb") as file:
-        file.truncate(LARGEST + 1)
+        file.truncate(MAX_FILE + 1)
     (note,) = from_folder(folder).notes
     said = "large.png (it has 1,073,741,825 bytes, at most 1,073,741,824 are read)"
     assert note == f"1 file(s) could not be read and are left out: {said}"
@@ -433,7 +433,7 @@ def test_names_of_classes_stay_as_they_are(folder):
 
 
 def test_too_many_open_files_are_the_system_s_fault_and_no_picture_s(folder, monkeypatch):
-    monkeypatch.setattr(room, "read", raising(OSError(errno.EMFILE, "Too many open files")))
+    monkeypatch.setattr(room, "read_picture", raising(OSError(errno.EMFILE, "Too many open files")))
     with pytest.raises(SystemFault, match=r"the pictures cannot be read: Too many open files. Close some"):
         from_folder(folder)
 

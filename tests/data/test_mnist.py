@@ -10,7 +10,7 @@ import pytest
 
 from zerosum import permission
 from zerosum.data import mnist as opened
-from zerosum.data.mnist import SHA256, VARIABLE, content, data_root, mnist, parse_idx, verified
+from zerosum.data.mnist import SHA256, VARIABLE, content, data_root, mnist, parse_idx, verify
 from zerosum.errors import DataError, SystemFault
 
 MODULE = sys.modules[content.__module__]  # its name is also the function's
@@ -72,7 +72,7 @@ def known(monkeypatch):
 
 @pytest.mark.parametrize("pack", [lambda data: data, gzip.compress, lambda data: gzip.compress(data, 1, mtime=0)])
 def test_only_the_decompressed_content_counts(known, pack):
-    assert verified(pack(known), "small", "here") == known
+    assert verify(pack(known), "small", "here") == known
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_only_the_decompressed_content_counts(known, pack):
 )
 def test_other_content_is_refused_with_the_place(known, data):
     with pytest.raises(DataError, match="over there"):
-        verified(data, "small", "over there")
+        verify(data, "small", "over there")
 
 
 @pytest.fixture

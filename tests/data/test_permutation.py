@@ -7,7 +7,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from zerosum.data.permutation import AHEAD, permute, rows_of
+from zerosum.data.permutation import PREFETCH_BATCHES, batch_rows, permute
 
 SIZES = [1, 2, 3, 4, 5, 7, 9, 10, 16, 17, 36, 37, 97, 100, 1257, 1849, 7919, 60_000]
 
@@ -58,7 +58,7 @@ def test_the_positions_that_are_given_stay_as_they_are():
 @pytest.mark.parametrize(("size", "n"), [(3, 7), (7, 7), (5, 1), (10, 4), (128, 1257)])
 def test_batches_go_on_over_the_end_of_an_epoch_and_every_epoch_meets_every_row_once(size, n):
     epochs = 4
-    batches = [rows_of(number, size, n, seed=3) for number in range(-(-epochs * n // size))]
+    batches = [batch_rows(number, size, n, seed=3) for number in range(-(-epochs * n // size))]
     assert {len(batch) for batch in batches} == {size}
     rows = np.concatenate(batches)[: epochs * n].reshape(epochs, n)
     assert np.array_equal(np.sort(rows, axis=1), np.tile(np.arange(n), (epochs, 1)))
@@ -66,8 +66,8 @@ def test_batches_go_on_over_the_end_of_an_epoch_and_every_epoch_meets_every_row_
 
 
 def test_batches_do_not_depend_on_the_order_in_which_they_are_asked_for():
-    forwards = [rows_of(number, 6, 20, seed=0).tolist() for number in range(9)]
-    backwards = [rows_of(number, 6, 20, seed=0).tolist() for number in reversed(range(9))]
+    forwards = [batch_rows(number, 6, 20, seed=0).tolist() for number in range(9)]
+    backwards = [batch_rows(number, 6, 20, seed=0).tolist() for number in reversed(range(9))]
     assert forwards == backwards[::-1]
 
 
@@ -109,6 +109,6 @@ def test_from_one_epoch_to_the_next_a_row_keeps_no_place(orders):
 
 @pytest.mark.parametrize(("size", "n"), [(7, 16), (64, 1257), (16, 16)])
 def test_rows_computed_ahead_are_those_of_one_batch_at_a_time(size, n):
-    for batch in (0, 1, AHEAD - 1, AHEAD, 5 * AHEAD + 3):
+    for batch in (0, 1, PREFETCH_BATCHES - 1, PREFETCH_BATCHES, 5 * PREFETCH_BATCHES + 3):
         alone = [permute(np.array([at % n]), n, 3, at // n)[0] for at in range(batch * size, (batch + 1) * size)]
-        assert rows_of(batch, size, n, seed=3).tolist() == alone
+        assert batch_rows(batch, size, n, seed=3).tolist() == alone

@@ -12,7 +12,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from zerosum.data import checked, from_file
+from zerosum.data import from_file, validate
 from zerosum.errors import DataError, printable
 
 MAGIC = b"\x93NUMPY"
@@ -171,7 +171,7 @@ def case(seed):
 def outcome(file, options):
     """Whether the file was read, once all that must hold is seen to hold."""
     try:
-        made = checked(from_file(file, held_out=0.0, **options))
+        made = validate(from_file(file, held_out=0.0, **options))
     except DataError as error:
         assert str(error).startswith((str(file), file.name))
         assert "Type-check" not in str(error)
@@ -181,7 +181,7 @@ def outcome(file, options):
     assert np.isfinite(shown).all()
     assert np.ptp(shown.reshape(len(shown), -1).astype(np.float64), axis=0).max() > 0
     assert len(made.fingerprint()) == 16
-    known = made.train.every_label()
+    known = made.train.all_labels()
     assert known.min() >= -1
     assert known.max() < len(made.classes or ())
     assert all(name.encode() for name in made.classes or ())

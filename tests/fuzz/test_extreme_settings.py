@@ -183,7 +183,7 @@ def case_of(seed):
 
 def bytes_of(settings):
     """What both players take in memory: weights, gradients, two moments, the average and a copy. 0: cannot be built."""
-    pair, shape, told = NETS[settings.nets.name], DATA.form.shape, settings.nets.label_size
+    pair, shape, told = NETS[settings.nets.name], DATA.spec.shape, settings.nets.label_size
     plain = {name: value for name, value in settings.nets.discriminator.items() if name != "spectral"}
     try:
         with torch.device("meta"):
@@ -287,8 +287,8 @@ def test_what_could_not_be_played_is_refused_where_it_is_read(override):
 def test_the_deepest_networks_are_built_in_a_moment():
     overrides = [f"nets.{player}.{one}" for player in build.PLAYERS for one in ("depth=1000", "width=2")]
     settings = build.filled(config.load("digits", overrides))
-    assert sum(1 for _ in build.new_generator(settings, DATA.form).modules()) > 1000
-    assert sum(1 for _ in build.new_discriminator(settings, DATA.form).modules()) > 1000
+    assert sum(1 for _ in build.new_generator(settings, DATA.spec).modules()) > 1000
+    assert sum(1 for _ in build.new_discriminator(settings, DATA.spec).modules()) > 1000
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ def play(folder, numbers, unchanged):
 @pytest.fixture
 def small(monkeypatch):
     """Pictures that claim more than a million pixels are refused: the same way as those of a hundred, in less time."""
-    monkeypatch.setattr(room, "MOST", 10**6)
+    monkeypatch.setattr(room, "MAX_PIXELS", 10**6)
 
 
 @pytest.mark.parametrize("stretch", range(5))

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from zerosum import build, config, evaluation
-from zerosum.data import checked, from_array
+from zerosum.data import from_array, validate
 from zerosum.errors import DataError, UsageError
 from zerosum.game.losses import LOSSES
 from zerosum.health import probes
@@ -125,7 +125,7 @@ def setup_of(case):
     """
     small = ["nets.generator.width=8", "nets.discriminator.width=8", "latent.size=4", "game.batch=4", "train.threads=1"]
     data = from_array(case.x, case.labels, **case.options)
-    data = checked(data) if case.looked_at else data
+    data = validate(data) if case.looked_at else data
     chosen = [setting for setting in case.settings if data.classes or "conditions" not in setting]
     chosen = [
         *(name for name in chosen if "nets.name" in name),
@@ -203,7 +203,7 @@ def play(seed, measures, draws, monkeypatch):
         assert len(str(error)) > 20
         return
     look_at_signs(setup)
-    sampler = Sampler(setup.state.average, setup.data.form, setup.game.latent)
+    sampler = Sampler(setup.state.average, setup.data.spec, setup.game.latent)
     if measures and np.isfinite(sampler.draw(8).array).all():
         look_at_numbers(setup, sampler)
     if draws:
@@ -216,7 +216,7 @@ def _few(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation, "MIN_ROWS", 1)
     monkeypatch.setattr(data_copying, "FEWEST", 3)
     monkeypatch.setattr(evaluation, "user_cache_path", lambda _: tmp_path)
-    monkeypatch.setattr(features, "SEEN", 20)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 20)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -238,7 +238,7 @@ def likeness_of(x, samples, **options):
         def draw(self, n, seed=0, label=None, world=None):
             return Samples(samples[np.arange(n) % len(samples)])
 
-    return pages.likeness(Drawn(torch.nn.Identity(), data.form, lambda *_: torch.zeros(1)), data)
+    return pages.likeness(Drawn(torch.nn.Identity(), data.spec, lambda *_: torch.zeros(1)), data)
 
 
 def test_held_out_rows_that_are_training_rows_again_are_no_measure_of_likeness():

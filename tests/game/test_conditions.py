@@ -86,7 +86,7 @@ def test_a_classifier_sees_the_class_that_was_asked_for(tmp_path):
 
 def walker(law="normal"):
     linear = torch.nn.Linear(3, 2, bias=False)
-    form = zs.DATASETS["ring"]().form
+    form = zs.DATASETS["ring"]().spec
     return Sampler(linear, form, lambda n, seed, *key: torch.randn(n, 3), law == "normal")
 
 
@@ -98,7 +98,7 @@ def test_a_walk_is_closed_and_passes_every_station():
     torch.manual_seed(0)
     path = sampler.walk(4, steps=5)
     assert len(path) == 20
-    stations = sampler.form.decode(sampler.generator(z).detach())
+    stations = sampler.spec.decode(sampler.generator(z).detach())
     np.testing.assert_allclose(path.array[::5], stations, rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="at least 2 waypoints"):
         sampler.walk(1)

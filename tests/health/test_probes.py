@@ -89,7 +89,7 @@ def signs_of(setup, rows):
 
 
 def encoded(setup, rows, n):
-    return setup.data.form.encode(torch.from_numpy(rows[np.arange(n)][0].copy()))
+    return setup.data.spec.encode(torch.from_numpy(rows[np.arange(n)][0].copy()))
 
 
 def test_one_sample_again_and_again_is_narrow(settings):

@@ -37,7 +37,7 @@ def test_the_table_sees_classes_that_are_apart_and_not_those_that_are_one():
         return frechet(Moments.of(x), Moments.of(y))
 
     table = class_table(apart, labels, ("a", "b", "c"), distance)
-    assert table.sees
+    assert table.separates_classes
     assert torch.equal(table.distance, table.distance.T)
 
 
@@ -69,4 +69,4 @@ def test_a_class_with_too_few_rows_is_not_known_and_the_others_are(sizes):
     few = sizes[0] < 4
     assert isnan(table.distance[0, 0].item()) == few
     assert not isnan(table.distance[1, 1].item())
-    assert table.sees != few
+    assert table.separates_classes != few

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from zerosum.data import DATASETS
-from zerosum.metrics.density import log_likelihood, mode_coverage, spread_over
+from zerosum.metrics.density import coverage_of_counts, log_likelihood, mode_coverage
 
 
 @pytest.mark.parametrize(("name", "modes"), [("ring", 8), ("grid", 25)])
@@ -45,15 +45,15 @@ def test_the_errors_of_counts_are_those_of_drawing_again():
     shares = torch.tensor([0.5, 0.3, 0.19, 0.01])
     rng = np.random.default_rng(3)
     draws = rng.multinomial(100, [0.5, 0.3, 0.19, 0.01], 300)
-    fresh = [spread_over(torch.from_numpy(draw).double(), shares, 100) for draw in draws]
+    fresh = [coverage_of_counts(torch.from_numpy(draw).double(), shares, 100) for draw in draws]
     found, kl = np.std([one.found for one in fresh]), np.std([one.kl for one in fresh])
     assert np.mean([one.found_error for one in fresh if one.found == 4]) == pytest.approx(found, rel=0.35)
     assert kl <= np.mean([one.kl_error for one in fresh]) <= 2 * kl  # near zero, drawing again says too much
 
 
 def test_no_sample_anywhere_has_no_error_to_state():
-    none = spread_over(torch.zeros(3), torch.full((3,), 1 / 3), 50)
-    assert (none.found, none.near, none.kl) == (0, 0, float("inf"))
+    none = coverage_of_counts(torch.zeros(3), torch.full((3,), 1 / 3), 50)
+    assert (none.found, none.in_modes, none.kl) == (0, 0, float("inf"))
     assert np.isnan(none.kl_error)
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from zerosum.metrics.distances import Moments, frechet, frechet_distance, frechet_of_rows, kernel_distance
+from zerosum.metrics.distances import Moments, frechet, frechet_distance, frechet_from_rows, kernel_distance
 
 
 def clouds(n=300, m=400, d=8, seed=0):
@@ -64,14 +64,14 @@ def test_frechet_is_zero_for_a_cloud_and_itself_and_symmetric():
 def test_frechet_takes_clouds_with_fewer_rows_than_numbers():
     x, y = clouds(n=30, m=40, d=100)
     assert frechet(Moments.of(x), Moments.of(y)) == pytest.approx(as_published(x, y), rel=1e-6)
-    assert frechet_of_rows(x, y) == pytest.approx(as_published(x, y), rel=1e-6)
+    assert frechet_from_rows(x, y) == pytest.approx(as_published(x, y), rel=1e-6)
     assert frechet_distance(x, y).value == pytest.approx(as_published(x, y), rel=1e-6)
 
 
 @pytest.mark.parametrize("d", [2, 30, 200])
 def test_rows_and_moments_give_the_same(d):
     x, y = clouds(n=60, m=50, d=d)
-    assert frechet_of_rows(x, y) == pytest.approx(frechet(Moments.of(x), Moments.of(y)), rel=1e-7)
+    assert frechet_from_rows(x, y) == pytest.approx(frechet(Moments.of(x), Moments.of(y)), rel=1e-7)
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
@@ -130,7 +130,7 @@ def test_of_fewer_than_two_rows_no_distance_is_known(n, m, d):
     for value, error in (frechet_distance(x, y), kernel_distance(x, y)):
         assert np.isnan(value)
         assert np.isnan(error)
-    assert np.isnan(frechet_of_rows(x, y))
+    assert np.isnan(frechet_from_rows(x, y))
     assert np.isnan(frechet(Moments.of(x), Moments.of(y)))
 
 
@@ -139,7 +139,7 @@ def test_few_rows_have_a_distance_and_one_more_has_an_error(d):
     x = torch.randn(12, d)
     for m in (2, 3, 7):
         y = torch.randn(m, d)
-        assert frechet_distance(x, y).value == pytest.approx(frechet_of_rows(x, y), rel=1e-9)
+        assert frechet_distance(x, y).value == pytest.approx(frechet_from_rows(x, y), rel=1e-9)
         for distance in (frechet_distance, kernel_distance):
             assert np.isfinite(distance(x, y).value)
             assert np.isnan(distance(x, y).error) == (m == 2)

@@ -10,18 +10,18 @@ from safetensors.torch import load_file, save
 from zerosum.data import DATASETS
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics import features
-from zerosum.metrics.features import classifier, inception, own, pixels
+from zerosum.metrics.features import classifier, custom, inception, pixels
 
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 15_000)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 15_000)
 
 
 @pytest.fixture(scope="module")
 def digits():
     data = DATASETS["digits"]()
-    return tuple((data.samples(rows), rows.every_label()) for rows in (data.train, data.test))
+    return tuple((data.samples(rows), rows.all_labels()) for rows in (data.train, data.test))
 
 
 def test_pixels_are_the_numbers():
@@ -36,14 +36,14 @@ def test_the_classifier_is_right_is_kept_and_is_found_again(digits, tmp_path, mo
     assert float(first.about.split("about ")[1].split("%")[0]) > 92
     assert first.features(digits[1][0][:7]).shape == (7, 128)
     assert first.probabilities(digits[1][0][:7]).sum(1) == pytest.approx(1)
-    monkeypatch.setattr(features, "_teach", lambda *_: pytest.fail("taught again"))
+    monkeypatch.setattr(features, "_train", lambda *_: pytest.fail("taught again"))
     again = classifier(*digits, 10, tmp_path)
     assert again.label == first.label
     assert torch.equal(again.features(digits[1][0][:7]), first.features(digits[1][0][:7]))
 
 
 def test_other_content_has_another_name(digits, monkeypatch):
-    monkeypatch.setattr(features, "_teach", lambda *_: None)
+    monkeypatch.setattr(features, "_train", lambda *_: None)
     (images, labels), test = digits
     other = images.copy()
     other[0, 0, 0, 0] ^= 1
@@ -65,9 +65,9 @@ def test_inception_is_never_fetched(tmp_path):
 
 
 def test_a_function_of_the_users_must_give_rows():
-    assert own("lab:f", lambda x: x.reshape(len(x), -1)).features(np.ones((3, 2, 2, 1))).shape == (3, 4)
+    assert custom("lab:f", lambda x: x.reshape(len(x), -1)).features(np.ones((3, 2, 2, 1))).shape == (3, 4)
     with pytest.raises(UsageError, match=r"\(n, d\) is expected"):
-        own("lab:f", lambda x: x).features(np.ones((3, 2, 2, 1)))
+        custom("lab:f", lambda x: x).features(np.ones((3, 2, 2, 1)))
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_a_function_of_the_users_must_give_rows():
 )
 def test_what_a_function_of_the_users_gives_is_looked_at(given, says):
     with pytest.raises(UsageError, match=says):
-        own("lab:f", given).features(np.ones((3, 2, 2, 1)))
+        custom("lab:f", given).features(np.ones((3, 2, 2, 1)))
 
 
 @pytest.mark.parametrize("given", [lambda x: [[1], [2], [3]], lambda x: torch.arange(3.0)[:, None].requires_grad_()])
 def test_lists_and_tensors_of_a_graph_are_numbers_too(given):
-    found = own("lab:f", given).features(np.ones((3, 2, 2, 1)))
+    found = custom("lab:f", given).features(np.ones((3, 2, 2, 1)))
     assert found.dtype == torch.float64
     assert not found.requires_grad
 
 
 def test_features_that_are_no_function_are_refused_before_they_are_asked():
     with pytest.raises(UsageError, match="lab:f is float; a function"):
-        own("lab:f", 3.5)
+        custom("lab:f", 3.5)
 
 
 def few(n=20, shape=(8, 8, 1), classes=2, seed=0):
@@ -109,7 +109,7 @@ def few(n=20, shape=(8, 8, 1), classes=2, seed=0):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (9, 1, 1), (2, 3, 1), (3, 3, 4)])
 @pytest.mark.parametrize("classes", [1, 3])
 def test_small_images_and_one_class_have_a_classifier(shape, classes, monkeypatch):
-    monkeypatch.setattr(features, "SEEN", 200)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 200)
     images, labels = few(16, shape, classes)
     look = classifier((images, labels), (images[:0], labels[:0]), classes, None)
     assert look.features(images).shape == (16, 128)
@@ -131,7 +131,7 @@ def spoilt(content):
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """(images and labels, the classifier that learned them, the file in which it is kept)."""
-    monkeypatch.setattr(features, "SEEN", 100)
+    monkeypatch.setattr(features, "TRAINING_ROWS", 100)
     found = classifier(few(), few(), 2, tmp_path)
     (file,) = tmp_path.iterdir()
     return few(), found, file
@@ -214,13 +214,13 @@ def test_of_two_that_were_taught_at_once_every_process_uses_the_older(kept, monk
     found = classifier(few(), few(), 2, file.parent)
     assert not torch.equal(found.features(images), first.features(images))
     file.unlink()
-    look, looks = features._kept, []
+    look, looks = features._load_cached, []
 
     def too_early(*given):
         looks.append(given)
         return len(looks) > 1 and look(*given)  # at first, the other one had not yet written
 
-    monkeypatch.setattr(features, "_kept", too_early)
+    monkeypatch.setattr(features, "_load_cached", too_early)
     taught = classifier(few(), few(), 2, file.parent)
     assert torch.equal(taught.features(images), found.features(images))
 
@@ -264,7 +264,7 @@ def test_only_a_regular_file_of_bounded_size_is_inception(tmp_path, monkeypatch)
     file.write_bytes(b"no network")
     with pytest.raises(UsageError, match="is no TorchScript network"):
         inception(tmp_path)
-    monkeypatch.setattr(features, "LARGEST", 5)
+    monkeypatch.setattr(features, "MAX_INCEPTION", 5)
     with pytest.raises(UsageError, match="cannot be read: it has 10 bytes, at most 5 are read"):
         inception(tmp_path)
     file.unlink()

@@ -32,5 +32,9 @@ def format_class_table(found: ClassTable) -> str:
     cells += [[name, *map(number, row)] for name, row in zip(found.names, found.distance.tolist(), strict=True)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
-    seen = "every class is nearer to itself than to any other" if found.sees else "some class is nearer to another one"
+    seen = (
+        "every class is nearer to itself than to any other"
+        if found.separates_classes
+        else "some class is nearer to another one"
+    )
     return "\n".join([*lines, f"on the diagonal: two halves of one class; {seen}"])

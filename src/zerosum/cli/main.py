@@ -167,7 +167,7 @@ def evaluate(
     set_data_root(data_root)
     if classes:
         found = open_run(run, trust).classes(features, data)
-        square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.sees}
+        square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.separates_classes}
         print_result(square, as_json, lambda _: format_class_table(found))
         return
     rows = open_run(run, trust).evaluate(n, features, seed, data)

@@ -1,11 +1,11 @@
-"""Whatever the user has: arrays, tensors, .npy, .npz and .csv files.
+"""Data sets from arrays, tensors, .npy, .npz and .csv files.
 
     (n,), (n, d)                  points in 1 or d dimensions, any real numbers
     (n, h, w)                     gray images
-    (n, h, w, c), (n, c, h, w)    images with channels; `layout` says which, where c <= 4 does not show it
+    (n, h, w, c), (n, c, h, w)    images with channels; `layout` is required if the shape is ambiguous
 
-uint8 images span 0..255 and uint16 images 0..65535; floating-point images declare their range, since a picture whose
-white is 1 and one whose white is 255 look the same to a computer. A share of the rows is held out for honest numbers.
+The range of uint8 images is 0..255, of uint16 images 0..65535. The range of floating-point images must be given, since
+the values alone do not show whether white is 1 or 255. A share of the rows is held out for evaluation.
 """
 
 import csv
@@ -23,25 +23,25 @@ from pydantic import Field
 
 from zerosum import files
 from zerosum.data import binary
-from zerosum.data.dataset import Data, Rows
-from zerosum.data.reasons import DAMAGED, why
+from zerosum.data.dataset import Data, Split
+from zerosum.data.reasons import DAMAGED, explain
 from zerosum.errors import DataError, named
 
 Layout = Literal["nhwc", "nchw"]
-Span = Annotated[tuple[float, float], Field(strict=False)]
-HoldOut = Annotated[float, Field(ge=0, lt=1)]
+ValueRange = Annotated[tuple[float, float], Field(strict=False)]
+HeldOut = Annotated[float, Field(ge=0, lt=1)]
 RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "bool": (0.0, 1.0)}
 SAMPLE_KEYS = ("x", "samples", "images", "data", "x_train", "arr_0")
 LABEL_KEYS = ("y", "labels", "targets", "y_train")
 
-EXACT = 2.0**53
-"""Up to here, float64 tells whole numbers apart."""
+MAX_EXACT = 2.0**53
+"""Below this, float64 represents all integers exactly."""
 
-LISTED = 20
-"""Names of arrays or columns that are listed; a file can hold more than any terminal."""
+MAX_LISTED = 20
+"""Maximum number of names of arrays or columns in a message."""
 
 Reader = Callable[[Path, str | None, str | None], tuple[NDArray[Any], Any]]
-"""(file, key, labels) -> samples, labels."""
+"""(path, key, labels) -> samples, labels."""
 
 UNREADABLE = (*DAMAGED, csv.Error, TokenError, BadZipFile)
 
@@ -49,46 +49,46 @@ UNREADABLE = (*DAMAGED, csv.Error, TokenError, BadZipFile)
 def from_file(
     path: str | Path,
     *,
-    range: Span | None = None,
+    range: ValueRange | None = None,
     layout: Layout | None = None,
     labels: str | None = None,
     key: str | None = None,
-    held_out: HoldOut = 0.1,
+    held_out: HeldOut = 0.1,
     standardize: bool = True,
 ) -> Data:
-    """A .npy, .npz or .csv file as a data set; .npy files are memory-mapped.
+    """Make a data set from a .npy, .npz or .csv file; .npy files are memory-mapped.
 
     Args:
         path: The file.
         range: (black, white) of floating-point images.
-        layout: Where the channels of images are, if their number does not show it.
-        labels: The column of a .csv, or the array of an .npz, that holds classes.
-        key: The array of an .npz that holds the samples.
-        held_out: Share of the rows that never reaches training.
-        standardize: Points: shift and scale to mean 0 and deviation 1 for the networks.
+        layout: Position of the channel axis of images; required if both positions are possible.
+        labels: Column of a .csv file, or array of an .npz file, that contains the classes.
+        key: Array of an .npz file that contains the samples.
+        held_out: Share of the rows that is not used in training, in [0, 1).
+        standardize: Points: encode to mean 0 and standard deviation 1 for the networks.
 
     Raises:
-        DataError: The file is missing, of another kind, or does not hold what it should.
+        DataError: The file is missing, of an unknown format, or its content is not valid.
     """
     path = Path(path)
     readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
         raise DataError(f"{named(path)}: files that can be trained on end in {', '.join(readers)}")
-    x, y = _opened(path, readers[path.suffix.lower()], key, labels)
+    x, y = _read(path, readers[path.suffix.lower()], key, labels)
     name = named(path.name)
     return from_array(x, y, name=name, range=range, layout=layout, held_out=held_out, standardize=standardize)
 
 
-def _opened(path: Path, reader: Reader, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
-    """What a reader finds in a regular file; nothing else is opened."""
+def _read(path: Path, reader: Reader, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
+    """Call a reader on a regular file (pipes and devices are never opened); turn its errors into DataError."""
     try:
         files.regular(path, follow=True)
-        with warnings.catch_warnings(action="ignore"):  # what is wrong is an error, and told
+        with warnings.catch_warnings(action="ignore"):  # invalid content raises an error
             return reader(path, key, labels)
     except FileNotFoundError:
         raise DataError(f"{named(path)}: there is no such file") from None
     except UNREADABLE as error:
-        raise DataError(f"{named(path)} cannot be read: {why(error)}") from None
+        raise DataError(f"{named(path)} cannot be read: {explain(error)}") from None
 
 
 def from_array(
@@ -96,24 +96,24 @@ def from_array(
     labels: Any = None,
     *,
     name: str = "array",
-    range: Span | None = None,
+    range: ValueRange | None = None,
     layout: Layout | None = None,
-    held_out: HoldOut = 0.1,
+    held_out: HeldOut = 0.1,
     standardize: bool = True,
 ) -> Data:
-    """An array or tensor as a data set.
+    """Make a data set from an array or tensor.
 
     Args:
         x: Points (n,) or (n, d), images (n, h, w), (n, h, w, c) or (n, c, h, w).
-        labels: (n,) classes: numbers or texts; negative numbers and empty texts stand for "not known".
-        name: What the data set is called.
+        labels: (n,) classes: numbers or strings; negative numbers and empty strings mean unknown.
+        name: Name of the data set.
         range: (black, white) of floating-point images.
-        layout: Where the channels of images are, if their number does not show it.
-        held_out: Share of the rows that never reaches training.
-        standardize: Points: shift and scale to mean 0 and deviation 1 for the networks.
+        layout: Position of the channel axis of images; required if both positions are possible.
+        held_out: Share of the rows that is not used in training, in [0, 1).
+        standardize: Points: encode to mean 0 and standard deviation 1 for the networks.
 
     Raises:
-        DataError: The shape, type or range cannot be a data set's.
+        DataError: The shape or type of x or of the labels is not valid, or the range of images is unknown.
     """
     x = _numeric(x, name)
     if x.ndim <= 2:
@@ -125,8 +125,8 @@ def from_array(
     return Data(
         name=name,
         kind="points" if span is None else "images",
-        train=Rows(x, numbers, 0, len(x) - test),
-        test=Rows(x, numbers, len(x) - test, test),
+        train=Split(x, numbers, 0, len(x) - test),
+        test=Split(x, numbers, len(x) - test, test),
         range=span,
         standardize=standardize,
         classes=classes,
@@ -141,23 +141,23 @@ def _numeric(given: Any, name: str) -> NDArray[Any]:
         raise DataError(f"{name}: has shape {x.shape}, expected points (n, d) or images (n, h, w[, c])")
     if x.itemsize <= 8:
         return x
-    with np.errstate(over="ignore"):  # what becomes infinite is refused with its row
-        return x.astype(np.float64)  # what a long double leaves unused is not always the same
+    with np.errstate(over="ignore"):  # `validate` refuses infinite values and names their row
+        return x.astype(np.float64)  # the padding bytes of a long double are not always the same
 
 
 def _array(given: Any, name: str) -> NDArray[Any]:
-    """An array, of which a memory-mapped one stays one."""
+    """Convert to a numpy array; a memory-mapped array is returned as it is."""
     try:
         if isinstance(given, torch.Tensor):
             given = given.detach().cpu()
             given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
         return given if isinstance(given, np.ndarray) else np.asarray(given)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-        raise DataError(f"{name}: is no array: {why(error)}") from None
+        raise DataError(f"{name}: is no array: {explain(error)}") from None
 
 
 def _channels_first(x: NDArray[Any], layout: Layout | None, name: str) -> NDArray[Any]:
-    """Images as (n, c, h, w), without a copy."""
+    """Return a view of the images as (n, c, h, w)."""
     if x.ndim == 3:
         return x[:, None]
     if layout is None:
@@ -172,7 +172,7 @@ def _channels_first(x: NDArray[Any], layout: Layout | None, name: str) -> NDArra
 
 
 def _range_of(x: NDArray[Any], name: str) -> tuple[float, float]:
-    """Black and white, where the type declares them."""
+    """(black, white) of an integer or boolean type; raise DataError for floats."""
     if x.dtype.name in RANGES:
         return RANGES[x.dtype.name]
     look = x[: max(1, 2**22 // max(1, x[:1].nbytes))].astype(np.float64)
@@ -183,13 +183,13 @@ def _range_of(x: NDArray[Any], name: str) -> tuple[float, float]:
 
 
 def _classes(labels: Any, n: int, name: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
-    """Class numbers and class names."""
+    """Convert labels to class numbers (n,), -1 for unknown, and class names."""
     if labels is None:
         return None, None
     given = _array(labels, f"{name}: labels")
     if given.shape != (n,):
         raise DataError(f"{name}: labels have shape {given.shape}, expected ({n},): one for each row")
-    given = _plain_labels(given, name)
+    given = _simple_labels(given, name)
     known = given != given.dtype.type() if given.dtype.kind in "US" else given >= 0
     values, numbers = np.unique(given[known], return_inverse=True)
     out = np.full(n, -1, dtype=np.int64)
@@ -197,17 +197,17 @@ def _classes(labels: Any, n: int, name: str) -> tuple[NDArray[np.int64] | None, 
     return out, _class_names(values, name)
 
 
-def _plain_labels(given: NDArray[Any], name: str) -> NDArray[Any]:
-    """Labels as whole numbers, other numbers, yes and no, texts or bytes."""
+def _simple_labels(given: NDArray[Any], name: str) -> NDArray[Any]:
+    """Convert labels to an array of integers, floats, booleans, strings or bytes."""
     if given.dtype.kind in "OT":
-        given = _texts(given, name)
+        given = _strings(given, name)
     if given.dtype.kind not in "biufUS":
         raise DataError(f"{name}: labels hold {given.dtype}, expected numbers or texts")
-    return _whole_if_possible(given, name) if given.dtype.kind == "f" else given
+    return _integers_if_possible(given, name) if given.dtype.kind == "f" else given
 
 
-def _texts(given: NDArray[Any], name: str) -> NDArray[Any]:
-    """Python's own texts, which a table of objects may hold beside anything else."""
+def _strings(given: NDArray[Any], name: str) -> NDArray[Any]:
+    """Convert an array of Python objects to a string array; raise DataError if one is not a string."""
     values = given.tolist()
     odd = next((row for row, value in enumerate(values) if not isinstance(value, str)), None)
     if odd is not None:
@@ -216,22 +216,22 @@ def _texts(given: NDArray[Any], name: str) -> NDArray[Any]:
     return np.array(values, dtype=np.str_)
 
 
-def _whole_if_possible(given: NDArray[Any], name: str) -> NDArray[Any]:
+def _integers_if_possible(given: NDArray[Any], name: str) -> NDArray[Any]:
     finite = np.isfinite(given)
     if not finite.all():
         row = int(np.argmin(finite))
         raise DataError(f"{name}: the label of row {row} is {given[row]}. Write -1 where a class is not known")
-    whole = bool(((np.floor(given) == given) & (np.abs(given) < EXACT)).all())
+    whole = bool(((np.floor(given) == given) & (np.abs(given) < MAX_EXACT)).all())
     return given.astype(np.int64) if whole else given
 
 
 def _class_names(values: NDArray[Any], name: str) -> tuple[str, ...]:
-    """Labels as texts that can be written down."""
+    """Convert class values to names; raise DataError if they cannot be encoded in UTF-8."""
     try:
         names = tuple(value.decode() if isinstance(value, bytes) else str(value) for value in values)
         "".join(names).encode()
-    except (ValueError, SystemError) as error:  # no such code point, half a pair, bytes of another encoding
-        raise DataError(f"{name}: labels hold what is no UTF-8 text: {why(error)}") from None
+    except (ValueError, SystemError) as error:  # invalid code points, lone surrogates, bytes in another encoding
+        raise DataError(f"{name}: labels hold what is no UTF-8 text: {explain(error)}") from None
     return names
 
 
@@ -240,11 +240,11 @@ def _read_npy(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[
         raise DataError(
             f"{named(path)}: a .npy file holds one array without a name; key and labels belong to .npz and .csv"
         )
-    return binary.mapped(path), None
+    return binary.memory_map(path), None
 
 
 def _read_npz(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
-    with binary.opened(path) as archive:
+    with binary.open_npz(path) as archive:
         names = archive.names
         if not names:
             raise ValueError("it holds no array")
@@ -261,12 +261,12 @@ def _read_npz(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{names[:LISTED]}{more}"  # a list shows its texts escaped
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return f"{names[:MAX_LISTED]}{more}"  # the repr of a list escapes control characters
 
 
 def _read_csv(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
-    """Numbers in columns; a first line with words in it names them."""
+    """Read columns of numbers; the first line contains column names if a value in it is not a number."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         number, line = next(((number, line) for number, line in enumerate(file, 1) if line.strip()), (0, ""))
     delimiter = max(",;\t", key=line.count)
@@ -296,10 +296,10 @@ def _read_csv(path: Path, key: str | None, labels: str | None) -> tuple[NDArray[
 
 
 def _numbers_if_possible(texts: list[str]) -> NDArray[Any]:
-    """Labels as numbers, where all are; whole ones of more digits than int64 holds stay texts, lest two become one."""
+    """Convert labels to numbers if all are numbers; integers beyond int64 stay strings, as floats could coincide."""
     if all(_is_number(text, int) for text in texts):
-        whole = [int(text) for text in texts]
-        return np.array(whole if all(abs(number) < 2**63 for number in whole) else texts)
+        integers = [int(text) for text in texts]
+        return np.array(integers if all(abs(number) < 2**63 for number in integers) else texts)
     return np.array([float(text) for text in texts] if all(map(_is_number, texts)) else texts)
 
 

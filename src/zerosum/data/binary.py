@@ -1,11 +1,11 @@
-"""Arrays of .npy and .npz files, read only once what they say of themselves is seen to be possible.
+"""Safe reader of .npy and .npz files, which checks the header before it reads the data.
 
-    .npy    magic, version, length of the header, header {descr, fortran_order, shape}, the numbers
+    .npy    magic, version, length of the header, header {descr, fortran_order, shape}, the values
     .npz    a zip archive of such files
 
-A header is believed where the numbers behind it are as many as it says, and are plain numbers or texts: nothing is ever
-unpickled. A few bytes of an archive can unpack to more than any memory holds, so that the size is looked at first, and
-no more than that is unpacked. Source of the format: numpy.lib.format.
+A header is accepted if its size agrees with the file, and its type is a number or a string: nothing is ever unpickled.
+A small archive can decompress to more than the memory (a zip bomb), so the size is checked first, and never more than
+that is decompressed. Source of the format: numpy.lib.format.
 """
 
 import os
@@ -28,50 +28,50 @@ from zerosum.data.reasons import DAMAGED
 from zerosum.memory import total
 
 MAGIC = b"\x93NUMPY"
-LENGTHS = {1: 2, 2: 4, 3: 4}
-"""Bytes of the header's length, in each version of the format."""
+LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
+"""Version of the format -> bytes of the field that contains the length of the header."""
 
-HEADER = 10_000
-"""Bytes of a header; numpy's own bound."""
+MAX_HEADER = 10_000
+"""Maximum length of a header in bytes, the same as numpy's."""
 
 KINDS = "biufUS"
-"""Yes and no, whole numbers, real numbers, texts."""
+"""Accepted kinds of dtype: booleans, integers, floats, strings."""
 
 QUOTED = 100
-"""Bytes of a header that are shown."""
+"""Maximum number of bytes of a header in a message."""
 
-FREELY = files.GIB
-"""Bytes that an archive may unpack to, however small it is: as much as is kept on a device (feed.RESIDENT)."""
+FREE_BYTES = files.GIB
+"""Decompressed size up to which the compression ratio is not limited; the same as loader.RESIDENT."""
 
-RATIO = 200
-"""How many times its own size a larger archive may unpack to.
+MAX_RATIO = 200
+"""Maximum compression ratio of larger archives.
 
-Deflate reaches 1032. Black pictures with one lit pixel in a hundred take 1/48 of their size as bytes and 1/141 as
-float32 (measured); above a gigabyte, what says even less is taken for a bomb.
+Deflate reaches 1032. Black images with one white pixel in a hundred were measured to have a ratio of 48 as bytes and
+141 as float32. Above a gigabyte, an archive with a higher ratio is taken for a zip bomb.
 """
 
-SHARE = 0.75
-"""Of the machine's memory that an archive may fill."""
+MEMORY_SHARE = 0.75
+"""Maximum share of the machine's memory that a decompressed archive may fill."""
 
 BLOCK = files.MIB
-"""Bytes unpacked at a time."""
+"""Bytes decompressed at a time."""
 
 Read = Callable[[int], bytes]
-"""So many bytes of a file, or fewer at its end."""
+"""Reads up to this number of bytes from a file."""
 
 ENCRYPTED = 1
-"""The flag of a zip archive's member."""
+"""Flag bit of an encrypted member of a zip archive."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a .npy file says of itself.
+    """Header of a .npy file.
 
     Args:
-        shape: Of the array; at least one row of at least one number.
-        fortran: Whether its first axis runs fastest.
-        dtype: Plain numbers or texts.
-        offset: Where the numbers begin.
+        shape: Shape of the array; all lengths are at least 1.
+        fortran: Whether the array is in Fortran order (first index fastest).
+        dtype: A number or string type.
+        offset: Position of the first value in the file.
     """
 
     shape: tuple[int, ...]
@@ -81,16 +81,16 @@ class Header:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the numbers; Python's whole numbers do not overflow."""
+        """Size of the values in bytes; Python integers do not overflow."""
         return prod(self.shape) * self.dtype.itemsize
 
 
-def mapped(path: Path) -> NDArray[Any]:
-    """The array of a .npy file, which stays on the disk.
+def memory_map(path: Path) -> NDArray[Any]:
+    """Memory-map the array of a .npy file.
 
     Raises:
-        ValueError: The file is not what its header says.
-        reasons.DAMAGED: Its header is none.
+        ValueError: The header does not agree with the file.
+        reasons.DAMAGED: The header cannot be parsed.
     """
     with path.open("rb") as file:
         header = _header(file.read, os.fstat(file.fileno()).st_size)
@@ -99,27 +99,27 @@ def mapped(path: Path) -> NDArray[Any]:
 
 
 def _header(read: Read, size: int) -> Header:
-    """The header of a .npy file of so many bytes, once it is seen to be possible."""
+    """Read and check the header of a .npy file of `size` bytes."""
     magic = read(8)
     if magic[:6] != MAGIC or len(magic) < 8:
         raise ValueError("the magic string of .npy files is missing at its beginning")
-    if magic[6] not in LENGTHS:
+    if magic[6] not in LENGTH_BYTES:
         raise ValueError(f"it is of version {magic[6]}.{magic[7]} of the .npy format, which is not known")
-    length = int.from_bytes(read(LENGTHS[magic[6]]), "little")
-    if length > HEADER:
-        raise ValueError(f"its header has {length:,} bytes, at most {HEADER:,} are read")
+    length = int.from_bytes(read(LENGTH_BYTES[magic[6]]), "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"its header has {length:,} bytes, at most {MAX_HEADER:,} are read")
     text = read(length)
     if len(text) < length:
         raise ValueError("it ends within its header")
-    header = Header(*_described(text), 8 + LENGTHS[magic[6]] + length)
+    header = Header(*_parse_header(text), 8 + LENGTH_BYTES[magic[6]] + length)
     _refuse_impossible(header, size - header.offset)
     return header
 
 
-def _described(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type, as a header says them.
+def _parse_header(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Parse shape, order and dtype.
 
-    One version's header reads as another's: only the names of fields, which are refused, are encoded in other ways.
+    All versions are parsed as version 2: they differ only in the encoding of field names, and structs are refused.
     """
     try:
         return np.lib.format.read_array_header_2_0(BytesIO(len(text).to_bytes(4, "little") + text))
@@ -127,16 +127,16 @@ def _described(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         raise ValueError(f"its header does not describe an array: {text[:QUOTED]!r}") from None
 
 
-def _refuse_impossible(header: Header, there: int) -> None:
+def _refuse_impossible(header: Header, size: int) -> None:
     if header.dtype.hasobject:
         raise ValueError("Object arrays cannot be loaded: they hold Python objects, which could be code")
     if header.dtype.kind not in KINDS or not header.dtype.itemsize:
         raise ValueError(f"it holds {header.dtype}, expected real numbers")
-    if not all(type(length) is int and length > 0 for length in header.shape):  # True is an int, too
+    if not all(type(length) is int and length > 0 for length in header.shape):  # bool is a subclass of int
         raise ValueError(f"it is said to have shape {header.shape}, expected at least one row")
-    if header.nbytes != there:
+    if header.nbytes != size:
         raise ValueError(
-            f"an array of {header.dtype} with shape {header.shape} has {header.nbytes:,} bytes, it holds {there:,}"
+            f"an array of {header.dtype} with shape {header.shape} has {header.nbytes:,} bytes, it holds {size:,}"
         )
 
 
@@ -145,45 +145,45 @@ class Archive:
     """An open .npz file.
 
     Args:
-        zip: The archive.
-        packed: Its bytes.
-        members: Name of each array -> where it lies.
+        zip: The open archive.
+        compressed: Size of the file in bytes.
+        members: Name of each array -> its entry in the archive.
     """
 
     zip: ZipFile
-    packed: int
+    compressed: int
     members: dict[str, ZipInfo]
 
     @property
     def names(self) -> list[str]:
-        """What its arrays are called."""
+        """Names of the arrays."""
         return list(self.members)
 
     def read(self, *names: str) -> list[NDArray[Any]]:
-        """The arrays of those names.
+        """Read the arrays with these names.
 
         Raises:
-            ValueError: They unpack to too much, are packed in another way than numpy does, or are damaged.
+            ValueError: They are too large, compressed by a method that numpy does not use, or damaged.
             reasons.DAMAGED, zipfile.BadZipFile: They are damaged.
         """
-        _refuse_too_much(sum(self.members[name].file_size for name in names), self.packed)
+        _refuse_bomb(sum(self.members[name].file_size for name in names), self.compressed)
         return [self._array(name) for name in names]
 
     def _array(self, name: str) -> NDArray[Any]:
         member = self.members[name]
-        _refuse_other_packing(name, member)
-        with self.zip.open(member) as file:  # ends where the directory says, whatever there is to unpack
+        _refuse_other_methods(name, member)
+        with self.zip.open(member) as file:  # zipfile stops at the size in the directory, even if there is more data
             header = _header(file.read, member.file_size)
-            numbers = _numbers(file.read, header.nbytes).view(header.dtype)
-        return numbers.reshape(header.shape, order="F" if header.fortran else "C")
+            values = _read_exactly(file.read, header.nbytes).view(header.dtype)
+        return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
-    """An archive of arrays, while the block runs.
+def open_npz(path: Path) -> Iterator[Archive]:
+    """Open an .npz file; it is closed at the end of the block.
 
     Raises:
-        ValueError: It is none, or two of its arrays share a name.
+        ValueError: It is not a zip archive, or two of its arrays have the same name.
         reasons.DAMAGED, zipfile.BadZipFile: It is damaged.
     """
     if not is_zipfile(path):
@@ -193,7 +193,7 @@ def opened(path: Path) -> Iterator[Archive]:
 
 
 def _members(infos: list[ZipInfo]) -> dict[str, ZipInfo]:
-    """Name of each array -> where it lies."""
+    """Map the name of each array to its entry in the archive."""
     found: dict[str, ZipInfo] = {}
     for info in infos:
         name = info.filename.removesuffix(".npy")
@@ -204,37 +204,37 @@ def _members(infos: list[ZipInfo]) -> dict[str, ZipInfo]:
     return found
 
 
-def _refuse_too_much(unpacked: int, packed: int) -> None:
-    most = max(FREELY, RATIO * packed)
-    if unpacked > most:
+def _refuse_bomb(size: int, compressed: int) -> None:
+    limit = max(FREE_BYTES, MAX_RATIO * compressed)
+    if size > limit:
         raise ValueError(
-            f"its {packed:,} bytes unpack to {unpacked:,}, more than {RATIO} times as many: numbers that say so little "
-            "are nothing to learn from. If they are right, save them with np.save as .npy, which is not unpacked"
+            f"its {compressed:,} bytes unpack to {size:,}, more than {MAX_RATIO} times as many: numbers that say so "
+            "little are nothing to learn from. If they are right, save them with np.save as .npy, which is not unpacked"
         )
-    if unpacked > SHARE * memory():
+    if size > MEMORY_SHARE * machine_memory():
         raise ValueError(
-            f"it unpacks to {unpacked:,} bytes, this machine has {memory():,} bytes of memory. "
+            f"it unpacks to {size:,} bytes, this machine has {machine_memory():,} bytes of memory. "
             "Save it with np.save as .npy, which stays on the disk"
         )
 
 
-def memory() -> int:
-    """Bytes of the machine's memory, or of any, where the system does not say."""
-    there = total()
-    return sys.maxsize if there is None else there
+def machine_memory() -> int:
+    """Memory of the machine in bytes, sys.maxsize if unknown."""
+    size = total()
+    return sys.maxsize if size is None else size
 
 
-def _refuse_other_packing(name: str, member: ZipInfo) -> None:
+def _refuse_other_methods(name: str, member: ZipInfo) -> None:
     if member.flag_bits & ENCRYPTED:
         raise ValueError(f"its array {name!r} is encrypted")
     if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        raise ValueError(  # zipfile unpacks bzip2 and LZMA without a bound: 45 bytes of bzip2 can be 45 megabytes
+        raise ValueError(  # zipfile decompresses bzip2 and LZMA without a limit: 45 bytes can become 45 MB
             f"its array {name!r} is packed by method {member.compress_type} of zip; save it with np.savez_compressed"
         )
 
 
-def _numbers(read: Read, count: int) -> NDArray[np.uint8]:
-    """So many bytes of a member, and not one more; at its end zipfile compares the checksum."""
+def _read_exactly(read: Read, count: int) -> NDArray[np.uint8]:
+    """Read exactly `count` bytes of a member; at its end zipfile verifies the checksum."""
     out = np.empty(count, np.uint8)
     at = 0
     while at < count:

@@ -1,8 +1,8 @@
-"""What a data set declares: shape, range, splits, classes, modes, source and licence.
+"""A data set with its shape, range, splits, classes, modes, source and license.
 
-Rows are random-access: `rows[indices]` gives (x, c), x as it is stored (uint8 or float32), c the labels or None. The
-networks see *encoded* data: images in [-1, 1], points shifted and scaled to mean 0 and deviation 1 where the record
-says so. `Form.decode` goes back: images to uint8 0..255, points to the data's own units.
+Splits are random-access: `split[indices]` returns (x, c), x as it is stored, c the labels or None. The networks see
+*encoded* data: images in [-1, 1], points in the data's units or standardized (mean 0, standard deviation 1).
+`SampleSpec.decode` inverts the encoding: images to uint8 0..255, points to the data's own units.
 """
 
 import hashlib
@@ -23,37 +23,37 @@ from zerosum.errors import DataError
 
 Kind = Literal["images", "points"]
 
-FEWEST = 16
-"""Fewer training rows than this are no distribution to learn."""
+MIN_ROWS = 16
+"""Minimum number of training rows."""
 
 CHUNK = 64 * 2**20
-"""Bytes read at a time where a whole array is looked at, so that memory-mapped data stays on the disk."""
+"""Bytes read at a time when a whole array is scanned, so that memory-mapped data stays on disk."""
 
-SPLIT = 20140610
-"""Key of the shuffle that parts a user's rows into training and test (the day of arXiv:1406.2661)."""
+SPLIT_SEED = 20140610
+"""Seed of the permutation that divides a user's rows into training and test (the day of arXiv:1406.2661)."""
 
-LARGEST = float(np.finfo(np.float32).max)
+MAX_F32 = float(np.finfo(np.float32).max)
 """The largest number that samples, which are float32, can hold."""
 
-SMALLEST = float(np.finfo(np.float32).tiny)
-"""Below this, float32 loses digits until nothing is left."""
+MIN_NORMAL = float(np.finfo(np.float32).tiny)
+"""The smallest float32 number with full precision."""
 
-MOST = 2**18
-"""Rows from which shift and scale are estimated: the error of a mean is then 0.2 % of a deviation."""
+STATISTICS_ROWS = 2**18
+"""Maximum number of rows from which mean and standard deviation are estimated: the mean is then exact to 0.2 %."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """One split: samples and, where there are any, their labels.
+class Split:
+    """The training or the test rows: samples and, if there are any, their labels.
 
-    Two splits may share one array: each is then a stretch of one fixed, keyed shuffle of its rows, which costs no
-    memory and leaves memory-mapped data on the disk.
+    Two splits may share one array: each is then a range of one fixed permutation of its rows. This needs no copy and
+    keeps memory-mapped data on disk.
 
     Args:
         x: (n, c, h, w) for images, (n, d) for points, of any real type; may be memory-mapped.
-        labels: (n,) class numbers, or None; -1 stands for "not known".
-        first: Where the stretch begins.
-        count: How long it is; None: the rows are all of x, in their own order.
+        labels: (n,) class numbers, or None; -1 means unknown.
+        first: First position of the range.
+        count: Length of the range; None: all rows of x in their own order.
     """
 
     x: NDArray[Any]
@@ -65,45 +65,45 @@ class Rows:
         return len(self.x) if self.count is None else self.count
 
     def __getitem__(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        places = self._places(indices)
-        return self.x[places], None if self.labels is None else self.labels[places]
+        positions = self._positions(indices)
+        return self.x[positions], None if self.labels is None else self.labels[positions]
 
-    def _places(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where rows of the split lie in x."""
-        return indices if self.count is None else permute(indices + self.first, len(self.x), SPLIT, 0)
+    def _positions(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Convert row numbers of the split to row numbers of x."""
+        return indices if self.count is None else permute(indices + self.first, len(self.x), SPLIT_SEED, 0)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that all rows take as they are stored."""
+        """Size of all rows in bytes, as they are stored."""
         return int(self.x[:1].nbytes) * len(self)
 
-    def everything(self) -> NDArray[Any]:
-        """All samples: the array itself, or a copy where the split is a stretch of a shuffled one."""
+    def all_samples(self) -> NDArray[Any]:
+        """All samples: x itself, or a copy if the split is a range of a permutation."""
         return self.x if self.count is None else self[np.arange(len(self))][0]
 
-    def every_label(self) -> NDArray[np.int64]:
-        """The class of each row, -1 where it is not known."""
+    def all_labels(self) -> NDArray[np.int64]:
+        """Class number of each row, -1 if unknown."""
         if self.labels is None:
             return np.full(len(self), -1)
-        return self.labels[self._places(np.arange(len(self)))]
+        return self.labels[self._positions(np.arange(len(self)))]
 
-    def spread(self, most: int) -> NDArray[Any]:
-        """At most so many samples, evenly spread over the split."""
-        return self[self.evenly(most)][0]
+    def subset(self, limit: int) -> NDArray[Any]:
+        """At most `limit` samples, evenly spaced over the split."""
+        return self[self.subset_indices(limit)][0]
 
-    def evenly(self, most: int) -> NDArray[np.int64]:
-        """The numbers of those rows."""
-        return np.arange(0, len(self), max(1, -(-len(self) // most)))
+    def subset_indices(self, limit: int) -> NDArray[np.int64]:
+        """Row numbers of `subset(limit)`."""
+        return np.arange(0, len(self), max(1, -(-len(self) // limit)))
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Isotropic Gaussians, with their exact density.
+    """Mixture of isotropic Gaussians with an exact density.
 
     Args:
-        means: (k, d) centres.
+        means: (k, d).
         sigmas: (k,) standard deviations.
-        weights: (k,) shares, adding up to 1.
+        weights: (k,), their sum is 1.
     """
 
     means: NDArray[np.float64]
@@ -126,24 +126,24 @@ class Mixture:
         return torch.logsumexp(weights.log() + log_normal, dim=1)
 
     def sample(self, n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Draw n points (n, d) and the component (n,) each came from."""
+        """Draw n points (n, d); return them and the component (n,) of each."""
         rng = np.random.default_rng(seed)
         component = rng.choice(len(self.weights), size=n, p=self.weights)
         noise = rng.standard_normal((n, self.means.shape[1]))
-        with np.errstate(over="ignore"):  # what becomes infinite is refused with its row
+        with np.errstate(over="ignore"):  # `validate` refuses infinite values and names their row
             return (self.means[component] + self.sigmas[component, None] * noise).astype(np.float32), component
 
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """What one sample looks like, and how the networks see it: (x - shift) / scale.
+    """Kind and shape of a sample, and its encoding for the networks: (x - shift) / scale.
 
     Args:
         kind: "images" or "points".
         shape: (channels, height, width) of an image, (d,) of a point.
-        shift: One number for images, d for points.
-        scale: Likewise; images of any range lie in [-1, 1] once encoded.
-        classes: Names of the labels, or None.
+        shift: One number for images, d (or one) for points.
+        scale: Likewise; encoded images lie in [-1, 1] whatever their stored range.
+        classes: Names of the classes, or None.
     """
 
     kind: Kind
@@ -153,50 +153,50 @@ class SampleSpec:
     classes: tuple[str, ...] | None = None
 
     def encode(self, x: Tensor) -> Tensor:
-        """Stored values (n, *shape) to what the networks see, in the type of x; whole numbers become float32."""
+        """Encode stored values (n, *shape) for the networks, in the dtype of x; integers become float32."""
         x = x if x.is_floating_point() else x.float()
-        return (x - self._like(x, self.shift)) / self._like(x, self.scale)
+        return (x - self._as_tensor(x, self.shift)) / self._as_tensor(x, self.scale)
 
     def decode(self, x: Tensor) -> NDArray[Any]:
-        """What G made (n, *shape) to samples: images uint8 (n, h, w, c), points float32 (n, d) in data units."""
+        """Decode the generator's output (n, *shape): images to uint8 (n, h, w, c), points to float32 (n, d)."""
         x = x.detach().cpu().double()
         if self.kind == "images":
             gray = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             return gray.permute(0, 2, 3, 1).numpy()
-        return (x * self._like(x, self.scale) + self._like(x, self.shift)).numpy().astype(np.float32)
+        return (x * self._as_tensor(x, self.scale) + self._as_tensor(x, self.shift)).numpy().astype(np.float32)
 
-    def _like(self, x: Tensor, numbers: tuple[float, ...]) -> Tensor | float:
+    def _as_tensor(self, x: Tensor, numbers: tuple[float, ...]) -> Tensor | float:
         return numbers[0] if len(numbers) == 1 else torch.tensor(numbers, dtype=x.dtype, device=x.device)
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set and everything it declares about itself.
+    """A data set with its metadata.
 
     Args:
-        name: What it is called.
+        name: Name of the data set.
         kind: "images" or "points".
-        train: The rows that are trained on.
-        test: The rows held out; they never reach training.
-        range: Lowest and highest possible value as stored: black and white. Images must declare it.
-        standardize: Points: the networks see mean 0 and deviation 1.
-        classes: Names of the labels, or None.
-        mixture: The exact law the rows come from, where it is known.
-        source: Where the data comes from.
-        licence: Under what terms.
-        notes: What a user should be told about it.
+        train: Training rows.
+        test: Held-out rows, never used in training.
+        range: Lowest and highest possible stored value (black and white); required for images.
+        standardize: Points: encode to mean 0 and standard deviation 1.
+        classes: Names of the classes, or None.
+        mixture: The exact distribution of the rows, if it is known.
+        source: Origin of the data.
+        license: License of the data.
+        notes: Messages for the user.
     """
 
     name: str
     kind: Kind
-    train: Rows
-    test: Rows
+    train: Split
+    test: Split
     range: tuple[float, float] | None = None
     standardize: bool = True
     classes: tuple[str, ...] | None = None
     mixture: Mixture | None = None
     source: str = "your own"
-    licence: str = "your own"
+    license: str = "your own"
     notes: tuple[str, ...] = ()
 
     @property
@@ -206,46 +206,46 @@ class Data:
 
     @property
     def modes(self) -> int | None:
-        """How many modes the data has, where that is known."""
+        """Number of modes, if the exact distribution is known."""
         return len(self.mixture.means) if self.mixture else None
 
     @cached_property
-    def form(self) -> SampleSpec:
-        """What one sample looks like; the statistics of points are those of the training rows."""
+    def spec(self) -> SampleSpec:
+        """Shape and encoding of a sample; points are standardized by the statistics of the training rows."""
         if self.range is not None:
             low, high = self.range
             return SampleSpec(self.kind, self.shape, ((low + high) / 2,), ((high - low) / 2,), self.classes)
         if not self.standardize:
             return SampleSpec(self.kind, self.shape, (0.0,), (1.0,), self.classes)
-        mean, deviation, varies = self.moments
-        scale = np.where(varies & (deviation > 0), deviation, 1.0)  # a mean that is rounded makes constants deviate
+        mean, std, varies = self.moments
+        scale = np.where(varies & (std > 0), std, 1.0)  # std of a constant may be above 0, by rounding of the mean
         return SampleSpec(self.kind, self.shape, tuple(mean.tolist()), tuple(scale.tolist()), self.classes)
 
     @cached_property
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Of each column of points, in the training rows: mean, deviation, and whether its values differ."""
-        sample = self.train.spread(MOST).astype(np.float64)
+        """Mean, standard deviation, and whether the values differ, of each column of points in the training rows."""
+        sample = self.train.subset(STATISTICS_ROWS).astype(np.float64)
         return sample.mean(0), sample.std(0), (sample != sample[0]).any(0)
 
     def mean(self) -> Tensor:
         """Mean of the encoded training data (*shape)."""
-        return self.form.encode(torch.from_numpy(self.train.spread(MOST).astype(np.float64))).mean(0).float()
+        return self.spec.encode(torch.from_numpy(self.train.subset(STATISTICS_ROWS).astype(np.float64))).mean(0).float()
 
-    def samples(self, rows: Rows, n: int | None = None) -> NDArray[Any]:
-        """The first n rows in the form that generated samples have."""
+    def samples(self, rows: Split, n: int | None = None) -> NDArray[Any]:
+        """The first n rows (all by default) in the format of generated samples."""
         x, _ = rows[np.arange(len(rows) if n is None else min(n, len(rows)))]
-        return self.shown(x)
+        return self.to_samples(x)
 
-    def shown(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Stored rows in the form that generated samples have."""
-        return self.form.decode(self.form.encode(torch.from_numpy(x.astype(np.float64))))
+    def to_samples(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Convert stored rows to the format of generated samples."""
+        return self.spec.decode(self.spec.encode(torch.from_numpy(x.astype(np.float64))))
 
     def fingerprint(self) -> str:
-        """Sixteen hex digits that follow from shape, type and content of the training rows, and from the labels.
+        """Hash of the shape, type and content of the training rows and of the labels: sixteen hex digits.
 
-        At most 64 MiB of rows are read, evenly spread, so that a memory-mapped file of any size starts at once.
+        It reads at most 64 MiB of evenly spaced rows, so it is fast for a memory-mapped file of any size.
         """
-        sample = self.train.spread(max(1, CHUNK // max(1, self.train.x[:1].nbytes)))
+        sample = self.train.subset(max(1, CHUNK // max(1, self.train.x[:1].nbytes)))
         digest = hashlib.sha256(f"{len(self.train)}{self.train.x.shape}{self.train.x.dtype}".encode())
         digest.update(np.ascontiguousarray(sample).tobytes())
         if self.train.labels is not None:
@@ -253,7 +253,7 @@ class Data:
         return digest.hexdigest()[:16]
 
     def describe(self) -> str:
-        """The data set in a sentence."""
+        """Describe the data set in one sentence."""
         what = "images of {1} x {2}, {0} channel(s)" if self.kind == "images" else "points in {0} dimension(s)"
         parts = [f"{self.name}: {len(self.train):,} {what.format(*self.shape)}", f"{len(self.test):,} held out"]
         if self.classes:
@@ -263,35 +263,35 @@ class Data:
         return ", ".join(parts)
 
 
-Opener = Callable[..., Data]
-"""A row of DATASETS: keyword-only options in, a record out."""
+Factory = Callable[..., Data]
+"""Type of a value of DATASETS: a function of keyword-only options."""
 
 
-def checked(data: Data) -> Data:
-    """The same record, once its rows have been looked at.
+def validate(data: Data) -> Data:
+    """Check that a data set can be learned from, and return it.
 
     Raises:
-        DataError: Too few rows, values that are no numbers or too large, values outside the declared range, or no
+        DataError: Too few rows, values that are not finite or too large, values outside the declared range, or no
             variation that samples could show.
     """
-    if len(data.train) < FEWEST:
-        raise DataError(f"{data.name}: {len(data.train)} training rows are too few, at least {FEWEST} are needed")
-    low, high = _span(data)
+    if len(data.train) < MIN_ROWS:
+        raise DataError(f"{data.name}: {len(data.train)} training rows are too few, at least {MIN_ROWS} are needed")
+    low, high = _value_range(data)
     if data.range is not None:
         _refuse_wrong_range(data.name, data.range, low, high)
-    _refuse_sameness(data)
+    _refuse_equal_rows(data)
     if data.kind == "points":
-        _refuse_lost_digits(data)
+        _refuse_lost_precision(data)
     elif data.range is not None:
         _refuse_one_shade(data, low, high)
     return data
 
 
-def _span(data: Data) -> tuple[float, float]:
-    """The lowest and the highest value, once each value is seen to be a number."""
+def _value_range(data: Data) -> tuple[float, float]:
+    """Lowest and highest value of all rows; raise DataError if a value is not a number that samples can hold."""
     arrays = {id(rows.x): rows.x for rows in (data.train, data.test) if len(rows)}.values()
     if data.range == (0.0, 255.0) and all(x.dtype == np.uint8 for x in arrays):
-        return data.range  # bytes cannot leave it: gigabytes of them need not be read
+        return data.range  # uint8 values cannot leave this range, so the rows need not be read
     low, high = np.inf, -np.inf
     for x in arrays:
         for first in range(0, len(x), step := max(1, CHUNK // max(1, x[:1].nbytes))):
@@ -307,18 +307,18 @@ def _refuse_non_numbers(name: str, part: NDArray[Any], first: int) -> None:
     if not (finite := np.isfinite(part)).all():
         bad, count = _first_row(~finite, first)
         raise DataError(f"{name}: row {bad} holds NaN or infinity ({count} such values near it). Remove or fill them")
-    if part.itemsize > 4 and max(part.max(), -part.min()) > LARGEST:
-        large = np.abs(part) > LARGEST
+    if part.itemsize > 4 and max(part.max(), -part.min()) > MAX_F32:
+        large = np.abs(part) > MAX_F32
         bad, count = _first_row(large, first)
         value = float(part[large].flat[0])
         raise DataError(
-            f"{name}: row {bad} holds {value:g} ({count} such values near it), samples can hold {LARGEST:.3g} at most. "
+            f"{name}: row {bad} holds {value:g} ({count} such values near it), samples can hold {MAX_F32:.3g} at most. "
             "Divide the column by a constant"
         )
 
 
 def _first_row(bad: NDArray[np.bool_], first: int) -> tuple[int, int]:
-    """The number of the first bad row, and how many bad values there are."""
+    """Row number of the first bad value, and the number of bad values."""
     return first + int(np.argmax(bad.reshape(len(bad), -1).any(1))), int(bad.sum())
 
 
@@ -330,24 +330,24 @@ def _refuse_wrong_range(name: str, declared: tuple[float, float], low: float, hi
         raise DataError(f"{name}: the declared range {list(declared)} has no end. {advice}")
 
 
-def _refuse_sameness(data: Data) -> None:
-    """Rows that are all the same are no distribution; two are refused as test rows of their own, too."""
-    if _all_the_same(data.train):
+def _refuse_equal_rows(data: Data) -> None:
+    """Raise DataError if all training rows are equal, or all rows of a separate test set of two or more."""
+    if _all_equal(data.train):
         row = data.train[np.arange(1)][0]
         same = (
             f"all {len(data.train):,} rows are the same" if row.min() < row.max() else f"every value is {row.min():g}"
         )
         raise DataError(f"{data.name}: {same}; there is nothing to learn")
-    if data.test.x is not data.train.x and len(data.test) > 1 and _all_the_same(data.test):
+    if data.test.x is not data.train.x and len(data.test) > 1 and _all_equal(data.test):
         raise DataError(f"{data.name}: all {len(data.test):,} test rows are the same; they can measure nothing")
 
 
-def _all_the_same(rows: Rows) -> bool:
-    """Whether no row differs from the first: in stretches that grow, since most data tells at once."""
+def _all_equal(rows: Split) -> bool:
+    """Whether all rows equal the first; compared in growing blocks, since the first rows usually differ."""
     first, _ = rows[np.arange(1)]
-    begin, most = 0, max(1, CHUNK // max(1, first.nbytes))
+    begin, limit = 0, max(1, CHUNK // max(1, first.nbytes))
     while begin < len(rows):
-        end = min(len(rows), begin + min(most, begin + FEWEST))
+        end = min(len(rows), begin + min(limit, begin + MIN_ROWS))
         if (rows[np.arange(begin, end)][0] != first).any():
             return False
         begin = end
@@ -355,8 +355,8 @@ def _all_the_same(rows: Rows) -> bool:
 
 
 def _refuse_one_shade(data: Data, low: float, high: float) -> None:
-    """Samples of images have 256 shades from black to white; data that differs by less than one shows none of it."""
-    shades = data.form.decode(data.form.encode(torch.tensor([low, high], dtype=torch.float64)).reshape(1, 1, 1, 2))
+    """Raise DataError if all values become the same of the 256 gray levels that samples have."""
+    shades = data.spec.decode(data.spec.encode(torch.tensor([low, high], dtype=torch.float64)).reshape(1, 1, 1, 2))
     if shades.min() == shades.max():
         raise DataError(
             f"{data.name}: values from {low:g} to {high:g} are one shade of gray in {list(data.range or ())}. "
@@ -364,17 +364,17 @@ def _refuse_one_shade(data: Data, low: float, high: float) -> None:
         )
 
 
-def _refuse_lost_digits(data: Data) -> None:
-    """Samples are float32: what varies by less than the distance of two of its numbers would not vary there."""
+def _refuse_lost_precision(data: Data) -> None:
+    """Raise DataError if a column varies by less than the spacing of float32 numbers, which samples have."""
     if np.can_cast(data.train.x.dtype, np.float32):
         return
-    mean, deviation, varies = data.moments
-    apart = np.maximum(np.spacing(np.abs(mean).astype(np.float32)).astype(np.float64), SMALLEST)
-    lost = np.flatnonzero(varies & (deviation < apart))
+    mean, std, varies = data.moments
+    spacing = np.maximum(np.spacing(np.abs(mean).astype(np.float32)).astype(np.float64), MIN_NORMAL)
+    lost = np.flatnonzero(varies & (std < spacing))
     if lost.size:
         column = int(lost[0])
         raise DataError(
             f"{data.name}: column {column} (of {len(mean)}, counted from 0) has mean {mean[column]:g} and deviation "
-            f"{deviation[column]:g}; samples are float32, whose numbers are {apart[column]:.2g} apart there. "
+            f"{std[column]:g}; samples are float32, whose numbers are {spacing[column]:.2g} apart there. "
             "Subtract an offset from it, or multiply it by a constant"
         )

@@ -1,7 +1,7 @@
-"""Images that come with the installation: 1,797 handwritten digits of 8 x 8, gray.
+"""The digits data set of scikit-learn: 1,797 handwritten digits, 8 x 8, gray.
 
-They lie in scikit-learn's package as a compressed table; it is read without importing scikit-learn, which takes longer
-than the first rounds of training. Gray values 0..16 become 0..255, as all images here are uint8.
+The compressed table in scikit-learn's package is read without importing scikit-learn, which would take longer than the
+first rounds of training. Gray values 0..16 are scaled to uint8 0..255.
 """
 
 import csv
@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zerosum.data.dataset import Data, Rows
-from zerosum.data.reasons import DAMAGED, why
+from zerosum.data.dataset import Data, Split
+from zerosum.data.reasons import DAMAGED, explain
 from zerosum.errors import DataError, named
 
 
 def digits() -> Data:
-    """The handwritten digits that come with scikit-learn.
+    """Handwritten digits of scikit-learn.
 
-    The split is that of `train_test_split(test_size=0.3, random_state=0, stratify=y)`; its 540 test rows are kept in a
-    file beside this one, and a test compares them with scikit-learn's own.
+    The split is that of `train_test_split(test_size=0.3, random_state=0, stratify=y)`; its 540 test row numbers are
+    stored in digits-test-rows.npy, and a test compares them with scikit-learn's result.
     """
     x, y = _table()
     held_out = np.zeros(len(x), dtype=bool)
@@ -30,12 +30,12 @@ def digits() -> Data:
     return Data(
         name="digits",
         kind="images",
-        train=Rows(x[~held_out], y[~held_out]),
-        test=Rows(x[held_out], y[held_out]),
+        train=Split(x[~held_out], y[~held_out]),
+        test=Split(x[held_out], y[held_out]),
         range=(0.0, 255.0),
         classes=tuple("0123456789"),
         source="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI 1998; scikit-learn's copy",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
     )
 
 
@@ -51,4 +51,4 @@ def _table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         gray = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)
         return gray.reshape(-1, 1, 8, 8), table[:, 64].astype(np.int64)
     except (*DAMAGED, csv.Error) as error:
-        raise DataError(f"{named(path)} cannot be read: {why(error)}. Install scikit-learn anew") from None
+        raise DataError(f"{named(path)} cannot be read: {explain(error)}. Install scikit-learn anew") from None

@@ -1,8 +1,8 @@
-"""Downloads: over https alone, of a size and within a time that are set beforehand.
+"""Downloads over https with a limit of size and time.
 
-The answer is read in a thread of its own, and the clock is kept here: looking up a name, shaking hands and reading a
-header have no time limit that a server could not stretch, one byte after the other. A thread that waits for such a
-server is left to itself; it keeps no command from ending.
+A separate thread reads the response, and the caller enforces the time limit: name resolution, the TLS handshake and the
+headers have no total time limit of their own, so a slow server could extend them without end. A thread that still waits
+for such a server is abandoned; as a daemon thread it does not keep the process alive.
 """
 
 import sys
@@ -17,54 +17,54 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from zerosum.data.reasons import why
+from zerosum.data.reasons import explain
 from zerosum.errors import DataError, named
 
 SCHEMES = {"https"}
-"""What is fetched, and where a server may send us on to."""
+"""Allowed schemes of URLs and redirects."""
 
-SILENCE = 30.0
-"""Seconds without a byte after which a connection is given up."""
+READ_TIMEOUT = 30.0
+"""Seconds without data after which a connection is closed."""
 
 BLOCK = 2**16
-"""Bytes read at a time, at most."""
+"""Maximum number of bytes per read."""
 
 FAILURES = (OSError, HTTPException, ValueError)
-"""URLError, refused connections, certificates; answers that are no HTTP; addresses that are none."""
+"""URLError, refused connections, invalid certificates; invalid HTTP responses; invalid URLs."""
 
 Chunks = SimpleQueue[bytes | int | Exception]
-"""The announced size; then what came, nothing at its end; or what went wrong."""
+"""First the content length, then blocks of content, at the end an empty block; or an exception."""
 
 
 def fetch(url: str, most: int, seconds: float, label: str = "") -> bytes:
-    """The content of a URL, with a bar on a terminal.
+    """Download the content of a URL, with a progress bar if stderr is a terminal.
 
     Args:
-        url: Where it lies.
-        most: Bytes it may have.
-        seconds: Time it may take in all.
-        label: What stands before the bar.
+        url: The URL.
+        most: Maximum size in bytes.
+        seconds: Maximum total time in seconds.
+        label: Text before the progress bar.
 
     Raises:
-        DataError: It cannot be had, is larger, or takes longer.
+        DataError: The download failed, is too large, or takes too long.
     """
     chunks: Chunks = SimpleQueue()
     stop = Event()
-    Thread(target=_pump, args=(url, chunks, stop), daemon=True).start()
+    Thread(target=_read_into, args=(url, chunks, stop), daemon=True).start()
     try:
         with _bar(label) as advance:
-            return _collected(chunks, most, monotonic() + seconds, advance)
+            return _collect(chunks, most, monotonic() + seconds, advance)
     except Empty:
         raise DataError(f"{named(url)}: it was not here after {seconds:g} seconds") from None
     except FAILURES as error:
         cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
-        raise DataError(f"{named(url)}: {why(cause)}") from None
+        raise DataError(f"{named(url)}: {explain(cause)}") from None
     finally:
         stop.set()
 
 
-def _collected(chunks: Chunks, most: int, deadline: float, advance: Any) -> bytes:
-    """What the thread reads, as long as it is not too much and not too late."""
+def _collect(chunks: Chunks, most: int, deadline: float, advance: Any) -> bytes:
+    """Join the blocks from the queue; raise Empty after the deadline, ValueError above `most` bytes."""
     parts: list[bytes] = []
     size = announced = 0
     while True:
@@ -88,13 +88,13 @@ def _collected(chunks: Chunks, most: int, deadline: float, advance: Any) -> byte
     return b"".join(parts)
 
 
-def _pump(url: str, chunks: Chunks, stop: Event) -> None:
-    """Read the answer into a queue until it ends or nobody wants it any more."""
+def _read_into(url: str, chunks: Chunks, stop: Event) -> None:
+    """Read the response into the queue until it ends or `stop` is set."""
     try:
         _refuse_scheme(url)
-        with urllib.request.build_opener(_Redirects).open(url, timeout=SILENCE) as answer:
-            chunks.put(_announced(answer))
-            while not stop.is_set() and (block := answer.read1(BLOCK)):
+        with urllib.request.build_opener(_Redirects).open(url, timeout=READ_TIMEOUT) as response:
+            chunks.put(_content_length(response))
+            while not stop.is_set() and (block := response.read1(BLOCK)):
                 chunks.put(block)
         chunks.put(b"")
     except FAILURES as error:
@@ -103,14 +103,14 @@ def _pump(url: str, chunks: Chunks, stop: Event) -> None:
         chunks.put(error)
 
 
-def _announced(answer: HTTPResponse) -> int:
-    """The size that a server announces; 0 where it says none, or nonsense."""
-    said = answer.headers.get("Content-Length", "")
-    return int(said) if said.isascii() and said.isdecimal() and len(said) < 20 else 0
+def _content_length(response: HTTPResponse) -> int:
+    """Value of the Content-Length header; 0 if it is missing or invalid."""
+    value = response.headers.get("Content-Length", "")
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else 0
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow a server to another address, but not to one of another kind."""
+    """Follow redirects only to URLs with an allowed scheme."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -131,7 +131,7 @@ def _refuse_scheme(url: str) -> None:
 
 @contextmanager
 def _bar(label: str) -> Iterator[Any]:
-    """(bytes so far, bytes in all or 0) -> None, which shows them where somebody is looking."""
+    """Yield a function (bytes so far, total bytes or 0) -> None that updates a progress bar on a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda size, announced: None
         return

@@ -1,11 +1,11 @@
-"""A folder of pictures as a data set: whatever Pillow reads, of any sizes, cut to one.
+"""A data set from a folder of pictures of any size in formats that Pillow reads.
 
-Subfolders are classes; pictures beside them have none. Each picture is turned as its camera says, laid over white where
-it is transparent, scaled until it covers the wanted size and cut to its middle. Files that cannot be read are passed
-over, and named. A picture that claims more than `MOST` pixels is refused before it is decoded.
+Subfolders are classes; pictures outside subfolders have no class. Each picture is rotated by its EXIF orientation,
+composited on white if it is transparent, scaled to cover the requested size and cropped to its center. Unreadable files
+are skipped and listed in the notes. A picture of more than `MAX_PIXELS` pixels is skipped before it is decoded.
 
-Nothing but regular files is opened. Links to files are followed, wherever they lead, for the user put them there; links
-to folders are not, for they can lead in a circle.
+Only regular files are opened. Symbolic links to files are followed, since the user put them there; links to folders are
+not followed, since they may be cyclic.
 """
 
 import os
@@ -23,30 +23,30 @@ from pydantic import Field
 
 from zerosum import files
 from zerosum.config.recipes import is_text
-from zerosum.data.dataset import Data, Rows
-from zerosum.data.reasons import DAMAGED, EXHAUSTED, why
+from zerosum.data.dataset import Data, Split
+from zerosum.data.reasons import DAMAGED, EXHAUSTED, explain
 from zerosum.errors import DataError, SystemFault, named
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-MOST = 100_000_000
-"""Pixels; a file of a few bytes can claim more than any memory holds."""
+MAX_PIXELS = 100_000_000
+"""Maximum number of pixels of a picture; a small file can declare more than the memory can hold."""
 
-LARGEST = files.GIB
-"""Bytes of a file: eight for each of `MOST` pixels (four channels of 16 bits, not compressed), and room for notes."""
+MAX_FILE = files.GIB
+"""Maximum size of a file in bytes: eight per pixel (four channels of 16 bits, not compressed), and metadata."""
 
-NAMED = 25
-"""Broken files that are named; the others are counted."""
+MAX_LISTED = 25
+"""Maximum number of files listed in a note; the others are counted."""
 
-FIRST = 3
-"""Reasons that are given where nothing can be read."""
+MAX_REASONS = 3
+"""Maximum number of reasons listed if no picture can be read."""
 
-TURNS = {
+TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-"""What undoes an orientation of EXIF; 1 is upright."""
+"""EXIF orientation -> transposition that makes the picture upright; 1 is upright."""
 
 UNREADABLE = (*DAMAGED, Image.DecompressionBombError)
 
@@ -54,20 +54,20 @@ Side = Annotated[int, Field(ge=4, le=4096)]
 
 
 @dataclass
-class Gathered:
-    """What the files of a folder came to.
+class FolderContent:
+    """Pictures of a folder, and its unreadable files.
 
     Args:
-        pictures: Those that could be read (h, w, c).
-        labels: Their classes; "" stands for "none".
-        broken: Files that could not be read, with the reason.
-        unturned: Pictures whose EXIF cannot be read.
+        pictures: The pictures (h, w, c).
+        labels: Their class names; "" means no class.
+        broken: Names of unreadable files, with the reason.
+        unrotated: Names of pictures whose EXIF data cannot be read.
     """
 
     pictures: list[NDArray[np.uint8]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    unturned: list[str] = field(default_factory=list)
+    unrotated: list[str] = field(default_factory=list)
 
 
 def from_folder(
@@ -77,47 +77,47 @@ def from_folder(
     color: Literal["rgb", "gray"] = "rgb",
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1,
 ) -> Data:
-    """The pictures below a folder.
+    """Make a data set from the pictures in a folder and its subfolders.
 
     Args:
         path: The folder.
-        size: Side of the images, or (height, width).
-        color: Three channels, or one.
-        held_out: Share of the pictures that never reaches training.
+        size: Side of the images in pixels, or (height, width).
+        color: "rgb" for three channels, "gray" for one.
+        held_out: Share of the pictures that is not used in training, in [0, 1).
 
     Raises:
-        DataError: There is no such folder, it is the whole disk, a class's name is no text, or no picture can be read.
+        DataError: The folder is missing or the root folder, a class name is not UTF-8, or no picture can be read.
     """
     folder = Path(path)
-    name = _its_name(folder)
-    paths, passed = found(folder)
+    name = _folder_name(folder)
+    paths, skipped = find_pictures(folder)
     _refuse_classes_without_a_name({_label(file, folder) for file in paths})
     shape = (size, size) if isinstance(size, int) else size
-    gathered = _gather(paths, folder, shape, color)
-    if not gathered.pictures:
-        raise DataError(_nothing(folder, gathered.broken, passed))
-    x = np.stack(gathered.pictures).transpose(0, 3, 1, 2)
-    numbers, classes = _numbered(gathered.labels)
+    content = _gather(paths, folder, shape, color)
+    if not content.pictures:
+        raise DataError(_no_pictures(folder, content.broken, skipped))
+    x = np.stack(content.pictures).transpose(0, 3, 1, 2)
+    numbers, classes = _class_numbers(content.labels)
     test = round(len(x) * held_out)
     return Data(
         name=name,
         kind="images",
-        train=Rows(x, numbers, 0, len(x) - test),
-        test=Rows(x, numbers, len(x) - test, test),
+        train=Split(x, numbers, 0, len(x) - test),
+        test=Split(x, numbers, len(x) - test, test),
         range=(0.0, 255.0),
         classes=classes,
-        notes=notes(gathered, passed),
+        notes=notes(content, skipped),
     )
 
 
-def _its_name(folder: Path) -> str:
-    """What the folder is called, once it is seen to be one, and not the root of everything."""
+def _folder_name(folder: Path) -> str:
+    """Name of the folder; raise DataError if it is not a folder, or the root folder."""
     try:
         whole = folder.resolve(strict=True)
         root = whole.samefile(whole.anchor)
-    except (OSError, ValueError, RuntimeError) as error:  # a link that leads to itself is a RuntimeError in 3.11
+    except (OSError, ValueError, RuntimeError) as error:  # Python 3.11 raises RuntimeError for a link to itself
         missing = isinstance(error, FileNotFoundError)
-        raise DataError(f"{named(folder)}: {'there is no such folder' if missing else why(error)}") from None
+        raise DataError(f"{named(folder)}: {'there is no such folder' if missing else explain(error)}") from None
     if root:
         raise DataError(f"{named(folder)} is the whole disk: name the folder that holds the pictures")
     if not whole.is_dir():
@@ -125,33 +125,33 @@ def _its_name(folder: Path) -> str:
     return named(whole.name)
 
 
-def found(folder: Path) -> tuple[list[Path], list[str]]:
-    """Picture files below a folder, in the order of their names, and what is passed over, with the reason.
+def find_pictures(folder: Path) -> tuple[list[Path], list[str]]:
+    """Find pictures in a folder and its subfolders: their paths, and the names of skipped entries with the reason.
 
-    Hidden names are left alone.
+    Both lists are sorted. Hidden names are ignored.
 
     Raises:
-        DataError: The folder itself is closed.
+        DataError: The folder itself cannot be read.
     """
     pictures: list[Path] = []
-    passed: list[str] = []
+    skipped: list[str] = []
     waiting = [folder]
     while waiting:
         here = waiting.pop()
         try:
             with os.scandir(here) as entries:
                 for entry in entries:
-                    _sort(entry, folder, pictures, waiting, passed)
+                    _sort(entry, folder, pictures, waiting, skipped)
         except OSError as error:
             _refuse_exhausted(error)
             if here == folder:
-                raise DataError(f"{named(folder)}: {why(error)}") from None
-            passed.append(_told(here, folder, f"a folder: {why(error)}"))
-    return sorted(pictures), sorted(passed)
+                raise DataError(f"{named(folder)}: {explain(error)}") from None
+            skipped.append(_with_reason(here, folder, f"a folder: {explain(error)}"))
+    return sorted(pictures), sorted(skipped)
 
 
-def _sort(entry: os.DirEntry[str], folder: Path, pictures: list[Path], waiting: list[Path], passed: list[str]) -> None:
-    """Put a name where it belongs: pictures, folders to look into, or what is passed over."""
+def _sort(entry: os.DirEntry[str], folder: Path, pictures: list[Path], waiting: list[Path], skipped: list[str]) -> None:
+    """Append an entry to the pictures, to the folders to scan, or to the skipped names."""
     path = Path(entry.path)
     if entry.name.startswith("."):
         return
@@ -159,19 +159,19 @@ def _sort(entry: os.DirEntry[str], folder: Path, pictures: list[Path], waiting: 
         if entry.is_dir(follow_symlinks=False):
             waiting.append(path)
         elif entry.is_dir():
-            passed.append(_told(path, folder, "a link to a folder"))
+            skipped.append(_with_reason(path, folder, "a link to a folder"))
         elif files.regular(path, follow=True) and path.suffix.lower() in ENDINGS:
             pictures.append(path)
     except OSError as error:
-        passed.append(_told(path, folder, f"{'a link: ' if entry.is_symlink() else ''}{why(error)}"))
+        skipped.append(_with_reason(path, folder, f"{'a link: ' if entry.is_symlink() else ''}{explain(error)}"))
 
 
-def _told(path: Path, folder: Path, reason: str) -> str:
+def _with_reason(path: Path, folder: Path, reason: str) -> str:
     return f"{named(path.relative_to(folder))} ({reason})"
 
 
 def _label(file: Path, folder: Path) -> str:
-    """The class of a picture: the first folder on the way to it."""
+    """Class name of a picture: the first subfolder of its path, or ""."""
     parts = file.relative_to(folder).parts
     return parts[0] if len(parts) > 1 else ""
 
@@ -182,31 +182,31 @@ def _refuse_classes_without_a_name(labels: set[str]) -> None:
         raise DataError(f"the folder {named(odd[0])} cannot name a class: its name is no UTF-8 text. Rename it")
 
 
-def _gather(paths: Iterable[Path], folder: Path, shape: tuple[int, int], color: str) -> Gathered:
-    out = Gathered()
+def _gather(paths: Iterable[Path], folder: Path, shape: tuple[int, int], color: str) -> FolderContent:
+    out = FolderContent()
     for file in paths:
         try:
-            picture, turned = read(file, shape, color)
+            picture, turned = read_picture(file, shape, color)
         except UNREADABLE as error:
             _refuse_exhausted(error)
-            reason = "no picture" if isinstance(error, UnidentifiedImageError) else why(error)[:80]
-            out.broken.append(_told(file, folder, reason))
+            reason = "no picture" if isinstance(error, UnidentifiedImageError) else explain(error)[:80]
+            out.broken.append(_with_reason(file, folder, reason))
             continue
         out.pictures.append(picture)
         out.labels.append(_label(file, folder))
         if not turned:
-            out.unturned.append(named(file.relative_to(folder)))
+            out.unrotated.append(named(file.relative_to(folder)))
     return out
 
 
 def _refuse_exhausted(error: BaseException) -> None:
-    """A picture is not broken because this process has too many files open."""
+    """Raise SystemFault if the process has too many open files, since then the picture is not broken."""
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
-        raise SystemFault(f"the pictures cannot be read: {why(error)}. Close some, or raise `ulimit -n`") from None
+        raise SystemFault(f"the pictures cannot be read: {explain(error)}. Close some, or raise `ulimit -n`") from None
 
 
-def _numbered(labels: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
-    """The class number of each picture, -1 where it has none, and the names of the classes."""
+def _class_numbers(labels: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
+    """Class number of each picture (-1: no class), and the names of the classes."""
     names = sorted(set(labels) - {""})
     if not names:
         return None, None
@@ -214,56 +214,56 @@ def _numbered(labels: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, .
     return np.array([place[label] for label in labels]), tuple(names)
 
 
-def read(file: Path, size: tuple[int, int], color: str) -> tuple[NDArray[np.uint8], bool]:
-    """One picture (h, w, c): turned, over white, covering the size, cut to its middle; and whether its EXIF said how.
+def read_picture(file: Path, size: tuple[int, int], color: str) -> tuple[NDArray[np.uint8], bool]:
+    """Read a picture (h, w, c), upright, on white, scaled and cropped to `size`; and whether its EXIF is readable.
 
     Raises:
-        ValueError: It claims too many pixels, or gray values that are none.
+        ValueError: It has too many pixels, or floating-point gray values.
         UNREADABLE: It cannot be decoded.
     """
     height, width = size
-    content = BytesIO(files.read(file, LARGEST, follow=True))
-    # what Pillow warns of, a file's metadata or size, is told by us or by nobody
+    content = BytesIO(files.read(file, MAX_FILE, follow=True))
+    # Pillow warns of metadata and size, which are handled here
     with warnings.catch_warnings(action="ignore"), Image.open(content, formats=FORMATS) as picture:
-        if picture.width * picture.height > MOST:
-            raise ValueError(f"claims {picture.width} x {picture.height} pixels, more than {MOST:,}")
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(f"claims {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}")
         picture.load()
-        turn, known = orientation(picture)
-        upright = picture if turn is None else picture.transpose(turn)
-        whole = flat(upright, "RGB" if color == "rgb" else "L")
-        cut = ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS)
-    return np.asarray(cut).reshape(height, width, -1), known
+        transpose, known = orientation(picture)
+        upright = picture if transpose is None else picture.transpose(transpose)
+        opaque = to_8_bits(upright, "RGB" if color == "rgb" else "L")
+        cropped = ImageOps.fit(opaque, (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(cropped).reshape(height, width, -1), known
 
 
 def orientation(picture: Image.Image) -> tuple[Image.Transpose | None, bool]:
-    """What turns a picture as its camera says, and whether that can be read.
+    """Transposition that makes a picture upright (None: none needed), and whether its EXIF data can be read.
 
-    ImageOps.exif_transpose also writes the EXIF anew, where odd entries, of no interest here, fail in many ways.
+    ImageOps.exif_transpose is not used: it also rewrites the EXIF data, which fails for many invalid entries.
     """
     try:
-        return TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1)), True
+        return TRANSPOSES.get(picture.getexif().get(ExifTags.Base.Orientation, 1)), True
     except UNREADABLE:
         return None, False
 
 
-def flat(picture: Image.Image, mode: str) -> Image.Image:
-    """A picture of eight bits a channel, over white; sixteen bits are scaled, not cut off.
+def to_8_bits(picture: Image.Image, mode: str) -> Image.Image:
+    """Convert a picture to 8 bits per channel, composited on white; 16-bit values are scaled.
 
     Raises:
-        ValueError: Its gray values do not say what is black and white.
+        ValueError: It has floating-point gray values, or values outside 0..65535.
     """
     if picture.mode.startswith("I;16") or picture.mode == "I":
-        return Image.fromarray(_of_sixteen_bits(np.asarray(picture))).convert(mode)
+        return Image.fromarray(_from_16_bits(np.asarray(picture))).convert(mode)
     if picture.mode == "F":
         raise ValueError("floating-point gray values do not say what is white: save it as 8 or 16 bits")
     if picture.has_transparency_data:
-        ground = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(ground, picture.convert("RGBA"))
+        background = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(background, picture.convert("RGBA"))
     return picture.convert(mode)
 
 
-def _of_sixteen_bits(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """0..65535 as 0..255; Pillow gives 32 bits where a file has more than 16, or a sign."""
+def _from_16_bits(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale 0..65535 to 0..255; Pillow returns 32 bits for files with more than 16 bits or signed values."""
     values = gray.astype(np.float64)
     low, high = values.min(), values.max()
     if low < 0 or high > 65535:
@@ -271,23 +271,23 @@ def _of_sixteen_bits(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
     return (values / 257).round().astype(np.uint8)
 
 
-def notes(gathered: Gathered, passed: list[str]) -> tuple[str, ...]:
-    """What to tell about names that are no picture in the data, or another than their camera saw."""
-    told = (
-        ("file(s) could not be read and are left out", gathered.broken),
-        ("link(s), folder(s) or other name(s) are passed over", passed),
-        ("picture(s) with EXIF that cannot be read are taken as they are stored, not turned", gathered.unturned),
+def notes(content: FolderContent, skipped: list[str]) -> tuple[str, ...]:
+    """Messages about files that are not in the data, and pictures that could not be rotated."""
+    groups = (
+        ("file(s) could not be read and are left out", content.broken),
+        ("link(s), folder(s) or other name(s) are passed over", skipped),
+        ("picture(s) with EXIF that cannot be read are taken as they are stored, not turned", content.unrotated),
     )
-    return tuple(f"{len(which)} {what}: {_listed(which, NAMED)}" for what, which in told if which)
+    return tuple(f"{len(names)} {text}: {_listed(names, MAX_LISTED)}" for text, names in groups if names)
 
 
-def _listed(which: list[str], most: int) -> str:
-    more = f" and {len(which) - most} more" if len(which) > most else ""
-    return f"{'; '.join(which[:most])}{more}"
+def _listed(names: list[str], limit: int) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{'; '.join(names[:limit])}{more}"
 
 
-def _nothing(folder: Path, broken: list[str], passed: list[str]) -> str:
-    """That there is no picture, and why."""
-    said = f"{named(folder)}: no picture can be read ({len(broken)} tried). Looked for {', '.join(sorted(ENDINGS))}"
-    reasons = [*broken, *passed]
-    return f"{said}. Left out: {_listed(reasons, FIRST)}" if reasons else said
+def _no_pictures(folder: Path, broken: list[str], skipped: list[str]) -> str:
+    """Error message: no picture can be read, with reasons."""
+    message = f"{named(folder)}: no picture can be read ({len(broken)} tried). Looked for {', '.join(sorted(ENDINGS))}"
+    reasons = [*broken, *skipped]
+    return f"{message}. Left out: {_listed(reasons, MAX_REASONS)}" if reasons else message

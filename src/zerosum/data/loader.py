@@ -1,8 +1,8 @@
-"""From rows to batches: encoded, in the type the networks want, on their device.
+"""Batches of encoded rows, in the dtype and on the device of the networks.
 
-Small data stays on the device: uint8 images as they are, encoded batch by batch (a quarter of the memory), anything
-else encoded once. More than `RESIDENT` bytes stay where they are: each batch is fetched and encoded when it is needed.
-Encoding is done in float64 where the data is no uint8, since dates and other large numbers would lose their digits.
+Data of up to `RESIDENT` bytes are kept on the device: uint8 images as stored and encoded batch by batch (a quarter of
+the memory), other data encoded once. Larger data are read and encoded batch by batch. Data other than uint8 are encoded
+in float64, since large numbers such as dates would lose precision in float32.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zerosum.data.dataset import Data
-from zerosum.data.permutation import Indices, rows_of
+from zerosum.data.permutation import Indices, batch_rows
 from zerosum.errors import ConfigError
 
 RESIDENT = 2**30
-"""Bytes of training data that are kept on the device."""
+"""Maximum size in bytes of training data that are kept on the device."""
 
 
 def batch_loader(
@@ -29,19 +29,19 @@ def batch_loader(
     labelled: bool = False,
     mine: slice = slice(None),
 ) -> Callable[[int], tuple[Tensor, Tensor | None]]:
-    """Where batches come from: the number of a batch since the run began -> (x, c).
+    """Make a function that returns batches: index of a batch since the start of the run -> (x, c).
 
     Args:
         data: The data set.
-        size: Rows in a batch.
-        seed: Of the run: it decides their order.
-        device: Where x is wanted.
-        dtype: In which type.
-        labelled: Whether c holds the classes (-1: not known); else it is None.
-        mine: Which rows of each batch are wanted.
+        size: Number of rows in a batch.
+        seed: Seed of the run; it determines the order of the rows.
+        device: Device of x and c.
+        dtype: Data type of x.
+        labelled: Whether c contains the classes (-1: unknown); otherwise it is None.
+        mine: Slice of each batch to return (the rows of this rank).
 
     Raises:
-        ConfigError: There are fewer training rows than a batch has.
+        ConfigError: A batch has more rows than the training data.
     """
     n = len(data.train)
     if n < size:
@@ -49,32 +49,32 @@ def batch_loader(
             f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}"
         )
     fetch = row_fetcher(data, device, dtype)
-    labels = torch.from_numpy(data.train.every_label()).to(device) if labelled else None
+    labels = torch.from_numpy(data.train.all_labels()).to(device) if labelled else None
 
     def batch(number: int) -> tuple[Tensor, Tensor | None]:
-        rows = rows_of(number, size, n, seed)[mine]
+        rows = batch_rows(number, size, n, seed)[mine]
         return fetch(rows), None if labels is None else labels[torch.from_numpy(rows).to(device)]
 
     return batch
 
 
 def row_fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[Indices], Tensor]:
-    """Row numbers -> encoded rows."""
-    encode, as_bytes = data.form.encode, data.train.x.dtype == np.uint8
-    ready = lambda x: encode(as_tensor(x)).to(dtype)  # noqa: E731
-    as_they_are = lambda x: torch.from_numpy(np.ascontiguousarray(x)).to(device)  # noqa: E731
+    """Make a function: row numbers -> encoded rows."""
+    encode, is_uint8 = data.spec.encode, data.train.x.dtype == np.uint8
+    encode_float64 = lambda x: encode(as_tensor(x)).to(dtype)  # noqa: E731
+    to_device = lambda x: torch.from_numpy(np.ascontiguousarray(x)).to(device)  # noqa: E731
     if data.train.nbytes > RESIDENT:
-        if as_bytes:
-            return lambda rows: encode(as_they_are(data.train[rows][0]).to(dtype))
-        return lambda rows: ready(data.train[rows][0]).to(device)
-    everything = data.train.everything()
-    if as_bytes:
-        stored = as_they_are(everything)
+        if is_uint8:
+            return lambda rows: encode(to_device(data.train[rows][0]).to(dtype))
+        return lambda rows: encode_float64(data.train[rows][0]).to(device)
+    samples = data.train.all_samples()
+    if is_uint8:
+        stored = to_device(samples)
         return lambda rows: encode(stored[torch.from_numpy(rows).to(device)].to(dtype))
-    encoded = ready(everything).to(device)
+    encoded = encode_float64(samples).to(device)
     return lambda rows: encoded[torch.from_numpy(rows).to(device)]
 
 
 def as_tensor(x: NDArray[np.generic]) -> Tensor:
-    """Numbers of any type as float64: torch does not know them all (uint16, foreign byte orders)."""
+    """Convert an array of any real type to a float64 tensor; torch lacks some types (uint16, other byte orders)."""
     return torch.from_numpy(np.ascontiguousarray(x).astype(np.float64))

@@ -1,8 +1,8 @@
 """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28 x 28, gray, in their four original files.
 
-The files are looked for under the data root, in mnist/, compressed or not. If they are not there they are downloaded
-once, by commands that may (see `permission`). What counts is the sha256 of the *decompressed* content: a file that was
-packed anew is as good as the original. A file that is damaged is named, and stays as it is.
+The files are read from the folder mnist/ of the data root, compressed or not. Missing files are downloaded once, by
+commands that are allowed to (see `permission`). The sha256 of the *decompressed* content is verified, so a recompressed
+file is accepted. An error names a damaged file, which is not changed.
 """
 
 import gzip
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from zerosum import files, permission
-from zerosum.data.dataset import Data, Rows
+from zerosum.data.dataset import Data, Split
 from zerosum.data.downloads import fetch
-from zerosum.data.reasons import DAMAGED, why
+from zerosum.data.reasons import DAMAGED, explain
 from zerosum.errors import DataError, SystemFault, named
 
 VARIABLE = "ZEROSUM_DATA"
-"""The environment variable that names the data root; `--data-root` sets it for one command."""
+"""Environment variable with the path of the data root; `--data-root` sets it for one command."""
 
 SOURCES = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
@@ -33,25 +33,25 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""Of the decompressed content."""
+"""Hash of the decompressed content of each file."""
 
 MOST = 64 * files.MIB
-"""Bytes of a file, packed or not; the largest has 47,040,016."""
+"""Maximum size of a file in bytes, compressed or not; the largest has 47,040,016."""
 
-SECONDS = 900.0
-"""For one file: the largest, packed, has 9.9 MB, which takes so long at 11 kB a second."""
+TIMEOUT = 900.0
+"""Seconds to download one file; the largest has 9.9 MB, which takes this time at 11 kB/s."""
 
 
 def mnist() -> Data:
-    """Handwritten digits of 28 x 28, gray: 60,000 to train on, 10,000 held out.
+    """Handwritten digits, 28 x 28, gray: 60,000 training and 10,000 test images.
 
     Raises:
-        DataError: The files are neither here nor to be had; the message says where to put which.
+        DataError: The files are missing and cannot be downloaded; the message says where to put which files.
     """
     folder = data_root() / "mnist"
     parts = {name: parse_idx(content(folder, name), name) for name in SHA256}
     rows = {
-        split: Rows(parts[f"{split}-images-idx3-ubyte"][:, None], parts[f"{split}-labels-idx1-ubyte"].astype(np.int64))
+        split: Split(parts[f"{split}-images-idx3-ubyte"][:, None], parts[f"{split}-labels-idx1-ubyte"].astype(np.int64))
         for split in ("train", "t10k")
     }
     return Data(
@@ -62,64 +62,64 @@ def mnist() -> Data:
         range=(0.0, 255.0),
         classes=tuple("0123456789"),
         source="Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database of handwritten digits, 1998",
-        licence="CC BY-SA 3.0",
+        license="CC BY-SA 3.0",
     )
 
 
 def data_root() -> Path:
-    """Where data sets lie: $ZEROSUM_DATA, else the platform's cache folder."""
+    """Folder of downloaded data sets: $ZEROSUM_DATA, by default the platform's cache folder."""
     given = os.environ.get(VARIABLE)
     return Path(given) if given else user_cache_path("zerosum")
 
 
 def content(folder: Path, name: str) -> bytes:
-    """A file's decompressed content, verified; downloaded first where it is not there and the command may.
+    """Return the decompressed and verified content of a file; download it first if it is missing and this is allowed.
 
     Raises:
-        DataError: It cannot be had, or is not what it should be.
-        SystemFault: It was downloaded, and cannot be kept.
+        DataError: The file cannot be read or downloaded, or its hash differs.
+        SystemFault: The downloaded file cannot be written.
     """
     for path in (folder / f"{name}.gz", folder / name):
-        if (stored := _stored(path)) is not None:
-            return verified(stored, name, named(path), "Remove it, and fetch it again")
+        if (stored := _read_if_present(path)) is not None:
+            return verify(stored, name, named(path), "Remove it, and fetch it again")
     if not permission.current().downloads:
-        raise DataError(f"MNIST is not in {named(folder)}. `zerosum train` fetches it. {_by_hand()}")
-    packed, data = download(name, folder)
+        raise DataError(f"MNIST is not in {named(folder)}. `zerosum train` fetches it. {_advice()}")
+    compressed, data = download(name, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.sweep(folder)
-        files.write(folder / f"{name}.gz", packed)
+        files.write(folder / f"{name}.gz", compressed)
     except OSError as error:
         raise SystemFault(
-            f"{named(folder / name)}.gz cannot be written: {files.reason(error, len(packed), folder / name)}. "
+            f"{named(folder / name)}.gz cannot be written: {files.reason(error, len(compressed), folder / name)}. "
             f"Name another folder with --data-root or ${VARIABLE}"
         ) from None
     return data
 
 
-def _stored(path: Path) -> bytes | None:
-    """The content of a regular file, None where there is none."""
+def _read_if_present(path: Path) -> bytes | None:
+    """Read a regular file; None if it does not exist."""
     try:
         return files.read(path, MOST, follow=True)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{named(path)} cannot be read: {why(error)}") from None
+        raise DataError(f"{named(path)} cannot be read: {explain(error)}") from None
 
 
-def verified(data: bytes, name: str, where: str, advice: str = "It is not kept") -> bytes:
-    """The decompressed content, if its sha256 is the right one."""
+def verify(data: bytes, name: str, where: str, advice: str = "It is not kept") -> bytes:
+    """Decompress data if it is compressed; raise DataError if the sha256 of the content differs."""
     try:
-        data = _unpacked(data) if data[:2] == b"\x1f\x8b" else data
+        data = _decompress(data) if data[:2] == b"\x1f\x8b" else data
     except DAMAGED as error:
-        raise DataError(f"{where} cannot be unpacked: {why(error)}. {advice}") from None
+        raise DataError(f"{where} cannot be unpacked: {explain(error)}. {advice}") from None
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
         raise DataError(f"{where} is not MNIST's {name}: its sha256 differs. {advice}")
     return data
 
 
-def _unpacked(data: bytes) -> bytes:
-    """What gzip packed, as long as it is no more than a file of MNIST can have."""
+def _decompress(data: bytes) -> bytes:
+    """Decompress gzip data of at most `MOST` bytes."""
     with gzip.open(BytesIO(data)) as file:
         out = file.read(MOST + 1)
     if len(out) > MOST:
@@ -128,19 +128,19 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def download(name: str, folder: Path) -> tuple[bytes, bytes]:
-    """A file from the first source that has the right one: packed, and decompressed."""
+    """Download a file from the first source whose file is valid; return it compressed, and decompressed."""
     reasons = []
     for source in SOURCES:
         url = f"{source}{name}.gz"
         try:
-            packed = fetch(url, MOST, SECONDS, f"{name}.gz")
-            return packed, verified(packed, name, f"the download of {url}")
+            compressed = fetch(url, MOST, TIMEOUT, f"{name}.gz")
+            return compressed, verify(compressed, name, f"the download of {url}")
         except DataError as error:
             reasons.append(str(error))
-    raise DataError(f"MNIST is not in {named(folder)} and cannot be downloaded ({'; '.join(reasons)}). {_by_hand()}")
+    raise DataError(f"MNIST is not in {named(folder)} and cannot be downloaded ({'; '.join(reasons)}). {_advice()}")
 
 
-def _by_hand() -> str:
+def _advice() -> str:
     return (
         "Put these four files there, or name the folder above it with --data-root or "
         f"${VARIABLE}: {', '.join(f'{name}.gz' for name in SHA256)}"
@@ -148,7 +148,7 @@ def _by_hand() -> str:
 
 
 def parse_idx(data: bytes, name: str) -> NDArray[np.uint8]:
-    """An array from the IDX format: two zeros, the type, the number of axes, their lengths, the numbers.
+    """Parse an array in IDX format: two zero bytes, the type, the number of axes, their lengths, the values.
 
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 5, 6]), "two numbers")
     array([5, 6], dtype=uint8)

@@ -1,8 +1,8 @@
-"""What decoders raise on files that are damaged, and how it is said in one line.
+"""Exceptions that decoders raise on damaged files, and their reason in one line.
 
-A file that somebody else wrote can make a decoder fail anywhere: where it reads past the end, where it divides by a
-number of the file, where it looks up a type that there is not. Which kinds occur was found by fuzzing (tests/fuzz) and
-by reading; their neighbours are here, too, since the next version of a decoder fails in other places.
+A damaged file can make a decoder fail anywhere: when it reads past the end, divides by a number in the file, or looks
+up a type that does not exist. These exception types were found by fuzzing (tests/fuzz) and by reading the decoders;
+related types are included, since the next version of a decoder may fail elsewhere.
 """
 
 import errno
@@ -15,39 +15,39 @@ from zerosum.errors import named
 DAMAGED = (
     OSError,  # what Pillow, gzip and zipfile raise on purpose
     EOFError,
-    ValueError,  # with what is no text in its encoding
-    SyntaxError,  # Pillow's word for "another format"; a header that is no Python literal
-    struct.error,  # cut numbers
+    ValueError,  # includes UnicodeDecodeError
+    SyntaxError,  # Pillow raises it for another format; a header that is not a Python literal
+    struct.error,  # truncated numbers
     zlib.error,
-    TypeError,  # a value of another type than its tag says
+    TypeError,  # a value of another type than declared
     LookupError,
     ArithmeticError,
     AttributeError,
     AssertionError,
     BufferError,
-    RuntimeError,  # with what is not implemented, and what is nested too deeply
-    SystemError,  # of decoders in C that fail without a word
-    MemoryError,  # sizes that no memory holds
+    RuntimeError,  # includes NotImplementedError and RecursionError
+    SystemError,  # from decoders in C without a message
+    MemoryError,  # a declared size that exceeds the memory
 )
-"""Kinds that say nothing but that a file is not what it should be."""
+"""Exceptions that mean only that the file is damaged."""
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
-"""Refusals that say nothing of the file: the next one would be refused, too."""
+"""Error numbers of too many open files: not a fault of the file."""
 
-LONGEST = 200
-"""Letters of a reason; a decoder may quote the whole file."""
+MAX_LENGTH = 200
+"""Maximum number of characters of a reason; a decoder may quote the whole file."""
 
 
-def why(error: BaseException) -> str:
-    r"""The reason in one line, without what could command a terminal.
+def explain(error: BaseException) -> str:
+    r"""The reason of an error in one line, with terminal control characters escaped.
 
-    >>> why(ValueError("cut at \x1b[2J")), why(KeyError(274)), why(EOFError())
+    >>> explain(ValueError("cut at \x1b[2J")), explain(KeyError(274)), explain(EOFError())
     ('cut at \\x1b[2J', 'KeyError: 274', 'EOFError')
     """
     text = files.reason(error) if isinstance(error, OSError) else str(error)
-    line = next(iter(text.splitlines()), "")[:LONGEST]
+    line = next(iter(text.splitlines()), "")[:MAX_LENGTH]
     kind = type(error).__name__
     if not line:
         return kind
-    speaks = isinstance(error, OSError | EOFError | ValueError | SyntaxError) or kind.lower() == "error"
-    return named(line if speaks else f"{kind}: {line}")
+    is_sentence = isinstance(error, OSError | EOFError | ValueError | SyntaxError) or kind.lower() == "error"
+    return named(line if is_sentence else f"{kind}: {line}")

@@ -27,22 +27,22 @@ from torch import Tensor, nn
 from zerosum import rng
 from zerosum.build import Setup
 from zerosum.data import Data
-from zerosum.data.dataset import Rows
+from zerosum.data.dataset import Split
 from zerosum.data.loader import as_tensor
 from zerosum.game.forward import call_stateless
 from zerosum.game.state import Condition, Game, State
-from zerosum.metrics.data_copying import above, centres
+from zerosum.metrics.data_copying import auc, kmeans_centers
 from zerosum.metrics.two_sample import (
-    Clouds,
-    Within,
-    covered,
+    PairwiseDistances,
+    TwoSampleDistances,
+    coverage,
     energy_distance,
-    missing,
-    near,
-    nearer,
-    spread,
-    told_apart,
-    within,
+    memorization,
+    mode_deficit,
+    nn_accuracy,
+    pairwise_distances,
+    precision,
+    spread_ratio,
 )
 
 ROWS = 512
@@ -63,13 +63,13 @@ LOOKED_AT = 2**22
 FAINT = torch.finfo(torch.float32).eps
 """Share of the images' own values below which their edges are rounding."""
 
-CLOUD: dict[str, Callable[[Clouds], float]] = {
+CLOUD: dict[str, Callable[[TwoSampleDistances], float]] = {
     "distance": energy_distance,
-    "spread": spread,
-    "missing": missing,
-    "covered": covered,
-    "near": near,
-    "told": told_apart,
+    "spread": spread_ratio,
+    "missing": mode_deficit,
+    "covered": coverage,
+    "near": precision,
+    "told": nn_accuracy,
 }
 """Signs of where samples lie among held-out rows."""
 
@@ -167,15 +167,15 @@ class Probe:
         for name, measure in CLOUD.items():
             yield name, measure(among)
         if self.candidates is not None:
-            yield "nearer", nearer(fake, *self.candidates) if among.known else math.nan
+            yield "nearer", memorization(fake, *self.candidates) if among.valid else math.nan
         if self.images and min(samples.shape[2:]) >= 4:
             sharp = self._sharpness
             yield "edges", edges(samples) / sharp[0]
             yield "detail", detail(samples) / sharp[1]
 
-    def _among(self, rows: Tensor) -> Clouds:
+    def _among(self, rows: Tensor) -> TwoSampleDistances:
         """How rows lie among the held-out ones."""
-        return Clouds(self._real, within(rows), torch.cdist(self.held.flat, rows))
+        return TwoSampleDistances(self._real, pairwise_distances(rows), torch.cdist(self.held.flat, rows))
 
     @cached_property
     def _sharpness(self) -> tuple[float, float]:
@@ -189,13 +189,13 @@ class Probe:
         )
 
     @cached_property
-    def _real(self) -> Within:
+    def _real(self) -> PairwiseDistances:
         """Distances between held-out rows."""
-        return within(self.held.flat)
+        return pairwise_distances(self.held.flat)
 
     def _shares(self, x: Tensor) -> list[float] | None:
         """Which share of the rows lies in each part of the space; None where nothing parts the space."""
-        if not (self._real.wide and len(x) and x.isfinite().all()):
+        if not (self._real.has_scale and len(x) and x.isfinite().all()):
             return None
         part = torch.cdist(x.flatten(1).float(), self.parts).argmin(1)
         return (torch.bincount(part, minlength=len(self.parts)).double() / len(x)).tolist()
@@ -220,15 +220,15 @@ class Probe:
             (push,) = torch.autograd.grad(cost.sum(), a)
         real_score, fake_score, seen_score = (logits.flatten(1).mean(1) for logits in (held, fake, seen))
         signs = {
-            "auc": above(real_score, fake_score),
-            "auc_seen": above(seen_score, fake_score),
+            "auc": auc(real_score, fake_score),
+            "auc_seen": auc(seen_score, fake_score),
             "gap": (real_score.mean() - fake_score.mean()).item(),
             "logit_size": torch.cat([real_score, fake_score]).abs().median().item(),
             "push": push.abs().mean().item(),
             **self._slopes(net, samples),
         }
         if self.candidates is not None:
-            signs["overfit"] = above(seen_score, real_score)
+            signs["overfit"] = auc(seen_score, real_score)
         return signs
 
     @torch.no_grad()
@@ -238,7 +238,7 @@ class Probe:
 
     def _slopes(self, net: nn.Module, samples: Tensor) -> Signs:
         """How fast D's logit and G's cost change as a sample moves by the usual distance; of a batch of samples."""
-        m, usually = self.together, self._real.usual if self._real.wide else math.nan
+        m, usually = self.together, self._real.mean if self._real.has_scale else math.nan
         c = None if self.held.c is None else self.held.c[:m]
         x = samples[:m].detach().requires_grad_()
         with torch.enable_grad():
@@ -267,19 +267,19 @@ def prepare(setup: Setup) -> Probe:
     most = min(len(data.train), len(data.test), max(1, NUMBERS // math.prod(data.shape)))
     near_ones = tuple(show(rows, 0, 1, most).flat for rows in (data.train, data.test)) if enough else None
     pool = (near_ones[0] if near_ones else seen.flat if len(seen.x) else held.flat)[:2048]
-    parts = centres(pool, min(CELLS, len(pool)))
+    parts = kmeans_centers(pool, min(CELLS, len(pool)))
     together = setup.engine.largest(setup.game.batch)
     return Probe(setup.game, data.kind == "images", held, seen, near_ones, parts, together)  # type: ignore[arg-type]
 
 
 def _shown(
-    data: Data, like: Tensor, labelled: bool, rows: Rows, first: int, step: int, most: int = ROWS
+    data: Data, like: Tensor, labelled: bool, rows: Split, first: int, step: int, most: int = ROWS
 ) -> EncodedRows:
     """At most so many of every `step`-th row from `first` on, encoded."""
     places = np.arange(first, len(rows), step)
     places = places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]
     x, labels = rows[places]
-    encoded = data.form.encode(as_tensor(x)).to(like)
+    encoded = data.spec.encode(as_tensor(x)).to(like)
     c = torch.from_numpy(np.full(len(x), -1) if labels is None else labels).to(like.device) if labelled else None
     return EncodedRows(encoded, c)
 

@@ -107,7 +107,7 @@ def figure_one() -> Figure:
     setup = build.assemble(settings)
     figure, axes = sheet(1, 4, width=11.0, height=3.4)
     grid = torch.linspace(-5, 5, 400).double()[:, None]
-    form, mixture = setup.data.form, setup.data.mixture
+    form, mixture = setup.data.spec, setup.data.mixture
     assert mixture is not None  # of this data set it is known
     played = rounds(setup.state, setup.game, setup.batches, MOMENTS[-1], setup.engine)
     for ax, moment in zip(axes[0], (now for now in played if now.round in MOMENTS), strict=True):

@@ -1,8 +1,8 @@
-"""Numbers that say how good samples are, each a function of arrays; METRICS are those of two clouds of features.
+"""Metrics of sample quality, each a function of arrays. METRICS lists those that compare two sets of features.
 
-distances   Frechet and kernel distance        manifold   precision, recall, density, coverage
-classes     class balance, classifier score    density    mode coverage, Parzen log-likelihood
-copies      whether training rows are repeated features   what a distance looks at
+distances   Frechet and kernel distance       data_copying   test for copies of training rows
+classes     class balance, classifier score   density        mode coverage, Parzen log-likelihood
+features    feature extractors                prdc, two_sample   precision, coverage ... from neighbor distances
 """
 
 from collections.abc import Callable
@@ -13,37 +13,37 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zerosum.metrics.distances import Estimate, frechet_distance, kernel_distance
-from zerosum.metrics.prdc import Features, Others, manifold_rows
+from zerosum.metrics.prdc import Features, Others, prdc_rows
 
 Better = Literal["lower", "higher", "nearest 1", "nearest 0"]
 
 
 class Metric(NamedTuple):
-    """A comparison of two clouds of features, real and fake."""
+    """A comparison of two sets of features, real and fake."""
 
     compute: Callable[[Features, Others], dict[str, Estimate]]
-    """(real, fake) -> numbers with their standard errors."""
+    """(real, fake) -> name of each number, and its estimate with a standard error."""
     better: dict[str, Better]
-    """Which way each of its numbers is better."""
+    """Which value of each number is better."""
 
 
-def shares(real: Features, fake: Others) -> dict[str, Estimate]:
-    """The four numbers of `manifold`, with the standard errors of means over rows."""
-    return {name: mean_of(row) for name, row in manifold_rows(real, fake)._asdict().items()}
+def prdc_estimates(real: Features, fake: Others) -> dict[str, Estimate]:
+    """Precision, recall, density and coverage, each with the standard error of a mean over rows."""
+    return {name: mean_estimate(values) for name, values in prdc_rows(real, fake)._asdict().items()}
 
 
-def mean_of(row: Float[Tensor, " n"]) -> Estimate:
-    """A mean with its standard error; NaN of no rows."""
-    if not len(row):
+def mean_estimate(values: Float[Tensor, " n"]) -> Estimate:
+    """The mean and its standard error; NaN if there are no values."""
+    if not len(values):
         return Estimate(nan, nan)
-    return Estimate(row.mean().item(), row.std(correction=0).item() / sqrt(len(row)))
+    return Estimate(values.mean().item(), values.std(correction=0).item() / sqrt(len(values)))
 
 
 METRICS: dict[str, Metric] = {
     "frechet": Metric(lambda real, fake: {"frechet": frechet_distance(real, fake)}, {"frechet": "lower"}),
     "kernel": Metric(lambda real, fake: {"kernel": kernel_distance(real, fake)}, {"kernel": "lower"}),
     "manifold": Metric(
-        shares, {"precision": "higher", "recall": "higher", "density": "nearest 1", "coverage": "higher"}
+        prdc_estimates, {"precision": "higher", "recall": "higher", "density": "nearest 1", "coverage": "higher"}
     ),
 }
-"""name -> comparison; from outside, "module:metric" does as well."""
+"""name -> comparison; a metric of your own is given as "module:metric"."""

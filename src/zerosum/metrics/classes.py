@@ -1,4 +1,4 @@
-"""What a classifier sees in samples: how sure it is, which classes are there, and how far the classes are apart."""
+"""Metrics that use a classifier or labels: classifier score, class balance, distances between classes."""
 
 from collections.abc import Callable
 from math import nan
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zerosum.metrics.density import Modes, spread_over
+from zerosum.metrics.density import ModeCoverage, coverage_of_counts
 from zerosum.metrics.distances import GROUPS, Estimate
 from zerosum.metrics.prdc import Features
 
@@ -16,17 +16,17 @@ Probabilities = Float[Tensor, "n classes"]
 
 
 def classifier_score(p: Probabilities) -> Estimate:
-    """How sure the classifier is of each sample, and how many classes it sees in all: the Inception score's formula.
+    """The formula of the Inception score: confident predictions for each sample, many classes over all samples.
 
     exp E_x KL(p(c|x) || p(c))
 
-    from 1 to the number of classes. With any classifier but Inception it is not the Inception score.
+    It lies between 1 and the number of classes. It is the Inception score only if the classifier is Inception.
 
     Args:
-        p: Probabilities of the classes for each sample.
+        p: (n, classes) probabilities that the classifier predicts for each sample.
 
     Returns:
-        Mean and standard error over ten parts, fewer of fewer samples; NaN of none, the error also of one.
+        Mean and standard error over min(n, 10) groups of samples; NaN for n = 0, the error also for n = 1.
 
     Source: Salimans et al. 2016, arXiv:1606.03498, section 4.
 
@@ -46,27 +46,27 @@ def _score(p: Probabilities) -> Float[Tensor, ""]:
     return (torch.xlogy(p, p) - torch.xlogy(p, marginal)).sum(1).mean().exp()
 
 
-def class_balance(seen: Int[Tensor, " n"], shares: Float[Tensor, " classes"]) -> Modes:
-    """Which classes samples belong to, against the data's shares: classes found, KL in nats, classes missed.
+def class_balance(predicted: Int[Tensor, " n"], shares: Float[Tensor, " classes"]) -> ModeCoverage:
+    """Compare the classes of samples with those of the data: classes found, KL in nats, classes missed.
 
     Args:
-        seen: The class that the classifier sees in each sample.
-        shares: Of the classes in the data.
+        predicted: The class that the classifier predicts for each sample.
+        shares: Share of each class in the data.
     """
-    counts = torch.bincount(seen, minlength=len(shares)).double()
-    return spread_over(counts, shares, len(seen))
+    counts = torch.bincount(predicted, minlength=len(shares)).double()
+    return coverage_of_counts(counts, shares, len(predicted))
 
 
 class ClassTable(NamedTuple):
-    """Distances of each class to each, and of two halves of one class."""
+    """Distances between classes, and between two halves of the same class."""
 
     names: tuple[str, ...]
     distance: Float[Tensor, "classes classes"]
-    """Off the diagonal between classes, on it between two halves of one."""
+    """Off the diagonal between two classes, on the diagonal between two halves of one class."""
 
     @property
-    def sees(self) -> bool:
-        """Whether every class is nearer to itself than to any other: the least that a distance must see."""
+    def separates_classes(self) -> bool:
+        """Whether each class is nearer to itself than to any other class: a minimum requirement for a distance."""
         own = self.distance.diagonal()
         others = self.distance + torch.diag(torch.full_like(own, torch.inf))
         return bool((own < others.min(1).values).all())
@@ -78,13 +78,13 @@ def class_table(
     names: tuple[str, ...],
     measure: Callable[[Features, Features], float],
 ) -> ClassTable:
-    """Each class against each, beside two halves of the same class.
+    """Compute the distance between each pair of classes, and between two halves of each class.
 
     Args:
-        features: Of real rows.
-        labels: Their classes.
-        names: Of the classes.
-        measure: (features, features) -> distance, the same both ways.
+        features: (n, d) features of real rows.
+        labels: (n,) class number of each row.
+        names: Names of the classes.
+        measure: (features, features) -> distance, symmetric.
     """
     groups = [features[labels == number] for number in range(len(names))]
     distance = torch.zeros(len(names), len(names), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How samples meet a density that is known, and which density they are worth."""
+"""Mode coverage of a known mixture, and Parzen-window log-likelihood."""
 
 from collections.abc import Sequence
 from math import log, nan, pi, sqrt
@@ -12,58 +12,58 @@ from torch import Tensor
 from zerosum.metrics.prdc import BLOCK
 
 
-class Modes(NamedTuple):
-    """How samples are spread over modes that are known."""
+class ModeCoverage(NamedTuple):
+    """How samples are distributed over known modes."""
 
     found: int
-    """Modes that at least one sample reached."""
-    near: float
-    """Share of the samples that reached any."""
+    """Number of modes with at least one sample."""
+    in_modes: float
+    """Share of the samples that belong to a mode ("high-quality samples" in papers)."""
     kl: float
-    """KL of the reached modes' shares against the true ones, in nats; a perfect sampler has about (modes - 1) / 2n."""
+    """KL(shares of samples in modes || true shares), in nats; about (modes - 1) / 2n for a perfect sampler."""
     missed: tuple[int, ...]
-    """Numbers of the modes that no sample reached."""
+    """Indices of the modes without a sample."""
     found_error: float = 0.0
-    """Standard error of `found`, by drawing the samples again (bootstrap)."""
+    """Bootstrap standard error of `found`."""
     kl_error: float = 0.0
-    """The same of `kl`; where the shares are nearly the true ones, too large by up to twice."""
+    """Bootstrap standard error of `kl`; up to twice too large if the shares are close to the true ones."""
 
 
-def spread_over(counts: Float[Tensor, " modes"], shares: Float[Tensor, " modes"], n: int) -> Modes:
-    """How samples are spread, from how many reached each mode.
+def coverage_of_counts(counts: Float[Tensor, " modes"], shares: Float[Tensor, " modes"], n: int) -> ModeCoverage:
+    """Compute mode coverage from the number of samples in each mode.
 
     Args:
-        counts: Samples that reached each mode.
-        shares: What they should be, adding up to 1.
-        n: Samples in all, those that reached none included.
+        counts: Number of samples in each mode.
+        shares: True share of each mode; the sum is 1.
+        n: Number of all samples, including those in no mode.
 
     Source: Lin et al. 2018 (PacGAN), arXiv:1712.04086, section 4; there the true shares are equal.
 
-    >>> spread_over(torch.tensor([3.0, 0.0]), torch.tensor([0.5, 0.5]), 4)[:4]
+    >>> coverage_of_counts(torch.tensor([3.0, 0.0]), torch.tensor([0.5, 0.5]), 4)[:4]
     (1, 0.75, 0.6931471805599453, (1,))
     """
     counts, shares = counts.double(), shares.double()
-    reached = counts.sum()
-    kl = _kl(counts, shares).item() if reached else torch.inf
-    again = _drawn_again(counts) if reached else counts[None].repeat(2, 1)
-    return Modes(
+    total = counts.sum()
+    kl = _kl(counts, shares).item() if total else torch.inf
+    resampled = _bootstrap(counts) if total else counts[None].repeat(2, 1)
+    return ModeCoverage(
         int((counts > 0).sum()),
-        (reached / n).item(),
+        (total / n).item(),
         kl,
         tuple(torch.where(counts == 0)[0].tolist()),
-        (again > 0).sum(1).double().std().item(),
-        _kl(again, shares).std().item() if reached else torch.nan,
+        (resampled > 0).sum(1).double().std().item(),
+        _kl(resampled, shares).std().item() if total else torch.nan,
     )
 
 
 def _kl(counts: Float[Tensor, "*n modes"], shares: Float[Tensor, " modes"]) -> Float[Tensor, "*n"]:
-    """KL of the shares that were counted against the true ones."""
-    seen = counts / counts.sum(-1, keepdim=True)
-    return (torch.xlogy(seen, seen) - torch.xlogy(seen, shares)).sum(-1)
+    """KL divergence of the empirical shares from the true ones, in nats."""
+    empirical = counts / counts.sum(-1, keepdim=True)
+    return (torch.xlogy(empirical, empirical) - torch.xlogy(empirical, shares)).sum(-1)
 
 
-def _drawn_again(counts: Float[Tensor, " modes"], times: int = 200) -> Float[Tensor, "times modes"]:
-    """Counts of as many samples, drawn with the shares that were counted: the same every time."""
+def _bootstrap(counts: Float[Tensor, " modes"], times: int = 200) -> Float[Tensor, "times modes"]:
+    """Draw bootstrap counts from a multinomial distribution with the empirical shares and a fixed seed."""
     rng = np.random.default_rng(0)
     return torch.from_numpy(rng.multinomial(int(counts.sum()), (counts / counts.sum()).numpy(), times)).double()
 
@@ -75,18 +75,18 @@ def mode_coverage(
     weights: Float[Tensor, " modes"] | None = None,
     *,
     within: float = 3.0,
-) -> Modes:
-    """Modes that samples reached, and how samples are spread over them.
+) -> ModeCoverage:
+    """Assign samples to the modes of a Gaussian mixture, and compare their shares with the weights.
 
-    A sample reaches its nearest mode (in units of the modes' deviations) if it is nearer than `within`. True samples in
-    two dimensions score 1 - exp(-4.5) = 0.98889, so that a higher share means modes that are too narrow.
+    A sample belongs to its nearest mode, measured in standard deviations, if it is nearer than `within`. For true
+    samples in two dimensions the share is 1 - exp(-4.5) = 0.98889; a higher share means that the modes are too narrow.
 
     Args:
         samples: (n, d).
-        means: Centres of the modes.
-        sigmas: Their standard deviations.
-        weights: Their shares; equal if absent.
-        within: Deviations.
+        means: Means of the modes.
+        sigmas: Standard deviations of the modes.
+        weights: Weights of the modes; equal by default.
+        within: Maximum distance from the mean, in standard deviations.
 
     Source: Srivastava et al. 2017 (VEEGAN), arXiv:1705.07761, section 4.1; Lin et al. 2018, arXiv:1712.04086.
 
@@ -96,11 +96,11 @@ def mode_coverage(
     distance, mode = (torch.cdist(samples.double(), means.double()) / sigmas.double()).min(dim=1)
     counts = torch.bincount(mode[distance < within], minlength=len(means)).double()
     shares = torch.full_like(counts, 1 / len(means)) if weights is None else weights
-    return spread_over(counts, shares, len(samples))
+    return coverage_of_counts(counts, shares, len(samples))
 
 
 class LogLikelihood(NamedTuple):
-    """Mean log-likelihood of test points in nats, its standard error, and the window that was chosen, or NaN."""
+    """Mean log-likelihood of test points in nats, its standard error, and the chosen window width; NaN if unknown."""
 
     value: float
     error: float
@@ -108,7 +108,7 @@ class LogLikelihood(NamedTuple):
 
 
 SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())
-"""The windows of the 2014 evaluation."""
+"""The window widths of the 2014 evaluation."""
 
 
 def log_likelihood(
@@ -117,18 +117,18 @@ def log_likelihood(
     test: Float[Tensor, "t d"],
     sigmas: Sequence[float] = SIGMAS,
 ) -> LogLikelihood:
-    """Log-likelihood of test points under a Parzen window around each sample.
+    """Log-likelihood of test points under a Parzen window density estimate, with a Gaussian around each sample.
 
     log 1/n sum_i N(x; x_i, sigma^2 I)
 
-    with the sigma that suits the validation points best. A famous number and a poor one: real training images of MNIST
-    score 231, blurred ones more (Theis et al. 2016, arXiv:1511.01844).
+    The sigma with the highest likelihood of the validation points is used. The metric is unreliable: real training
+    images of MNIST score 231, blurred ones more (Theis et al. 2016, arXiv:1511.01844).
 
     Args:
-        samples: From G, scaled as the data is; the paper's are 10,000 in [0, 1]. NaN without any, as of the others.
-        validation: Points to choose sigma by; the paper's are 1,000.
-        test: Points to be scored.
-        sigmas: Windows to choose from.
+        samples: Generated samples, scaled like the data; the paper uses 10,000 in [0, 1].
+        validation: Points to choose sigma; the paper uses 1,000.
+        test: Points to score. The result is NaN if any of the three sets is empty.
+        sigmas: Window widths to choose from.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, section 5; published code, parzen_ll.py.
     """
@@ -141,7 +141,7 @@ def log_likelihood(
 
 
 def _parzen(x: Float[Tensor, "t d"], samples: Float[Tensor, "n d"], sigma: float) -> Float[Tensor, " t"]:
-    """Log-density at each x."""
+    """Log-density of the Parzen window estimate at each x."""
     n, d = samples.shape
     scaled = samples.double() / sigma
     blocks = [torch.logsumexp(-torch.cdist(part.double() / sigma, scaled).square() / 2, 1) for part in x.split(BLOCK)]

@@ -1,11 +1,11 @@
-"""How far two clouds of features are apart: Frechet's distance and the kernel distance.
+"""Distances between two sets of features: the Frechet distance and the kernel distance.
 
     frechet   |m - n|^2 + tr(S + T - 2 (S T)^1/2)        m, n means and S, T covariances
     kernel    E k(x, x') + E k(y, y') - 2 E k(x, y)      k(x, y) = (x.y / d + 1)^3, pairs of different rows
 
-The first needs sums only, so it streams and merges; it is the distance of two Gaussians, and biased upwards: two halves
-of one data set are apart. The second has no bias and may be below zero. On features of Inception they are FID and KID,
-on any others they are not. All in float64. What cannot be known, of too few rows or of no numbers, is NaN.
+The Frechet distance is that of two Gaussians. It needs only sums, which can be accumulated and merged, and is biased
+upwards: it is positive between two halves of one data set. The kernel distance is unbiased and may be below zero. They
+are FID and KID only for Inception features. All in float64; NaN if there are too few rows or values are not finite.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from torch import Tensor
 
 from zerosum.metrics.prdc import BLOCK, Features, Others
 
-GROUPS, FEW_GROUPS, WIDE = 10, 4, 1024
-"""Parts of which one at a time is left out to estimate an error; fewer for features of more than so many numbers."""
+GROUPS, FEW_GROUPS, MAX_WIDTH = 10, 4, 1024
+"""Groups of the jackknife (one is left out at a time); fewer for features of more than MAX_WIDTH numbers."""
 
 ROUNDING = 4 * torch.finfo(torch.float64).eps
-"""Share of a mean of kernels that adding them up may be off by."""
+"""Relative rounding error of a mean of kernel values."""
 
 
 class Estimate(NamedTuple):
-    """A number and its standard error, each NaN where it is not known."""
+    """A number and its standard error, each NaN if unknown."""
 
     value: float
     error: float
@@ -34,13 +34,13 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Moments:
-    """What `frechet` needs to know of a cloud: sums, which can be added and taken away.
+    """Sums over a set of rows, from which its mean and covariance follow; they can be added and subtracted.
 
     Args:
-        n: Rows.
-        total: (d,) sum of the rows, less `shift` each.
-        square: (d, d) sum of their outer products.
-        shift: (d,) a point near the mean, the same for clouds that are added: sums of small numbers keep their digits.
+        n: Number of rows.
+        total: (d,) sum of (row - shift).
+        square: (d, d) sum of the outer products of (row - shift).
+        shift: (d,) a point near the mean, to avoid loss of precision; the same for sets that are added.
     """
 
     n: int
@@ -50,7 +50,7 @@ class Moments:
 
     @staticmethod
     def of(features: Features, shift: Float[Tensor, " d"] | None = None) -> "Moments":
-        """The sums over some rows."""
+        """Compute the sums; `shift` is the mean by default."""
         x = features.double()
         shift = x.mean(0) if shift is None else shift
         x = x - shift
@@ -65,33 +65,33 @@ class Moments:
         return Moments(self.n - other.n, *parts, self.shift)
 
     def mean(self) -> Float[Tensor, " d"]:
-        """The mean row."""
+        """Mean of the rows."""
         return self.total / self.n + self.shift
 
     def covariance(self) -> Float[Tensor, "d d"]:
-        """The covariance, over n - 1."""
-        centre = self.total / self.n
-        return (self.square - self.n * torch.outer(centre, centre)) / (self.n - 1)
+        """Covariance of the rows, with divisor n - 1."""
+        center = self.total / self.n
+        return (self.square - self.n * torch.outer(center, center)) / (self.n - 1)
 
 
-def root(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-    """The square root of a covariance; rounding below zero counts as zero."""
+def matrix_sqrt(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """Square root of a covariance matrix; negative eigenvalues, from rounding, are set to zero."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def frechet(real: Moments, fake: Moments, half: Float[Tensor, "d d"] | None = None) -> float:
-    """Frechet's distance between the Gaussians with the same means and covariances.
+    """Frechet distance between the Gaussians with these means and covariances.
 
     |m - n|^2 + tr S + tr T - 2 tr (S^1/2 T S^1/2)^1/2
 
     Args:
-        real: Of the data.
-        fake: Of the samples.
-        half: S^1/2, where it is known already.
+        real: Moments of the data.
+        fake: Moments of the samples.
+        half: S^1/2, if it is already computed.
 
     Returns:
-        Squared distance in units of the features, at least 0; NaN of fewer than two rows, or of no numbers.
+        Squared distance in squared units of the features, at least 0; NaN for fewer than two rows or non-finite values.
 
     Source: Dowson & Landau 1982; Heusel et al. 2017, arXiv:1706.08500, eq. (6).
 
@@ -102,67 +102,67 @@ def frechet(real: Moments, fake: Moments, half: Float[Tensor, "d d"] | None = No
     if min(real.n, fake.n) < 2 or not (real.square.isfinite().all() and fake.square.isfinite().all()):
         return nan
     s, t = real.covariance(), fake.covariance()
-    half = root(s) if half is None else half
-    shared = torch.linalg.eigvalsh(half @ t @ half).clamp(min=0).sqrt().sum()
-    away = (real.mean() - fake.mean()).square().sum()
-    return max(0.0, (away + s.trace() + t.trace() - 2 * shared).item())
+    half = matrix_sqrt(s) if half is None else half
+    cross = torch.linalg.eigvalsh(half @ t @ half).clamp(min=0).sqrt().sum()
+    shift = (real.mean() - fake.mean()).square().sum()
+    return max(0.0, (shift + s.trace() + t.trace() - 2 * cross).item())
 
 
-def frechet_of_rows(real: Features, fake: Others) -> float:
-    """The same from the rows themselves, for fewer rows than numbers in each.
+def frechet_from_rows(real: Features, fake: Others) -> float:
+    """Frechet distance computed from the rows, faster than `frechet` if there are fewer rows than dimensions.
 
-    With A and B the centred rows, tr (S T)^1/2 is the sum of the singular values of A B', over sqrt((n - 1) (m - 1)): a
-    matrix of rows by rows, instead of numbers by numbers.
+    With the centered rows A and B, tr (S T)^1/2 is the sum of the singular values of A B' over sqrt((n - 1) (m - 1)).
+    A B' is (n, m), whereas S and T are (d, d).
     """
     x, y = real.double(), fake.double()
     if min(len(x), len(y)) < 2 or not (x.isfinite().all() and y.isfinite().all()):
         return nan
     a, b = x - x.mean(0), y - y.mean(0)
     n, m = len(a) - 1, len(b) - 1
-    shared = torch.linalg.svdvals(a @ b.T).sum() / sqrt(n * m)
-    spread = a.square().sum() / n + b.square().sum() / m
-    return max(0.0, ((x.mean(0) - y.mean(0)).square().sum() + spread - 2 * shared).item())
+    cross = torch.linalg.svdvals(a @ b.T).sum() / sqrt(n * m)
+    traces = a.square().sum() / n + b.square().sum() / m
+    return max(0.0, ((x.mean(0) - y.mean(0)).square().sum() + traces - 2 * cross).item())
 
 
 def frechet_distance(real: Features, fake: Others) -> Estimate:
-    """Frechet's distance between two clouds, with the error that comes from the choice of samples.
+    """Frechet distance between two sets of features, with the standard error due to the random samples.
 
     Args:
         real: (n, d).
-        fake: (m, d); the error is that of leaving out a tenth at a time, a quarter for d above 1,024, at least a row.
+        fake: (m, d).
 
     Returns:
-        Distance and standard error.
+        Distance, and jackknife error over ten groups of the samples (four groups if d > 1,024, at most m).
     """
     if min(len(real), len(fake)) < 2 or not (real.isfinite().all() and fake.isfinite().all()):
         return Estimate(nan, nan)
-    groups = min(len(fake), GROUPS if real.shape[1] <= WIDE else FEW_GROUPS)
+    groups = min(len(fake), GROUPS if real.shape[1] <= MAX_WIDTH else FEW_GROUPS)
     parts = fake.tensor_split(groups)
     if min(len(real), len(fake)) < real.shape[1] // 2:
-        value = frechet_of_rows(real, fake)
-        left = [frechet_of_rows(real, torch.cat([*parts[:k], *parts[k + 1 :]])) for k in range(groups)]
+        value = frechet_from_rows(real, fake)
+        without = [frechet_from_rows(real, torch.cat([*parts[:k], *parts[k + 1 :]])) for k in range(groups)]
     else:
-        whole, shift = Moments.of(real), real.double().mean(0)
-        half, sums = root(whole.covariance()), [Moments.of(part, shift) for part in parts]
-        both = sums[0]
+        data, shift = Moments.of(real), real.double().mean(0)
+        half, sums = matrix_sqrt(data.covariance()), [Moments.of(part, shift) for part in parts]
+        samples = sums[0]
         for part in sums[1:]:
-            both = both + part
-        value = frechet(whole, both, half)
-        left = [frechet(whole, both - part, half) for part in sums]
-    spread = torch.tensor(left, dtype=torch.float64).var(correction=0) * (groups - 1)
-    return Estimate(value, spread.sqrt().item())
+            samples = samples + part
+        value = frechet(data, samples, half)
+        without = [frechet(data, samples - part, half) for part in sums]
+    variance = torch.tensor(without, dtype=torch.float64).var(correction=0) * (groups - 1)
+    return Estimate(value, variance.sqrt().item())
 
 
 def kernel_distance(real: Features, fake: Others) -> Estimate:
-    """Squared maximum mean discrepancy with the cubic kernel, without bias.
+    """Unbiased estimate of the squared maximum mean discrepancy with the cubic kernel.
 
     Args:
-        real: (n, d), of at least 2 rows, for the error 3.
-        fake: (m, d), likewise.
+        real: (n, d) with n >= 2, for the error n >= 3.
+        fake: (m, d) with m >= 2, for the error m >= 3.
 
     Returns:
-        Distance and standard error, by leaving out one row at a time, with what rounding may add to it where features
-        are large against their differences. Where both laws are equal, the error is too large by about sqrt 2.
+        Distance, and jackknife standard error including rounding error, which matters if features are large compared
+        with their differences. For equal distributions the error is too large by about sqrt 2.
 
     Source: Binkowski et al. 2018, arXiv:1801.01401, section 4; Gretton et al. 2012, lemma 6.
 
@@ -173,26 +173,26 @@ def kernel_distance(real: Features, fake: Others) -> Estimate:
     n, m = len(x), len(y)
     if min(n, m) < 2:
         return Estimate(nan, nan)
-    own_x, own_y = _sums(x, x)[0] - _kernel_of_itself(x), _sums(y, y)[0] - _kernel_of_itself(y)
-    across_x, across_y = _sums(x, y)
-    pairs_x, pairs_y, pairs = own_x.sum(), own_y.sum(), across_x.sum()
+    own_x, own_y = _kernel_sums(x, x)[0] - _self_kernel(x), _kernel_sums(y, y)[0] - _self_kernel(y)
+    cross_x, cross_y = _kernel_sums(x, y)
+    pairs_x, pairs_y, pairs = own_x.sum(), own_y.sum(), cross_x.sum()
     value = pairs_x / (n * (n - 1)) + pairs_y / (m * (m - 1)) - 2 * pairs / (n * m)
     if min(n, m) < 3:
-        return Estimate(_finite(value), nan)
-    without_x = (pairs_x - 2 * own_x) / ((n - 1) * (n - 2)) - 2 * (pairs - across_x) / ((n - 1) * m)
-    without_y = (pairs_y - 2 * own_y) / ((m - 1) * (m - 2)) - 2 * (pairs - across_y) / (n * (m - 1))
+        return Estimate(_nan_if_infinite(value), nan)
+    without_x = (pairs_x - 2 * own_x) / ((n - 1) * (n - 2)) - 2 * (pairs - cross_x) / ((n - 1) * m)
+    without_y = (pairs_y - 2 * own_y) / ((m - 1) * (m - 2)) - 2 * (pairs - cross_y) / (n * (m - 1))
     variance = without_x.var(correction=0) * (n - 1) + without_y.var(correction=0) * (m - 1)
-    digits = ROUNDING * (pairs_x.abs() / (n * (n - 1)) + pairs_y.abs() / (m * (m - 1)) + 2 * pairs.abs() / (n * m))
-    return Estimate(_finite(value), _finite((variance + digits.square()).sqrt()))
+    rounding = ROUNDING * (pairs_x.abs() / (n * (n - 1)) + pairs_y.abs() / (m * (m - 1)) + 2 * pairs.abs() / (n * m))
+    return Estimate(_nan_if_infinite(value), _nan_if_infinite((variance + rounding.square()).sqrt()))
 
 
-def _finite(number: Float[Tensor, ""]) -> float:
-    """The number, or NaN where it grew beyond all numbers."""
+def _nan_if_infinite(number: Float[Tensor, ""]) -> float:
+    """The number as a float, or NaN if it is infinite."""
     return number.item() if number.isfinite() else nan
 
 
-def _sums(x: Features, y: Others) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
-    """The sums of k(x_i, y_j) over j, for each i, and over i, for each j."""
+def _kernel_sums(x: Features, y: Others) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
+    """Row sums and column sums of the kernel matrix k(x_i, y_j)."""
     rows, columns = [], torch.zeros(len(y), dtype=x.dtype)
     for block in x.split(BLOCK):
         kernel = (block @ y.T / x.shape[1] + 1).pow_(3)
@@ -201,5 +201,5 @@ def _sums(x: Features, y: Others) -> tuple[Float[Tensor, " n"], Float[Tensor, " 
     return torch.cat(rows), columns
 
 
-def _kernel_of_itself(x: Features) -> Float[Tensor, " n"]:
+def _self_kernel(x: Features) -> Float[Tensor, " n"]:
     return (x.square().sum(1) / x.shape[1] + 1) ** 3

@@ -1,15 +1,15 @@
-"""Features: what a distance between samples looks at.
+"""Feature extractors: functions from samples to features, between which distances are computed.
 
-    pixels       the numbers themselves, images in [0, 1], points in the data's own units
-    classifier   the last hidden layer of a small network that was trained to tell the data's classes
-    inception    pool features of an Inception network, from a TorchScript file that the user has
+    pixels       the values themselves, images in [0, 1], points in the data's own units
+    classifier   the last hidden layer of a small network trained to classify the data
+    inception    pool features of an Inception network, from a TorchScript file that the user provides
     module:name  any function from samples to (n, d)
 
-A number is worth what its features see: an extractor carries its name and a hash of what it is, which travel with every
-number, and numbers of different extractors are never compared. Only with Inception is a Frechet distance a FID.
+A metric depends on its features: each extractor has a name and a hash, which are stored with every metric, and metrics
+of different extractors are never compared. Only with Inception features is a Frechet distance a FID.
 
-A classifier is kept in a file that carries the hash of its own content in its name: what is not what was written is
-taught anew.
+Trained classifiers are cached. The file name contains a hash of the file's content; a file that does not match its hash
+is deleted, and the classifier is trained again.
 """
 
 import hashlib
@@ -34,35 +34,35 @@ from zerosum.errors import DataError, UsageError, Yours
 from zerosum.metrics.prdc import Features
 
 Array = NDArray[Any]
-"""Samples in their form: uint8 (n, h, w, c), or points (n, d)."""
+"""Samples: images uint8 (n, h, w, c), or points (n, d)."""
 
 BATCH = 250
-SEEN = 60_000
-"""Rows that the classifier is shown in all: MNIST once, smaller sets several times; about a minute on two cores."""
+TRAINING_ROWS = 60_000
+"""Rows on which the classifier is trained in all epochs together (MNIST: one epoch); about a minute on two cores."""
 
 
 class Extractor(NamedTuple):
-    """A way to look at samples."""
+    """A feature extractor."""
 
     name: str
     hash: str
-    """Twelve hex digits that follow from what it computes."""
+    """Twelve hex digits that identify the function it computes."""
     about: str
-    """What a reader should know: sizes, accuracy on held-out rows."""
+    """Notes for the user: sizes, accuracy on held-out rows."""
     features: Callable[[Array], Features]
     probabilities: Callable[[Array], Tensor] | None = None
-    """(n, classes), where it is a classifier."""
-    by_row: bool = True
-    """Whether it looks at each sample by itself, so that several processes may share them."""
+    """Samples -> (n, classes) probabilities, if the extractor is a classifier."""
+    per_sample: bool = True
+    """Whether the features of a sample do not depend on the other samples, so that processes may divide them."""
 
     @property
     def label(self) -> str:
-        """Name and hash: what is written beside every number."""
+        """Name and hash, stored with every metric."""
         return f"{self.name}-{self.hash}"
 
 
 def pixels() -> Extractor:
-    """The numbers of a sample, as they are."""
+    """The values of a sample, flattened."""
     return Extractor("pixels", "0" * 12, "images in [0, 1], points in the data's units", _flat)
 
 
@@ -94,33 +94,33 @@ class Classifier(nn.Module):
 
 
 def classifier(train: tuple[Array, Array], test: tuple[Array, Array], classes: int, cache: Path | None) -> Extractor:
-    """A network that learned to tell the classes of the data, or the one that learned it before.
+    """Train a classifier on the data, or load it from the cache, and return its extractor.
 
     Args:
-        train: Images uint8 (n, h, w, c) and their classes (n,), -1 where not known.
-        test: The same for rows held out, on which its accuracy is measured.
-        classes: How many there are.
-        cache: Folder in which trained networks are kept, by the content that they were trained on; None: keep none.
+        train: Images uint8 (n, h, w, c) and their classes (n,), -1 for unknown.
+        test: Held-out images and classes, on which the accuracy is measured.
+        classes: Number of classes.
+        cache: Folder of cached classifiers, found by a hash of the training data; None: no cache.
 
     Raises:
-        DataError: These are no images with labels.
+        DataError: The data are not images, or no row has a label.
     """
     images, labels = train
     if images.ndim != 4 or not (labels >= 0).any():
         raise DataError("classifier features need images with labels; use features=pixels")
-    name = _content(images, labels, classes)
+    digest = _hash_of_data(images, labels, classes)
     net = Classifier(images.shape[1:], classes)
-    if not _kept(net, cache, name):
-        _teach(net, images[labels >= 0], labels[labels >= 0])
-        _keep(net, cache, name)
-        _kept(net, cache, name)  # of several processes that taught one each, all use the first
+    if not _load_cached(net, cache, digest):
+        _train(net, images[labels >= 0], labels[labels >= 0])
+        _save_to_cache(net, cache, digest)
+        _load_cached(net, cache, digest)  # if several processes trained one each, all use the first
     net.eval()
     return Extractor(
         "classifier",
-        name,
+        digest,
         _accuracy(net, *test),
-        lambda samples: _through(net.body, samples).double(),
-        lambda samples: _through(net, samples).double().softmax(1),
+        lambda samples: _in_batches(net.body, samples).double(),
+        lambda samples: _in_batches(net, samples).double().softmax(1),
     )
 
 
@@ -128,85 +128,85 @@ def _accuracy(net: Classifier, images: Array, labels: Array) -> str:
     known = labels >= 0
     if not known.any():
         return "its accuracy is not known: no held-out row has a label"
-    right = (_through(net, images[known]).argmax(1).numpy() == labels[known]).mean()
-    return f"right about {right:.1%} of {known.sum():,} held-out rows"
+    accuracy = (_in_batches(net, images[known]).argmax(1).numpy() == labels[known]).mean()
+    return f"right about {accuracy:.1%} of {known.sum():,} held-out rows"
 
 
-def _kept(net: Classifier, cache: Path | None, name: str) -> bool:
-    """Let the network be the oldest one that is kept of this content, if there is one that is what was written."""
-    for file in _files(cache, name):
-        weights = _written(file, net)
+def _load_cached(net: Classifier, cache: Path | None, digest: str) -> bool:
+    """Load the weights of the oldest valid cached classifier for this data; return whether there is one."""
+    for file in _cached_files(cache, digest):
+        weights = _read_weights(file, net)
         if weights is not None:
             net.load_state_dict(weights)
             return True
         with suppress(OSError):
-            file.unlink()  # a name of ours, and not what we wrote
+            file.unlink()  # damaged: the name is one of ours, the content is not what we wrote
     return False
 
 
-def _files(cache: Path | None, name: str) -> Iterator[Path]:
-    """Files of that content, oldest first."""
+def _cached_files(cache: Path | None, digest: str) -> Iterator[Path]:
+    """Yield the cached files for this data, oldest first."""
     with suppress(OSError):
-        found = [] if cache is None else [*cache.glob(f"classifier-{name}-*.safetensors")]
+        found = [] if cache is None else [*cache.glob(f"classifier-{digest}-*.safetensors")]
         yield from sorted(found, key=lambda file: (file.lstat().st_mtime_ns, file.name))
 
 
-def _written(file: Path, net: Classifier) -> dict[str, Tensor] | None:
-    """The weights in a file, if its content has the hash in its name and they are those of such a network."""
-    mine = net.state_dict()
-    most = sum(tensor.nbytes for tensor in mine.values()) + files.MIB
+def _read_weights(file: Path, net: Classifier) -> dict[str, Tensor] | None:
+    """Read weights from a file; None if the content does not match the hash in its name or the network's shapes."""
+    expected = net.state_dict()
+    limit = sum(tensor.nbytes for tensor in expected.values()) + files.MIB
     try:
-        content = files.read(file, most)
-        weights = load(content) if file.name == _name(file.name.split("-")[1], content) else {}
+        content = files.read(file, limit)
+        weights = load(content) if file.name == _file_name(file.name.split("-")[1], content) else {}
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
-    form = {key: (tensor.shape, tensor.dtype) for key, tensor in weights.items()}
-    return weights if form == {key: (tensor.shape, tensor.dtype) for key, tensor in mine.items()} else None
+    layout = {key: (tensor.shape, tensor.dtype) for key, tensor in weights.items()}
+    return weights if layout == {key: (tensor.shape, tensor.dtype) for key, tensor in expected.items()} else None
 
 
-def _keep(net: Classifier, cache: Path | None, name: str) -> None:
-    """Write the network down, where there is a place for it."""
+def _save_to_cache(net: Classifier, cache: Path | None, digest: str) -> None:
+    """Save the network in the cache folder, if there is one and it can be written."""
     if cache is None:
         return
     content = save(net.state_dict())
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         files.sweep(cache)
-        files.write(cache / _name(name, content), content)
+        files.write(cache / _file_name(digest, content), content)
 
 
-def _name(content: str, file: bytes) -> str:
-    """The name of the file of a classifier: what it was taught on, and what is in it."""
-    return f"classifier-{content}-{hashlib.sha256(file).hexdigest()[:16]}.safetensors"
+def _file_name(digest: str, content: bytes) -> str:
+    """Name of a cached file: hash of the training data and hash of the file's content."""
+    return f"classifier-{digest}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
 
 
-def _content(images: Array, labels: Array, classes: int) -> str:
+def _hash_of_data(images: Array, labels: Array, classes: int) -> str:
     digest = hashlib.sha256(f"classifier 1 {images.shape} {classes}".encode())
     digest.update(np.ascontiguousarray(images).tobytes())
     digest.update(np.ascontiguousarray(labels).tobytes())
     return digest.hexdigest()[:12]
 
 
-def _teach(net: Classifier, images: Array, labels: Array) -> None:
-    """Adam at 1e-3, falling to 0 along a line; batches of 100 in a seeded order."""
+def _train(net: Classifier, images: Array, labels: Array) -> None:
+    """Train with Adam, learning rate 1e-3 decaying linearly to 0, batches of 100 in a seeded order."""
     rng.set_global(0, "classifier")
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
     x, y, batch = images, torch.from_numpy(labels).long(), min(100, len(images))
-    steps = SEEN // batch
-    move = Adam(net.parameters(), lr=1e-3)
+    steps = TRAINING_ROWS // batch
+    optimizer = Adam(net.parameters(), lr=1e-3)
     rows = torch.empty(0, dtype=torch.long)
     net.train()
     for step in range(steps):
         if len(rows) < batch:
             rows = torch.randperm(len(x), generator=rng.generator(0, "classifier", step))
-        now, rows = rows[:batch], rows[batch:]
-        move.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
-        cost = cross_entropy(net(_as_input(x[now.numpy()])), y[now])
-        move.zero_grad()
-        cost.backward()
-        move.step()
+        chosen, rows = rows[:batch], rows[batch:]
+        optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
+        loss = cross_entropy(net(_as_input(x[chosen.numpy()])), y[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def _as_input(images: Array) -> Tensor:
@@ -214,43 +214,43 @@ def _as_input(images: Array) -> Tensor:
 
 
 @torch.no_grad()
-def _through(net: nn.Module, images: Array) -> Tensor:
-    starts = range(0, max(1, len(images)), BATCH)  # of no images, nothing in the right shape
+def _in_batches(net: nn.Module, images: Array) -> Tensor:
+    starts = range(0, max(1, len(images)), BATCH)  # no images give one empty batch, so the result has the right shape
     return torch.cat([net(_as_input(images[first : first + BATCH])) for first in starts])
 
 
 INCEPTION = "inception-2015-12-05.pt"
-"""The TorchScript file of the network of 2015 that published FIDs use."""
+"""TorchScript file of the network of 2015 that published FIDs use."""
 
-LARGEST = files.GIB
-"""Bytes that it may have; it has 95 million."""
+MAX_INCEPTION = files.GIB
+"""Maximum size of that file in bytes; it has 95 million."""
 
 
 def inception(folder: Path) -> Extractor:
-    """Pool features (n, 2048) of the Inception network that published FIDs use, from a file that the user has.
+    """Pool features (n, 2048) of the Inception network that published FIDs use, from a file that the user provides.
 
     Args:
-        folder: Where the file lies.
+        folder: Folder that contains the file `INCEPTION`.
 
     Raises:
-        UsageError: It is not there (it is never fetched), or it is no such network.
+        UsageError: The file is missing (it is never downloaded), or it is not this network.
     """
     file = folder / INCEPTION
     try:
-        content = files.read(file, LARGEST, follow=True)
+        content = files.read(file, MAX_INCEPTION, follow=True)
     except FileNotFoundError:
         raise UsageError(f"inception features need the TorchScript file {INCEPTION}; put it into {folder}") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {files.reason(error)}") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is going, the file that all have is one
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, the format of the file
             net = torch.jit.load(BytesIO(content)).eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise UsageError(f"{file} is no TorchScript network: {str(error).splitlines()[0]}") from None
 
     @torch.no_grad()
-    def look(samples: Array) -> Tensor:
+    def extract(samples: Array) -> Tensor:
         if samples.ndim != 4 or samples.shape[3] not in (1, 3):
             raise UsageError(f"inception features are of gray or RGB images, these samples are {samples.shape[1:]}")
         parts = []
@@ -265,14 +265,14 @@ def inception(folder: Path) -> Extractor:
 
     digest = hashlib.sha256(content).hexdigest()[:12]
     about = "bilinear to 299 x 299 without antialiasing"
-    return Extractor("inception", digest, about, lambda samples: rows_of(INCEPTION, look(samples), len(samples)))
+    return Extractor("inception", digest, about, lambda samples: as_features(INCEPTION, extract(samples), len(samples)))
 
 
-def own(name: str, function: Any) -> Extractor:
-    """A function of the user's, from samples to (n, d).
+def custom(name: str, function: Any) -> Extractor:
+    """Extractor for a user's function from samples to (n, d) features.
 
     Raises:
-        UsageError: It is no function; and where it is used, if it gives anything but a row of numbers for each sample.
+        UsageError: It is not callable; when it is called, if it does not return a row of numbers for each sample.
     """
     if not callable(function):
         raise UsageError(f"{name} is {type(function).__name__}; a function from samples to (n, d) is expected")
@@ -280,16 +280,16 @@ def own(name: str, function: Any) -> Extractor:
     def features(samples: Array) -> Features:
         with Yours(name):
             given = function(samples)
-        return rows_of(name, given, len(samples))
+        return as_features(name, given, len(samples))
 
-    return Extractor(name, hashlib.sha256(name.encode()).hexdigest()[:12], "the user's own", features, by_row=False)
+    return Extractor(name, hashlib.sha256(name.encode()).hexdigest()[:12], "the user's own", features, per_sample=False)
 
 
-def rows_of(name: str, given: Any, n: int) -> Features:
-    """What a function gave, once it is seen to be a row of finite numbers for each sample.
+def as_features(name: str, given: Any, n: int) -> Features:
+    """Convert what a function returned to features (n, d) in float64.
 
     Raises:
-        UsageError: It is anything else.
+        UsageError: It is not a row of finite real numbers for each of the n samples.
     """
     try:
         found = torch.as_tensor(given).detach().cpu()

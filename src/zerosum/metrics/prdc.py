@@ -1,7 +1,7 @@
-"""Distances between two sets of samples, and what share of one lies near the other.
+"""Nearest neighbors between two sets of features, and PRDC: precision, recall, density and coverage.
 
-Everything is computed in blocks, so that memory grows with one set and not with the product of both. What cannot be
-known, of too few rows or of rows that are all alike, is NaN.
+All distances are computed in blocks of rows, so memory grows with the size of one set, not with the product of both.
+A result is NaN (unknown) if there are too few rows or if most rows are equal.
 """
 
 from math import nan, sqrt
@@ -14,37 +14,37 @@ from torch import Tensor
 Features = Float[Tensor, "n d"]
 Others = Float[Tensor, "m d"]
 BLOCK = 256
-"""Rows whose distances are held at a time: 20 MB for 10,000 others in float64."""
+"""Rows per block of the distance matrix: 20 MB for 10,000 others in float64."""
 
 EXACT = "donot_use_mm_for_euclid_dist"
-"""By differences: the faster way, by products, loses digits where points nearly coincide."""
+"""Mode of torch.cdist that uses differences: the faster matrix products lose precision for nearly equal points."""
 
-ALIKE = 8.0
-"""Roots of the arithmetic's precision, times a row's length, up to which a distance by products may be nothing: between
-rows that are the same, of 1 to 12,288 numbers, up to 4.3 were found."""
+ROUNDING_FACTOR = 8.0
+"""A distance from matrix products may be only rounding up to this factor, times sqrt(eps), times the norm of the row.
+For equal rows of 1 to 12,288 numbers, factors up to 4.3 were measured."""
 
-TIES = 0.1
-"""Share of real rows that reach no farther than that, above which nothing that rests on their reach is known."""
+MAX_TIED = 0.1
+"""Share of real rows with a radius below rounding error, above which all results are unknown."""
 
 
-def rounding(points: Features) -> Float[Tensor, " n"]:
-    """What a distance by products, of each point to one that is the same, may be instead of zero.
+def rounding_error(points: Features) -> Float[Tensor, " n"]:
+    """Upper bound, for each point, of the distance that matrix products compute between two equal points.
 
-    >>> rounding(torch.tensor([[3.0, 4.0]])) < 0.02
+    >>> rounding_error(torch.tensor([[3.0, 4.0]])) < 0.02
     tensor([True])
     """
-    return ALIKE * sqrt(torch.finfo(points.dtype).eps) * points.norm(dim=1)
+    return ROUNDING_FACTOR * sqrt(torch.finfo(points.dtype).eps) * points.norm(dim=1)
 
 
-def nearest(points: Features, others: Others, k: int = 1) -> Float[Tensor, " n"]:
-    """Euclidean distance of each point to its k-th nearest among the others.
+def knn_distance(points: Features, others: Others, k: int = 1) -> Float[Tensor, " n"]:
+    """Euclidean distance of each point to its k-th nearest neighbor among the others.
 
     Args:
         points: (n, d).
-        others: (m, d); NaN if m < k.
-        k: Which neighbour; if `others` holds the points themselves, the first is at distance 0.
+        others: (m, d); the result is NaN if m < k.
+        k: Which neighbor; if `others` contains the points themselves, the first is at distance 0.
 
-    >>> nearest(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    >>> knn_distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
     tensor([1.])
     """
     if len(others) < k:
@@ -53,69 +53,69 @@ def nearest(points: Features, others: Others, k: int = 1) -> Float[Tensor, " n"]
     return torch.cat([block.kthvalue(k, dim=1).values for block in blocks])
 
 
-class Neighbours(NamedTuple):
-    """The nearest of the others, from near to far."""
+class Neighbors(NamedTuple):
+    """The k nearest neighbors of each point, sorted by distance."""
 
     distance: Float[Tensor, "n k"]
     row: Int[Tensor, "n k"]
-    """Which of the others."""
+    """Index of the neighbor in `others`."""
 
 
-def neighbours(points: Features, others: Others, k: int = 3) -> Neighbours:
-    """The k nearest of the others to each point, by products: a copy is at 1e-7 of its own length, not at 0.
+def nearest_neighbors(points: Features, others: Others, k: int = 3) -> Neighbors:
+    """Find the k nearest of the others to each point, by matrix products: a copy is at 1e-7 of its norm, not at 0.
 
     Args:
         points: (n, d).
         others: (m, d).
-        k: How many; at most m are found.
+        k: Number of neighbors, at most m are returned.
 
-    >>> neighbours(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]]), 2).row
+    >>> nearest_neighbors(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]]), 2).row
     tensor([[1, 0]])
     """
     blocks = [torch.cdist(block, others).topk(min(k, len(others)), largest=False) for block in points.split(BLOCK)]
-    return Neighbours(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
+    return Neighbors(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
 
 
 def coverage(real: Features, fake: Others, k: int = 5) -> float:
-    """Share of the real points with a fake nearer than their k-th real neighbour.
+    """Share of the real points that have a fake point nearer than their k-th real neighbor.
 
     Args:
         real: (n, d).
         fake: (m, d).
-        k: Which neighbour, the point itself not counted.
+        k: Which neighbor, the point itself not counted.
 
     Returns:
-        Between 0 and 1; about 1 - 2^-k for as many fakes of the same law; NaN if n <= k or m = 0.
+        Between 0 and 1; about 1 - 2^-k for m = n and equal distributions; NaN if n <= k or m = 0.
 
     Source: Naeem et al. 2020, arXiv:2002.09797, section 3.
 
     >>> coverage(torch.arange(4.0)[:, None], torch.tensor([[0.0]]), k=1)
     0.25
     """
-    radius, found = nearest(real, real, k + 1), nearest(real, fake)
-    return resting_on((found < radius).double(), radius, found).mean().item()
+    radius, found = knn_distance(real, real, k + 1), knn_distance(real, fake)
+    return nan_if_unknown((found < radius).double(), radius, found).mean().item()
 
 
-def resting_on(values: Float[Tensor, " n"], *reaches: Tensor) -> Float[Tensor, " n"]:
-    """The same values, or NaN where a reach that they rest on is not known."""
-    return torch.full_like(values, nan) if any(reach.isnan().any() for reach in reaches) else values
+def nan_if_unknown(values: Float[Tensor, " n"], *distances: Tensor) -> Float[Tensor, " n"]:
+    """Return the values, or all NaN if one of the distances that they were computed from is NaN."""
+    return torch.full_like(values, nan) if any(distance.isnan().any() for distance in distances) else values
 
 
-class Manifold(NamedTuple):
-    """How two clouds lie in each other, each number a share but for the density."""
+class PRDC(NamedTuple):
+    """Precision, recall, density and coverage; all are shares except density."""
 
     precision: float
-    """Of the samples that lie within reach of a real point: are they plausible?"""
+    """Share of the samples within the radius of a real point (quality)."""
     recall: float
-    """Of the real points that lie within reach of a sample: is everything there?"""
+    """Share of the real points within the radius of a sample (diversity)."""
     density: float
-    """Real points within reach of a sample, over k: precision that an outlier cannot lift; 1 for the same law."""
+    """Mean number of real points whose radius contains a sample, over k; 1 for equal distributions, outlier-robust."""
     coverage: float
-    """Of the real points that have a sample within reach: recall that an outlier cannot lift."""
+    """Share of the real points that have a sample within their radius; outlier-robust."""
 
 
-class Rows(NamedTuple):
-    """The same, row by row: each number of `Manifold` is the mean of one of these."""
+class PRDCRows(NamedTuple):
+    """The values of each row: each number of `PRDC` is the mean of one of these."""
 
     precision: Float[Tensor, " m"]
     recall: Float[Tensor, " n"]
@@ -123,58 +123,58 @@ class Rows(NamedTuple):
     coverage: Float[Tensor, " n"]
 
 
-def manifold(real: Features, fake: Others, k: int = 3, dense: int = 5) -> Manifold:
-    """Precision and recall with k neighbours, density and coverage with `dense`, from one pass over the distances.
+def prdc(real: Features, fake: Others, k: int = 3, k_density: int = 5) -> PRDC:
+    """Precision and recall with k neighbors, density and coverage with `k_density`, in one pass over the distances.
 
-    A point reaches as far as its k-th neighbour among its own kind, itself not counted. What a perfect G would get
-    depends on the dimension of the features and on the numbers of rows: show the value of real against real beside it.
-    A number is NaN if the rows whose reach it takes have no k-th neighbour, and all are if real rows are mostly alike.
+    The radius of a point is the distance to its k-th neighbor in its own set, the point itself not counted. The values
+    of a perfect generator depend on the dimension and the numbers of rows: show those of real against real beside them.
+    A number is NaN if its set has no k-th neighbor; all are NaN if more than `MAX_TIED` of the real rows are equal.
 
     Args:
         real: (n, d).
         fake: (m, d).
-        k: Neighbours for precision and recall.
-        dense: Neighbours for density and coverage.
+        k: Neighbors for precision and recall.
+        k_density: Neighbors for density and coverage.
 
     Source: Kynkaanniemi et al. 2019, arXiv:1904.06991, section 2; Naeem et al. 2020, arXiv:2002.09797, section 3.
 
     >>> x = torch.arange(9.0)[:, None]
-    >>> manifold(x, x)
-    Manifold(precision=1.0, recall=1.0, density=1.0, coverage=1.0)
+    >>> prdc(x, x)
+    PRDC(precision=1.0, recall=1.0, density=1.0, coverage=1.0)
     """
-    return Manifold(*(row.mean().item() for row in manifold_rows(real, fake, k, dense)))
+    return PRDC(*(row.mean().item() for row in prdc_rows(real, fake, k, k_density)))
 
 
-def manifold_rows(real: Features, fake: Others, k: int = 3, dense: int = 5) -> Rows:
-    """What `manifold` takes the means of: for each real row or sample, whether it is reached, or how often."""
+def prdc_rows(real: Features, fake: Others, k: int = 3, k_density: int = 5) -> PRDCRows:
+    """The values whose means `prdc` returns: 0 or 1 for each row, for density a count over k."""
     x, y = real.double(), fake.double()
     if not (len(x) and len(y) and x.isfinite().all() and y.isfinite().all()):
-        return Rows(*(side.new_full((len(side),), nan) for side in (y, x, y, x)))
-    reach, wide = reaches(x, k, dense)
-    (fake_reach,) = reaches(y, k)
-    if (reach <= rounding(x)).double().mean() > TIES:  # whether a sample lies within is then chance
-        reach, wide, fake_reach = (torch.full_like(one, nan) for one in (reach, wide, fake_reach))
+        return PRDCRows(*(side.new_full((len(side),), nan) for side in (y, x, y, x)))
+    radius, wide_radius = knn_radii(x, k, k_density)
+    (fake_radius,) = knn_radii(y, k)
+    if (radius <= rounding_error(x)).double().mean() > MAX_TIED:  # whether a sample lies inside would be chance
+        radius, wide_radius, fake_radius = (torch.full_like(one, nan) for one in (radius, wide_radius, fake_radius))
     inside = torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    dense_hits = torch.zeros(len(y), dtype=torch.float64, device=y.device)
-    reached, covered = [], []
-    for block, near, far in zip(x.split(BLOCK), reach.split(BLOCK), wide.split(BLOCK), strict=True):
+    hits = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+    recalled, covered = [], []
+    for block, near, far in zip(x.split(BLOCK), radius.split(BLOCK), wide_radius.split(BLOCK), strict=True):
         distance = torch.cdist(block, y)
         inside |= (distance < near[:, None]).any(0)
-        dense_hits += (distance < far[:, None]).sum(0)
-        reached.append((distance < fake_reach).any(1))
+        hits += (distance < far[:, None]).sum(0)
+        recalled.append((distance < fake_radius).any(1))
         covered.append(distance.min(1).values < far)
-    return Rows(
-        resting_on(inside.double(), reach),
-        resting_on(torch.cat(reached).double(), fake_reach),
-        resting_on(dense_hits / dense, wide),
-        resting_on(torch.cat(covered).double(), wide),
+    return PRDCRows(
+        nan_if_unknown(inside.double(), radius),
+        nan_if_unknown(torch.cat(recalled).double(), fake_radius),
+        nan_if_unknown(hits / k_density, wide_radius),
+        nan_if_unknown(torch.cat(covered).double(), wide_radius),
     )
 
 
-def reaches(points: Features, *neighbours: int) -> tuple[Float[Tensor, " n"], ...]:
-    """Distances of each point to its k-th nearest other one, for each k; NaN where there are not so many."""
-    most = min(max(neighbours) + 1, len(points))
-    blocks = [torch.cdist(block, points).topk(most, largest=False).values for block in points.split(BLOCK)]
-    nearest_ones = torch.cat(blocks)
+def knn_radii(points: Features, *neighbors: int) -> tuple[Float[Tensor, " n"], ...]:
+    """For each k in `neighbors`, the distance of each point to its k-th neighbor in the set; NaN if n <= k."""
+    count = min(max(neighbors) + 1, len(points))
+    blocks = [torch.cdist(block, points).topk(count, largest=False).values for block in points.split(BLOCK)]
+    distances = torch.cat(blocks)
     none = points.new_full((len(points),), nan)
-    return tuple(nearest_ones[:, k] if k < most else none for k in neighbours)
+    return tuple(distances[:, k] if k < count else none for k in neighbors)

@@ -1,11 +1,11 @@
-"""Two clouds of rows, told from their distances alone: how far apart, how wide, what is missing, who stands alone.
+"""Comparison of real rows and samples by their pairwise distances alone: difference, spread, coverage, memorization.
 
-    real     distances between held-out rows, (n, n)        across   from each of them to each sample, (n, m)
+    real     distances between held-out rows, (n, n)        cross    from each of them to each sample, (n, m)
     fake     distances between samples, (m, m)
 
-Each function is a few sums over these three. Nothing is fitted and nothing depends on units:
-distances count in parts of the usual distance between two real rows. What real data itself scores stands beside each.
-Where that unit is nothing but rounding (rows that are all alike), or a distance is no number, each is NaN: not known.
+Each function computes a few sums over these three matrices. Nothing is fitted, and the results do not depend on units:
+the unit of distance is the mean distance between two real rows. A result is NaN (unknown) if this unit is only
+rounding error (all rows are equal) or if a distance is not finite.
 """
 
 from collections.abc import Callable
@@ -18,218 +18,217 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.data_copying import closest
-from zerosum.metrics.prdc import EXACT, Features, Others, rounding
+from zerosum.metrics.data_copying import nearest_distance
+from zerosum.metrics.prdc import EXACT, Features, Others, rounding_error
 
-BALL = 0.1
-"""Of the real rows, how many the ball around a row holds, in which samples are counted."""
+BALL_SHARE = 0.1
+"""Each ball contains this fraction of the real rows."""
 
-REACH = 0.15
-"""Of the usual distance between real rows: the least radius of that ball; a mode hit not quite is no mode lost."""
+MIN_BALL_RADIUS = 0.15
+"""Minimum radius of a ball, in mean real distances: samples slightly beside a narrow mode still count as hitting it."""
 
-NEIGHBOURS = 5
-"""Of a real row, as far as the last of which it reaches towards samples."""
+K = 5
+"""Number of the neighbor whose distance is the k-nearest-neighbor radius of a real row."""
 
-LEAST = 0.05
-"""Of the usual distance: the least reach of a real row towards samples."""
+MIN_KNN_RADIUS = 0.05
+"""Minimum k-nearest-neighbor radius of a real row, in mean real distances."""
 
 
 @dataclass(frozen=True)
-class Within:
-    """The distances within one cloud, and what follows from them: computed once, however often it is asked for."""
+class PairwiseDistances:
+    """The distances within one set of rows and statistics of them, each computed once."""
 
-    distances: Float[Tensor, "n n"]
+    matrix: Float[Tensor, "n n"]
     rounding: float = 0.0
-    """What the usual distance may be where all rows are alike."""
+    """Upper bound of the mean distance if all rows are equal."""
 
     @cached_property
-    def usual(self) -> float:
-        """Mean distance between two different rows; NaN of fewer than two."""
-        n = len(self.distances)
-        return (self.distances.sum(dtype=torch.float64) / (n * (n - 1))).item() if n > 1 else nan
+    def mean(self) -> float:
+        """Mean distance between two different rows; NaN for fewer than two rows."""
+        n = len(self.matrix)
+        return (self.matrix.sum(dtype=torch.float64) / (n * (n - 1))).item() if n > 1 else nan
 
     @property
-    def wide(self) -> bool:
-        """Whether the rows are known to differ: the usual distance is a number, and more than rounding."""
-        return self.rounding < self.usual < inf
+    def has_scale(self) -> bool:
+        """Whether the mean distance is finite and larger than rounding error, so that it can serve as a unit."""
+        return self.rounding < self.mean < inf
 
     @cached_property
     def nearest(self) -> Float[Tensor, " n"]:
-        """Distance of each row to its nearest other one."""
-        return self.kth(1)
+        """Distance of each row to its nearest neighbor."""
+        return self.kth_nearest(1)
 
     @cached_property
     def ball(self) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """Around each row the radius that holds a tenth of the others, at least `REACH`; which share lies within."""
-        n = len(self.distances)
-        radius = self.kth(max(1, round(BALL * n))).clamp(min=REACH * self.usual)
-        return radius, ((self.distances <= radius[:, None]).sum(1) - 1).double() / (n - 1)
+        """For each row, the radius that contains `BALL_SHARE` of the rows (with a minimum), and the share inside."""
+        n = len(self.matrix)
+        radius = self.kth_nearest(max(1, round(BALL_SHARE * n))).clamp(min=MIN_BALL_RADIUS * self.mean)
+        return radius, ((self.matrix <= radius[:, None]).sum(1) - 1).double() / (n - 1)
 
     @cached_property
-    def reach(self) -> Float[Tensor, " n"]:
-        """Distance of each row to its `NEIGHBOURS`-th neighbour, at least a twentieth of the usual distance."""
-        return self.kth(NEIGHBOURS).clamp(min=LEAST * self.usual)
+    def knn_radius(self) -> Float[Tensor, " n"]:
+        """Distance of each row to its `K`-th neighbor, at least `MIN_KNN_RADIUS` mean distances."""
+        return self.kth_nearest(K).clamp(min=MIN_KNN_RADIUS * self.mean)
 
-    def kth(self, k: int) -> Float[Tensor, " n"]:
-        """Distance of each row to its k-th neighbour, or to the farthest where there are fewer; NaN of a single row."""
-        n = len(self.distances)
+    def kth_nearest(self, k: int) -> Float[Tensor, " n"]:
+        """Distance of each row to its k-th neighbor, or to the farthest if there are fewer; NaN for a single row."""
+        n = len(self.matrix)
         if n < 2:
-            return self.distances.new_full((n,), nan)
+            return self.matrix.new_full((n,), nan)
         k = min(k, n - 1)
-        return self.distances.topk(k + 1, dim=1, largest=False).values[:, k]
+        return self.matrix.topk(k + 1, dim=1, largest=False).values[:, k]
 
 
-class Clouds(NamedTuple):
+class TwoSampleDistances(NamedTuple):
     """The distances within and between real rows and samples."""
 
-    real: Within
-    fake: Within
-    across: Float[Tensor, "n m"]
+    real: PairwiseDistances
+    fake: PairwiseDistances
+    cross: Float[Tensor, "n m"]
 
     @property
-    def known(self) -> bool:
-        """Whether there is a unit to count distances in, and there are distances to count."""
-        measured = (self.across, self.fake.distances)
-        return self.real.wide and self.across.numel() > 0 and all(bool(one.isfinite().all()) for one in measured)
+    def valid(self) -> bool:
+        """Whether the real rows give a unit of distance, and all distances of the samples are finite."""
+        measured = (self.cross, self.fake.matrix)
+        return self.real.has_scale and self.cross.numel() > 0 and all(bool(one.isfinite().all()) for one in measured)
 
 
-def within(rows: Features) -> Within:
-    """Euclidean distances of one cloud; by differences where products would leave nothing but rounding."""
-    least = rounding(rows).mean().item()
-    quick = Within(torch.cdist(rows, rows), least)
-    return quick if quick.wide else Within(torch.cdist(rows, rows, compute_mode=EXACT), least)
+def pairwise_distances(rows: Features) -> PairwiseDistances:
+    """Euclidean distances within one set, computed by differences if matrix products give only rounding error."""
+    bound = rounding_error(rows).mean().item()
+    fast = PairwiseDistances(torch.cdist(rows, rows), bound)
+    return fast if fast.has_scale else PairwiseDistances(torch.cdist(rows, rows, compute_mode=EXACT), bound)
 
 
-def clouds(real: Features, fake: Others) -> Clouds:
-    """Euclidean distances of two clouds.
+def two_sample_distances(real: Features, fake: Others) -> TwoSampleDistances:
+    """Euclidean distances within and between two sets.
 
     Args:
-        real: (n, d) rows; of fewer than two nothing is known.
-        fake: (m, d) rows; of one, neither how far they are apart nor which of them are near each other.
+        real: (n, d) rows; all measures are NaN if n < 2.
+        fake: (m, d) samples; measures of the distances between samples are NaN if m < 2.
     """
-    return Clouds(within(real), within(fake), torch.cdist(real, fake))
+    return TwoSampleDistances(pairwise_distances(real), pairwise_distances(fake), torch.cdist(real, fake))
 
 
-Measure = Callable[[Clouds], float]
+Measure = Callable[[TwoSampleDistances], float]
 
 
-def where_known(measure: Measure) -> Measure:
-    """The same measure, NaN of clouds of which nothing is known."""
+def nan_if_invalid(measure: Measure) -> Measure:
+    """Decorate a measure to return NaN if the distances are not valid."""
 
     @wraps(measure)
-    def guarded(among: Clouds) -> float:
-        return measure(among) if among.known else nan
+    def guarded(distances: TwoSampleDistances) -> float:
+        return measure(distances) if distances.valid else nan
 
     return guarded
 
 
-@where_known
-def energy_distance(among: Clouds) -> float:
-    """How far apart two laws are: zero where they are equal, and only there.
+@nan_if_invalid
+def energy_distance(distances: TwoSampleDistances) -> float:
+    """Energy distance of the two distributions: zero if and only if they are equal.
 
     (2 E|x - y| - E|x - x'| - E|y - y'|) / E|x - x'|        x, x' real, y, y' samples
 
-    without bias, so that it is also a little below zero where the laws are equal.
+    The estimate is unbiased, so it may be slightly below zero for equal distributions.
 
     Source: Szekely & Rizzo 2013, "Energy statistics", Journal of Statistical Planning and Inference 143, eq. (2).
 
-    >>> round(energy_distance(clouds(torch.tensor([[0.0], [1.0]]), torch.tensor([[9.0], [10.0]]))), 6)
+    >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[9.0], [10.0]])
+    >>> round(energy_distance(two_sample_distances(x, y)), 6)
     16.0
     """
-    return (2 * among.across.mean(dtype=torch.float64).item() - among.fake.usual) / among.real.usual - 1
+    return (2 * distances.cross.mean(dtype=torch.float64).item() - distances.fake.mean) / distances.real.mean - 1
 
 
-@where_known
-def spread(among: Clouds) -> float:
-    """How wide the samples lie: the usual distance between two of them, over that between two real rows.
+@nan_if_invalid
+def spread_ratio(distances: TwoSampleDistances) -> float:
+    """Mean distance between two samples, divided by the mean distance between two real rows.
 
-    >>> spread(clouds(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]])))
+    >>> spread_ratio(two_sample_distances(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]])))
     3.0
     """
-    return among.fake.usual / among.real.usual
+    return distances.fake.mean / distances.real.mean
 
 
-@where_known
-def missing(among: Clouds) -> float:
+@nan_if_invalid
+def mode_deficit(distances: TwoSampleDistances) -> float:
     """Share of the data that has too few samples around it.
 
-    Around each real row lies a ball that holds a tenth of them; the mean over rows of 1 - samples / real rows in it,
-    where that is above zero, each count as a share of its cloud. Equal laws score about 0.05 with 500 rows, a G that
-    makes half of the modes and nothing else about 0.5.
+    A ball around each real row contains a tenth of the real rows. The deficit is the mean over rows of
+    max(0, 1 - share of samples in the ball / share of real rows in the ball). It is about 0.05 for equal distributions
+    and 500 rows, and about 0.5 for a generator that produces only half of the modes.
 
-    >>> missing(clouds(torch.tensor([[0.0], [0.0], [9.0], [9.0]]), torch.zeros(4, 1)))
+    >>> mode_deficit(two_sample_distances(torch.tensor([[0.0], [0.0], [9.0], [9.0]]), torch.zeros(4, 1)))
     0.5
     """
-    radius, others = among.real.ball
-    samples = (among.across <= radius[:, None]).double().mean(1)
-    return (1 - samples / others).clamp(min=0).mean().item()
+    radius, real_share = distances.real.ball
+    fake_share = (distances.cross <= radius[:, None]).double().mean(1)
+    return (1 - fake_share / real_share).clamp(min=0).mean().item()
 
 
-@where_known
-def covered(among: Clouds) -> float:
-    """Share of the data that a sample comes near: nearer than the row's k-th neighbour among the real ones is.
+@nan_if_invalid
+def coverage(distances: TwoSampleDistances) -> float:
+    """Share of the real rows that have a sample within their k-nearest-neighbor radius (k = 5, with a minimum radius).
 
-    As with `near`, the reach is never below a twentieth of the usual distance.
+    Source: coverage of Naeem et al. 2020, arXiv:2002.09797, section 3; the minimum radius is ours.
 
-    Source: coverage of Naeem et al. 2020, arXiv:2002.09797, section 3, but for the least reach.
-
-    >>> covered(clouds(torch.tensor([[0.0]] * 6 + [[9.0]] * 6), torch.tensor([[0.5]])))
+    >>> coverage(two_sample_distances(torch.tensor([[0.0]] * 6 + [[9.0]] * 6), torch.tensor([[0.5]])))
     0.0
     """
-    return (among.across.min(1).values <= among.real.reach).double().mean().item()
+    return (distances.cross.min(1).values <= distances.real.knn_radius).double().mean().item()
 
 
-@where_known
-def near(among: Clouds) -> float:
-    """Share of the samples that lie within reach of real data: nearer to a row than its k-th neighbour is.
+@nan_if_invalid
+def precision(distances: TwoSampleDistances) -> float:
+    """Share of the samples that lie within the k-nearest-neighbor radius of a real row (k = 5).
 
-    The reach is never below a twentieth of the usual distance, so that a tight mode hit not quite counts as hit.
+    With the minimum radius, a sample slightly beside a very narrow mode still counts.
 
-    >>> near(clouds(torch.arange(9.0)[:, None], torch.tensor([[4.2], [4.3], [4.4], [99.0]])))
+    >>> precision(two_sample_distances(torch.arange(9.0)[:, None], torch.tensor([[4.2], [4.3], [4.4], [99.0]])))
     0.75
     """
-    return (among.across <= among.real.reach[:, None]).any(0).double().mean().item()
+    return (distances.cross <= distances.real.knn_radius[:, None]).any(0).double().mean().item()
 
 
-@where_known
-def told_apart(among: Clouds) -> float:
-    """Share of rows whose nearest other row is of their own kind: 1/2 where the laws are equal, 1 where they never mix.
+@nan_if_invalid
+def nn_accuracy(distances: TwoSampleDistances) -> float:
+    """Leave-one-out accuracy of the 1-nearest-neighbor classifier real against fake, the mean of both classes.
 
-    The mean of both kinds' shares. Far below 1/2: samples repeat the very rows they are compared with.
+    1/2 for equal distributions, 1 if they do not overlap. Far below 1/2: samples are copies of the real rows.
 
-    Source: Lopez-Paz & Oquab 2017, arXiv:1610.06545, for nearest neighbours: Xu et al. 2018, arXiv:1806.07755.
+    Source: Lopez-Paz & Oquab 2017, arXiv:1610.06545, for nearest neighbors: Xu et al. 2018, arXiv:1806.07755.
 
-    >>> told_apart(clouds(torch.tensor([[0.0], [1.0]]), torch.tensor([[8.0], [9.0]])))
+    >>> nn_accuracy(two_sample_distances(torch.tensor([[0.0], [1.0]]), torch.tensor([[8.0], [9.0]])))
     1.0
     """
-    real = _wins(among.real.nearest, among.across.min(1).values)
-    fake = _wins(among.fake.nearest, among.across.min(0).values)
+    real = _own_is_nearer(distances.real.nearest, distances.cross.min(1).values)
+    fake = _own_is_nearer(distances.fake.nearest, distances.cross.min(0).values)
     return (real.mean() + fake.mean()).item() / 2
 
 
-def _wins(own: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """1 where one's own kind is nearer, 1/2 where both are as near; NaN where a distance is none."""
+def _own_is_nearer(own: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """1 if own < other, 1/2 if they are equal, else 0; NaN if a distance is NaN."""
     wins = ((own < other).double() + (own <= other).double()) / 2
     return torch.where(own.isnan() | other.isnan(), nan, wins)
 
 
-def nearer(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> float:
-    """Share of the samples nearer to the training rows than to as many held-out rows: 1/2 if none is repeated.
+def memorization(fake: Others, train: Features, held_out: Float[Tensor, "k d"]) -> float:
+    """Share of the samples that are nearer to the training rows than to as many held-out rows.
 
-    To a G that learned the law and no row, both kinds of rows are alike, however narrow or wide its samples are.
+    A generator that has learned the distribution but no single row scores 1/2, whatever the spread of its samples.
 
     Args:
         fake: (m, d) samples.
-        train: (n, d) rows that G was trained on.
-        held_out: As many rows that it never saw.
+        train: (n, d) rows of the training set.
+        held_out: (n, d) rows that the generator was not trained on.
 
     Returns:
-        Between 0 and 1; NaN where there are no samples or no rows, or some are no numbers.
+        Between 0 and 1; NaN if a set is empty or contains NaN.
 
-    >>> nearer(torch.zeros(4, 1), torch.zeros(2, 1), torch.ones(2, 1))
+    >>> memorization(torch.zeros(4, 1), torch.zeros(2, 1), torch.ones(2, 1))
     1.0
     """
     if not (len(fake) and len(train) and len(held_out)):
         return nan
-    ours, theirs = (closest(fake, rows) for rows in (train, held_out))
-    return _wins(ours, theirs).mean().item()
+    to_train, to_held_out = (nearest_distance(fake, rows) for rows in (train, held_out))
+    return _own_is_nearer(to_train, to_held_out).mean().item()

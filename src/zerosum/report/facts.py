@@ -32,7 +32,7 @@ def facts(
         "Source": config.source,
         "Result of the recipe": config.result,
         "Data": data.describe() if data else config.data.name,
-        "Source of the data": f"{data.source}; licence: {data.licence}" if data else "",
+        "Source of the data": f"{data.source}; licence: {data.license}" if data else "",
         "Notes on the data": "; ".join(data.notes) if data else "",
         "Rounds": f"{last['round']:,} of {config.train.rounds:,}" if "round" in last else "",
         "Time": f"{last['seconds']:,.1f} s" if "seconds" in last else "",

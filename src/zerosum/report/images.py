@@ -17,7 +17,7 @@ from zerosum.data import Data
 from zerosum.data.folder import UNREADABLE
 from zerosum.errors import named
 from zerosum.metrics.features import Array, pixels
-from zerosum.metrics.prdc import Neighbours, neighbours, rounding
+from zerosum.metrics.prdc import Neighbors, nearest_neighbors, rounding_error
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler
@@ -180,7 +180,7 @@ def walks(sampler: Sampler, data: Data | None) -> Picture | None:
         sampler: The generator.
         data: Points to draw below the path, where they are at hand.
     """
-    if sampler.form.kind == "points":
+    if sampler.spec.kind == "points":
         path = sampler.walk(WALKS, steps=100).array
         below = data.samples(data.test if len(data.test) else data.train, 2000) if data else None
         return drawn(plots.path(path, below)) if np.isfinite(path).all() else None
@@ -194,7 +194,7 @@ def walks(sampler: Sampler, data: Data | None) -> Picture | None:
 
 def classes(sampler: Sampler) -> Sequence[str]:
     """The classes of which a walk is shown."""
-    return (sampler.form.classes or ())[:MOST_CLASSES]
+    return (sampler.spec.classes or ())[:MOST_CLASSES]
 
 
 def likeness(sampler: Sampler, data: Data) -> Likeness | None:
@@ -207,24 +207,24 @@ def likeness(sampler: Sampler, data: Data) -> Likeness | None:
     samples = sampler.draw(min(ASKED, most)).array
     if not np.isfinite(samples).all():
         return None
-    train = data.train.spread(min(SEARCHED, len(data.train), most))
-    rows = data.shown(train)
+    train = data.train.subset(min(SEARCHED, len(data.train), most))
+    rows = data.to_samples(train)
     look = pixels().features
-    found = neighbours(look(samples), look(rows), min(NEAR, len(rows)))
+    found = nearest_neighbors(look(samples), look(rows), min(NEAR, len(rows)))
     picture = drawn(beside(samples, rows, found)) if data.kind == "images" else None
     return Likeness(_ratio(found, data, rows), len(rows), len(samples), picture)
 
 
-def _ratio(found: Neighbours, data: Data, rows: Array) -> float:
+def _ratio(found: Neighbors, data: Data, rows: Array) -> float:
     if not len(data.test):
         return float("nan")
     look = pixels().features
-    held_out = look(data.shown(data.test.spread(len(found.row))))
-    away = neighbours(held_out, look(rows), 1).distance
+    held_out = look(data.to_samples(data.test.subset(len(found.row))))
+    away = nearest_neighbors(held_out, look(rows), 1).distance
     ours, theirs = (torch.median(distance[:, 0]).item() for distance in (found.distance, away))
-    return ours / theirs if theirs > rounding(held_out).median().item() else float("nan")
+    return ours / theirs if theirs > rounding_error(held_out).median().item() else float("nan")
 
 
-def beside(samples: Array, rows: Array, found: Neighbours) -> Image.Image:
+def beside(samples: Array, rows: Array, found: Neighbors) -> Image.Image:
     """The first samples, each beside its nearest rows."""
-    return plots.with_neighbours(samples[:SHOWN], rows[found.row[:SHOWN].numpy()])
+    return plots.with_neighbors(samples[:SHOWN], rows[found.row[:SHOWN].numpy()])

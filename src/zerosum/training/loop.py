@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from zerosum import build, checkpoint, config, memory, permission, run
+from zerosum import build, config, memory, permission, run
 from zerosum.build import Setup
 from zerosum.config.settings import Config
 from zerosum.data import Data

@@ -174,17 +174,17 @@ class RunRecorder:
     def _metadata(self) -> dict[str, Any]:
         """The description of the data that every checkpoint stores."""
         data = self.setup.data
-        return {"fingerprint": data.fingerprint(), "data": spec_to_json(data.form)}
+        return {"fingerprint": data.fingerprint(), "data": spec_to_json(data.spec)}
 
 
 def render_samples(setup: Setup) -> bytes:
     """Render samples of the averaged generator as PNG bytes; points are drawn over real data."""
     data, at_round = setup.data, setup.state.round
-    sampler = Sampler(setup.state.average, data.form, setup.game.latent)
+    sampler = Sampler(setup.state.average, data.spec, setup.game.latent)
     if data.kind == "images":
-        columns = len(data.form.classes or ()) if sampler.conditional else math.isqrt(SHEET_SIZE)
+        columns = len(data.spec.classes or ()) if sampler.conditional else math.isqrt(SHEET_SIZE)
         page = plots.sheet(sampler.draw(columns * max(1, SHEET_SIZE // columns)).array, columns)
-        return plots.png(plots.captioned(page, f"{data.name}, round {at_round:,}"))
+        return plots.png(plots.with_caption(page, f"{data.name}, round {at_round:,}"))
     n = 30 * SHEET_SIZE
     real = data.samples(data.test if len(data.test) else data.train, n)
     return plots.png(plots.plot(sampler.draw(n).array, real, f"{data.name}, round {at_round:,}"))
@@ -193,7 +193,7 @@ def render_samples(setup: Setup) -> bytes:
 def real_sheet(data: Data) -> bytes:
     """Render a sheet of real data as PNG bytes, for comparison with the samples."""
     rows = data.test if len(data.test) else data.train
-    return plots.png(plots.captioned(plots.sheet(data.samples(rows, SHEET_SIZE)), f"{data.name}, real"))
+    return plots.png(plots.with_caption(plots.sheet(data.samples(rows, SHEET_SIZE)), f"{data.name}, real"))
 
 
 def multi_process_notes(setup: Setup) -> Iterator[str]:

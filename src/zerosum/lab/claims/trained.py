@@ -111,7 +111,7 @@ def trained(seed: int) -> tuple[Masses, Masses, float]:
     costs = [moment.readings[0].costs["cost"] for moment in played][-300:]
     with torch.no_grad():
         z = setup.game.latent(100_000, seed, "claims").float()
-        x = torch.from_numpy(setup.data.form.decode(setup.state.average(z))).double()
+        x = torch.from_numpy(setup.data.spec.decode(setup.state.average(z))).double()
     edges = torch.linspace(-5, 5, 59, dtype=torch.float64)
     mixture_ = setup.data.mixture
     assert mixture_ is not None  # of this data set it is known
