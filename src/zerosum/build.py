@@ -25,8 +25,8 @@ from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, Penal
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
-from zerosum.engine import SINGLE, Compute, World, synchronized, with_shared_masks
-from zerosum.engine.precision import dtype_of, is_fast
+from zerosum.engine import SINGLE, Compute, World, with_global_batch_norm, with_shared_dropout
+from zerosum.engine.precision import has_fast_bfloat16, master_dtype
 from zerosum.errors import ConfigError, Untrusted, named
 from zerosum.game.engine import EAGER, FULL_BATCH, Engine, Shard
 from zerosum.game.forward import call_stateless
@@ -90,7 +90,7 @@ def place(config: Config) -> tuple[torch.device, torch.dtype]:
     Raises:
         ConfigError: This machine has no such device.
     """
-    return torch.device(_usable(config.train.device or "cpu")), dtype_of(config.train.precision)
+    return torch.device(_usable(config.train.device or "cpu")), master_dtype(config.train.precision)
 
 
 def resolve(config: Config) -> Config:
@@ -99,7 +99,7 @@ def resolve(config: Config) -> Config:
     device = best_device() if config.train.device is None else _usable(config.train.device)
     precision = config.train.precision
     if precision == "auto":
-        gains = _pair(config).large and not _spectral(config.nets) and is_fast(torch.device(device))
+        gains = _pair(config).large and not _spectral(config.nets) and has_fast_bfloat16(torch.device(device))
         precision = "bfloat16" if gains else "float32"
     threads = config.train.threads or torch.get_num_threads()
     return with_train(config, device=device, precision=precision, threads=threads)
@@ -303,8 +303,8 @@ def divided(net: nn.Module, config: Config, shards: tuple[Shard, ...], world: Wo
     """The same network, ready to see a part of each batch: what has to look at the whole batch still does."""
     if shards == (FULL_BATCH,):
         return net
-    net = with_shared_masks(net, config.game.batch * config.game.accumulate)
-    return synchronized(net, world) if world.size > 1 and config.train.statistics == "all" else net
+    net = with_shared_dropout(net, config.game.batch * config.game.accumulate)
+    return with_global_batch_norm(net, world) if world.size > 1 and config.train.statistics == "all" else net
 
 
 def laid_out(net: nn.Module) -> nn.Module:

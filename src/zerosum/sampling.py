@@ -28,7 +28,7 @@ from zerosum.config.registry import lookup
 from zerosum.config.settings import Config
 from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
-from zerosum.engine.precision import dtype_of
+from zerosum.engine.precision import master_dtype
 from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, unknown
 from zerosum.files import write
 from zerosum.game.forward import call
@@ -204,7 +204,7 @@ class Sampler:
     def of(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
         """The averaged generator in a checkpoint that is read already."""
         form = spec_from_json(saved.state["data"])
-        dtype = dtype_of(config.train.precision)
+        dtype = master_dtype(config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
         checkpoint.restore_average(saved, generator)
         return cls(generator, form, build.latent(config.latent), config.latent.distribution == "normal", saved.round)
@@ -346,7 +346,7 @@ def average_of(config: Config, state: dict[str, Any]) -> Layout:
             if not own_code:
                 thrifty.enter_context(torch.device("meta"))
                 thrifty.enter_context(_Undrawn())
-            net = build.new_generator(config, spec_from_json(state["data"])).to(dtype_of(config.train.precision))
+            net = build.new_generator(config, spec_from_json(state["data"])).to(master_dtype(config.train.precision))
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {state['round']:06d} does not fit the run's settings: {error}") from None
     average, there = checkpoint.likeness(net), memory.total()
