@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from zerosum import memory, permission, rng
-from zerosum.config.recipes import code_names, is_code, is_file, is_path, with_train
+from zerosum.config.recipes import code_settings, is_code, is_file, is_path, with_train
 from zerosum.config.registry import expect, keywords, lookup, options
-from zerosum.config.settings import LONGEST, Choice, Config, Latent, Nets, PenaltyChoice, Tree
+from zerosum.config.settings import MAX_LATENT, Choice, Config, Latent, Nets, PenaltyChoice, Tree
 from zerosum.data import DATASETS, Data, checked, from_file, from_folder
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
@@ -113,7 +113,7 @@ def filled(config: Config, code: bool = True) -> Config:
         code: Whether names of code are followed. If not, nothing is imported, and the options of what is code stay as
             they are given: nobody else knows them.
     """
-    left = set() if code else {setting for setting, _ in code_names(config)}
+    left = set() if code else {setting for setting, _ in code_settings(config)}
     parts: Tree = {}
     if "nets.name" not in left:
         parts["nets"] = _filled_nets(config)
@@ -195,7 +195,7 @@ def suited(data: Data) -> tuple[str, list[str], str]:
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
         wider = [f"nets.{player}.width=128" for player in PLAYERS]
         longer = ["train.rounds=6000", "schedule.end=6000"]
-        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(LONGEST, max(8, data.shape[0]))}"], why
+        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(MAX_LATENT, max(8, data.shape[0]))}"], why
     size = f"images of {data.shape[1]} x {data.shape[2]}"
     if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
         return "digits", changes, f"{size} are small enough for perceptrons over all pixels"
@@ -347,7 +347,7 @@ def rules(config: Config) -> Game:
 def _term(choice: PenaltyChoice) -> Term:
     function, needs = as_penalty(lookup(PENALTIES, choice.name, "penalty"))
     where = f"penalties ({choice.name})"
-    given = options(choice.options, where, function, takes=("seen",), beside=("weight", "every"))
+    given = options(choice.options, where, function, takes=("seen",), siblings=("weight", "every"))
     return Term(choice.name, Penalty(partial(function, **given), needs), choice.weight, choice.every)
 
 

@@ -32,13 +32,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zerosum import files
-from zerosum.config.settings import LONG
+from zerosum.config.settings import MAX_SECONDS
 from zerosum.engine import World
 from zerosum.errors import CheckpointError, DataError, Diverged, named
 from zerosum.files import GIB, KIB, MIB
 from zerosum.game.state import Player, State
-from zerosum.memory import ran_out
-from zerosum.run.folder import MANIFEST, STATE, STEP, TENSORS, Say, remove_checkpoint, silent
+from zerosum.memory import is_out_of_memory
+from zerosum.run.folder import CHECKPOINT_NAME, MANIFEST, STATE, TENSORS, Say, remove_checkpoint, silent
 
 CONTENTS = (*TENSORS, STATE)
 """What the manifest lists."""
@@ -124,7 +124,7 @@ def save(folder: Path, state: State, facts: dict[str, Any], keep: int) -> Path:
         _flush_folder(folder)
     except (OSError, MemoryError, RuntimeError) as error:
         remove_checkpoint(temporary)
-        if isinstance(error, RuntimeError) and not ran_out(error):
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
         if not files.is_folder(folder):
             raise CheckpointError(f"cannot save {named(target)}: the run folder is no longer there") from None
@@ -345,7 +345,7 @@ def newest_first(folder: Path) -> list[Path]:
     if not files.is_folder(folder):
         return []
     try:
-        found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
+        found = [path for path in folder.iterdir() if CHECKPOINT_NAME.fullmatch(path.name)]
     except OSError as error:
         raise CheckpointError(f"cannot read {named(folder)}: {files.reason(error)}") from None
     return sorted(found, key=lambda path: int(path.name), reverse=True)
@@ -483,7 +483,7 @@ def _is_extra(extra: dict[str, Any]) -> bool:
     """Whether it is one level of numbers and words, and the seconds played are a number of seconds."""
     seconds = extra.get("seconds", 0.0)
     flat = all(value is None or isinstance(value, str | int | float) for value in extra.values())
-    return flat and isinstance(seconds, int | float) and 0 <= seconds < LONG
+    return flat and isinstance(seconds, int | float) and 0 <= seconds < MAX_SECONDS
 
 
 def _most(wanted: dict[str, Likeness]) -> int:
@@ -511,11 +511,11 @@ def _verify(path: Path, name: str, facts: Facts, most: int) -> None:
 
 def _pieces(path: Path, name: str, facts: Facts, most: int) -> Iterator[bytes]:
     try:
-        size = files.regular(path / name, most).st_size
+        size = files.stat_regular(path / name, most).st_size
         if size != facts.size:
             raise _damaged(path, f"{name} has {size} bytes, expected {facts.size}")
         digest = hashlib.sha256()
-        for piece in files.pieces(path / name, most):
+        for piece in files.read_chunks(path / name, most):
             digest.update(piece)
             yield piece
     except OSError as error:

@@ -33,8 +33,8 @@ from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError
 from zerosum.files import write
 from zerosum.game.forward import call
 from zerosum.nets import NETS, ConditionalGenerator
-from zerosum.run import RunFolder, owned, trust
-from zerosum.run.folder import SHEET, Say, refuse_name, silent
+from zerosum.run import RunFolder, belongs_to_run, trust
+from zerosum.run.folder import SHEET_NAME, Say, refuse_name, silent
 
 LARGEST = 2**27
 """Numbers in one sample: an image of 11,000 x 11,000."""
@@ -80,7 +80,7 @@ class Samples:
             SystemFault: The disk refused.
         """
         path = refuse_name(path, "the file to write")
-        if owned(path):
+        if belongs_to_run(path):
             raise UsageError(f"{named(path)} belongs to a run, whose files are not overwritten; choose another place")
         images = self.array.ndim == 4
         writers: dict[tuple[str, bool], Callable[[Path], Iterator[tuple[Path, bytes]]]] = {
@@ -107,7 +107,7 @@ class Samples:
                 needed = len(content)
                 write(place, content)
         except OSError as error:
-            kind = SystemFault if error.errno in files.BROKEN else UsageError
+            kind = SystemFault if error.errno in files.DISK_ERRORS else UsageError
             raise kind(f"cannot write {named(path)}: {files.reason(error, needed, path)}") from None
         return path
 
@@ -135,7 +135,7 @@ class Samples:
     def _folder(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         path.mkdir(exist_ok=True)
         for earlier in path.iterdir():
-            if SHEET.fullmatch(earlier.name) and not files.is_folder(earlier):
+            if SHEET_NAME.fullmatch(earlier.name) and not files.is_folder(earlier):
                 earlier.unlink()
         for number, image in enumerate(self.array):
             yield path / f"{number:06d}.png", plots.png(plots.single(image))
@@ -324,7 +324,7 @@ def newest(folder: RunFolder, config: Config, say: Say = silent) -> Checkpoint:
     Raises:
         CheckpointError: It has none yet, or none is whole.
     """
-    saved = checkpoint.load(folder.checkpoints, say, folder.identity(say), partial(average_of, config))
+    saved = checkpoint.load(folder.checkpoints, say, folder.run_id(say), partial(average_of, config))
     if saved is None:
         raise CheckpointError(
             f"{named(folder.path)} has no checkpoint yet, so there is no generator. "

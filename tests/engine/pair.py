@@ -105,7 +105,7 @@ def equal(world, thorough):
         one = setup_of(SINGLE, recipe, exact, rows * accumulate)
         told, alone = played(two), played(one)
         found[name] = apart(two.state, one.state)
-        mine = describe(RoundRecord(ROUNDS, told, two.state, 0.0), two.game, world)
+        mine = describe(RoundRecord(ROUNDS, told, two.state, 0.0), two.game, two.engine, world)
         theirs = describe(RoundRecord(ROUNDS, alone, one.state, 0.0), one.game)
         assert mine.keys() == theirs.keys()
         for key, value in theirs.items():

@@ -17,7 +17,7 @@ from typing import Any
 
 from zerosum import environment, files, memory
 from zerosum.errors import (
-    YOURS,
+    USER_CODE_NOTE,
     ConfigError,
     Stopped,
     SystemFault,
@@ -162,8 +162,8 @@ def _unforeseen(error: Exception, argv: list[str]) -> int:
         return _misused(error, argv)
     if type(error).__name__ == "Abort":
         return _end("stopped", 128 + 2, "Stopped", argv)
-    if memory.ran_out(error):
-        return _end(f"error: {memory.SHORT}", SystemFault.exit_code, "SystemFault", argv)
+    if memory.is_out_of_memory(error):
+        return _end(f"error: {memory.OUT_OF_MEMORY}", SystemFault.exit_code, "SystemFault", argv)
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {str(error)[:500]}"
@@ -178,13 +178,13 @@ def _unforeseen(error: Exception, argv: list[str]) -> int:
 
 def _in_own_code(error: Exception) -> str:
     """Where in the user's own code it happened; empty where none of that was running."""
-    marked = [note for note in getattr(error, "__notes__", ()) if note.startswith(YOURS)]
+    marked = [note for note in getattr(error, "__notes__", ()) if note.startswith(USER_CODE_NOTE)]
     ours = (str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), "<")  # noqa: PTH120
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     frames = [frame for frame in frames if not {"site-packages", "dist-packages"} & {*Path(frame.filename).parts}]
     if frames and Path(frames[-1].filename).name != "zerosum":
         return f"{named(frames[-1].filename)}, line {frames[-1].lineno}"
-    return named(marked[0].removeprefix(YOURS)) if marked else ""
+    return named(marked[0].removeprefix(USER_CODE_NOTE)) if marked else ""
 
 
 def _misused(error: Any, argv: list[str]) -> int:

@@ -82,7 +82,7 @@ def from_file(
 def _opened(path: Path, reader: Reader, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
     """What a reader finds in a regular file; nothing else is opened."""
     try:
-        files.regular(path, follow=True)
+        files.stat_regular(path, follow=True)
         with warnings.catch_warnings(action="ignore"):  # what is wrong is an error, and told
             return reader(path, key, labels)
     except FileNotFoundError:

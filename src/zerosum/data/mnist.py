@@ -87,7 +87,7 @@ def content(folder: Path, name: str) -> bytes:
     packed, data = download(name, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.sweep(folder)
+        files.remove_stale_temporary(folder)
         files.write(folder / f"{name}.gz", packed)
     except OSError as error:
         raise SystemFault(

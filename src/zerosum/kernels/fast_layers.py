@@ -176,7 +176,7 @@ def _taps(k: int, stride: int, step: int) -> Float[Tensor, "b d k"]:
     return (t == u[:, None, None] - stride * d[:, None]).float()
 
 
-def output_size_of(x: Maps, kernel: Kernel, stride: int, padding: int) -> tuple[int, int]:
+def output_size(x: Maps, kernel: Kernel, stride: int, padding: int) -> tuple[int, int]:
     """(h, w) of a transposed convolution's output, without output padding."""
     h, w = (stride * (side - 1) + kernel.shape[2] - 2 * padding for side in x.shape[2:])
     return h, w
@@ -191,7 +191,7 @@ def conv_gradients(
     """
     (x, kernel), output_padding = ctx.saved_tensors, [0, 0]
     if transposed:  # rows and columns beyond the usual output size
-        usual = output_size_of(x, kernel, ctx.stride, ctx.padding)
+        usual = output_size(x, kernel, ctx.stride, ctx.padding)
         output_padding = [given - side for given, side in zip(grad.shape[2:], usual, strict=True)]
     pair = [ctx.stride] * 2, [ctx.padding] * 2
     grad_x, grad_kernel, _ = torch.ops.aten.convolution_backward(
@@ -217,13 +217,11 @@ def fast_conv_input_grad(
     return conv_grad(grad, x, kernel, (stride, padding, dilation, groups), 0)
 
 
-def conv_grad(grad: Tensor, x: Maps, kernel: Tensor, options: Sequence[Any], argument: int) -> Tensor:
-    """Gradient of a convolution's input (argument = 0) or kernel (1), by torch's function."""
+def conv_grad(grad: Tensor, x: Maps, kernel: Tensor, options: Sequence[Any], index: int) -> Tensor:
+    """Gradient of a convolution's input (index = 0) or kernel (1), by torch's function."""
     stride, padding, dilation, groups = options
     fixed = None, stride, padding, dilation, False, [0, 0], groups
-    found: Tensor = torch.ops.aten.convolution_backward(grad, x, kernel, *fixed, [argument == 0, argument == 1, False])[
-        argument
-    ]
+    found: Tensor = torch.ops.aten.convolution_backward(grad, x, kernel, *fixed, [index == 0, index == 1, False])[index]
     return found
 
 
@@ -242,9 +240,7 @@ class ToImage(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, kernel)
         ctx.stride, ctx.padding = stride, padding
-        return block_conv_transpose2d(
-            x, kernel, bias, stride, padding, size or output_size_of(x, kernel, stride, padding)
-        )
+        return block_conv_transpose2d(x, kernel, bias, stride, padding, size or output_size(x, kernel, stride, padding))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102

@@ -259,7 +259,7 @@ class PiecewiseLinearBackward(torch.autograd.Function):
         return op.apply(t, *ctx.saved_tensors, options), None, None, None, None
 
 
-LEAKY_RELU = MaskOp(
+LEAKY = MaskOp(
     lambda h, negative_slope: (leaky_relu(h, negative_slope), None),
     lambda s, h, _, negative_slope: torch.ops.aten.leaky_relu_backward(s, h, negative_slope, False),
     lambda t, h, _, negative_slope: torch.ops.aten.leaky_relu_backward(t, h, negative_slope, False),
@@ -294,10 +294,8 @@ def piecewise_max_pool2d(
 
 
 PIECEWISE_LINEAR_CALLS: dict[Callable[..., Any], Callable[..., Any]] = {
-    leaky_relu: lambda input, negative_slope=0.01, inplace=False: PiecewiseLinear.apply(
-        input, LEAKY_RELU, negative_slope
-    ),
-    relu: lambda input, inplace=False: PiecewiseLinear.apply(input, LEAKY_RELU, 0.0),
+    leaky_relu: lambda input, negative_slope=0.01, inplace=False: PiecewiseLinear.apply(input, LEAKY, negative_slope),
+    relu: lambda input, inplace=False: PiecewiseLinear.apply(input, LEAKY, 0.0),
     max_pool2d: piecewise_max_pool2d,
 }
 """torch's function -> the same as a `PiecewiseLinear`."""

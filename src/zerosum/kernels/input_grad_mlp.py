@@ -61,18 +61,14 @@ class MlpValueAndInputGrad(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        (first, *inner, head), (first_bias, *biases, head_bias) = layers[: len(layers) // 2], layers[len(layers) // 2 :]
+        (first, *inner, head), (first_bias, *biases, b) = layers[: len(layers) // 2], layers[len(layers) // 2 :]
         h = torch.addmm(first_bias, x, first.T)
         acts = [x]  # the input of each layer
         for weight, bias in zip(inner, biases, strict=True):
             acts.append(h.relu())
             h = torch.addmm(bias, acts[-1], weight.T).add_(h)
         acts.append(h.relu())
-        logits = (
-            torch.addmm(head_bias, acts[-1], head.T).squeeze(1)
-            if len(head) == 1
-            else vecdot(acts[-1], head) + head_bias
-        )
+        logits = torch.addmm(b, acts[-1], head.T).squeeze(1) if len(head) == 1 else vecdot(acts[-1], head) + b
         grads = [relu_backward(head.expand_as(h), acts[-1])]  # s_L, then down to s_0
         for weight, f in zip(reversed(inner), reversed(acts[1:-1]), strict=True):
             grads.append(relu_backward(grads[-1] @ weight, f).add_(grads[-1]))

@@ -99,10 +99,10 @@ def fit(
     """
     fresh = fresh and not was_restarted()  # started anew after a loss, it goes on
     if world.is_main:
-        run.refuse_strangers(folder, force)
+        run.refuse_foreign_files(folder, force)
     settings = config.with_train(settings, processes=world.size)
     with permission.to_train():
-        settings = agreed(settings if fresh else run.adopt(settings, folder), world)
+        settings = agreed(settings if fresh else run.keep_automatic(settings, folder), world)
         until_finished = world.broadcast(bytes([until_finished])) == b"\1"
         settle(settings)
         with world.local_main_first():  # the first of each machine may have to download
@@ -128,7 +128,7 @@ def fit(
 
 def short_of_memory(setup: Setup, error: Exception) -> SystemFault | None:
     """What to say where a round asked for more memory than there is; None where it failed for another reason."""
-    if not memory.ran_out(error):
+    if not memory.is_out_of_memory(error):
         return None
     game = setup.config.game
     return SystemFault(
@@ -182,7 +182,7 @@ def open_for(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None]:
         if fresh:
             run.erase(folder)
         run.refuse_changes(setup.config, folder)
-        run.sweep(folder)
+        run.remove_temporary(folder)
         yield
 
 

@@ -71,10 +71,10 @@ class RunRecorder:
         state, facts = self.setup.state, self._facts
         for note in (*self.setup.data.notes, *company(self.setup)):
             self.say(note)
-        known = self.folder.identity(self.say)
+        known = self.folder.run_id(self.say)
         fits = lambda _: checkpoint.layout_of(state)  # noqa: E731
         saved = checkpoint.load(self.folder.checkpoints, self.say, known, fits)
-        self.identity = run.new_identity() if saved is None else saved.state["run"]
+        self.identity = run.new_run_id() if saved is None else saved.state["run"]
         if saved is not None:
             checkpoint.refuse_other_data(saved, self.setup.data.name, facts["fingerprint"])
             checkpoint.restore(saved, state)
@@ -84,7 +84,7 @@ class RunRecorder:
             began = {"format": FORMAT, "run": self.identity, **environment()}
             self.folder.write(self.folder.environment, json.dumps(began, indent=1).encode())
         self._remember()
-        run.cut(self.folder, state.round)
+        run.truncate(self.folder, state.round)
         self.history = list(map(dict, health.checkups(run.read(self.folder, self.say))))
         self._diagnose()
         if saved is not None:  # what a save does last may be what a kill kept it from
@@ -98,7 +98,7 @@ class RunRecorder:
     def _remember(self) -> None:
         """Note that the run is made here, so that other commands may follow its names."""
         try:
-            trust.remember(self.folder, permission.current().code or Path.cwd())
+            trust.record(self.folder, permission.current().code or Path.cwd())
         except OSError as error:
             why = f"{named(error.filename)}: {files.reason(error)}"
             self.say(f"it cannot be noted that this run is made here ({why}); other commands will want --trust")
