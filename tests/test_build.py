@@ -58,8 +58,8 @@ def test_without_leave_no_code_is_imported(setting):
         build.resolve(settings)
     with pytest.raises(Untrusted, match="os:getcwd"), permission.granted(paths=True, downloads=True):
         build.resolve(settings)
-    assert config.code_names(build.filled(settings, code=False)) == config.code_names(settings)
-    assert len(config.code_names(settings)) == 1
+    assert config.code_settings(build.filled(settings, code=False)) == config.code_settings(settings)
+    assert len(config.code_settings(settings)) == 1
 
 
 def test_without_leave_no_path_is_opened(tmp_path):

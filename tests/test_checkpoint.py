@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from zerosum import build, checkpoint, files
 from zerosum.errors import CheckpointError, Diverged
 from zerosum.game.game import play
-from zerosum.run import RunFolder, sweep
+from zerosum.run import RunFolder, remove_temporary
 
 FACTS = {"fingerprint": "x", "data": {}, "run": "0" * 32}
 
@@ -147,7 +147,7 @@ def test_rubbish_of_a_dead_process_is_no_checkpoint_and_is_swept(two):
     left.mkdir()
     (left / "players.safetensors").write_bytes(b"half")
     assert checkpoint.load(run.checkpoints).round == 2
-    sweep(run)
+    remove_temporary(run)
     assert not left.exists()
     assert checkpoint.load(run.checkpoints).round == 2
 

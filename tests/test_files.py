@@ -56,7 +56,7 @@ def test_a_link_to_a_regular_file_is_followed_only_where_that_is_asked_for():
 def test_what_takes_the_place_of_a_file_between_look_and_opening_is_not_read(monkeypatch):
     Path("file").write_bytes(b"mine")
     Path("there").write_bytes(b"secret")
-    look = files.regular
+    look = files.stat_regular
 
     def exchanged(path, *given, **how):
         facts = look(path, *given, **how)
@@ -64,7 +64,7 @@ def test_what_takes_the_place_of_a_file_between_look_and_opening_is_not_read(mon
         path.symlink_to("there")
         return facts
 
-    monkeypatch.setattr(files, "regular", exchanged)
+    monkeypatch.setattr(files, "stat_regular", exchanged)
     with pytest.raises(OSError, match="symbolic links") as caught:
         files.read(Path("file"), 100)
     assert caught.value.errno == errno.ELOOP
@@ -75,7 +75,7 @@ def test_a_file_that_is_too_large_is_not_read_even_where_it_grows():
         file.truncate(2**40)
     with pytest.raises(files.Refused, match=r"1,099,511,627,776 bytes, at most 1,000 are read"):
         files.read(Path("sparse"), 1000)
-    pieces = files.pieces(Path("grows"), 1000, size=100)
+    pieces = files.read_chunks(Path("grows"), 1000, size=100)
     Path("grows").write_bytes(b"x" * 1000)
     next(pieces)
     with Path("grows").open("ab") as file:

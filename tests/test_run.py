@@ -75,9 +75,9 @@ def test_without_a_name_the_first_free_or_equal_folder_is_taken(begun):
 def test_what_the_machine_decided_stays_with_the_run_unless_it_is_set(begun):
     folder = begun("run", "train.threads=3", "train.device=cpu")
     asked = config.load("digits", ["train.threads=2"])
-    assert run.adopt(asked, folder).train.threads == 2
-    assert run.adopt(asked, folder).train.device == "cpu"
-    assert run.adopt(asked, RunFolder(Path("new"))) == asked
+    assert run.keep_automatic(asked, folder).train.threads == 2
+    assert run.keep_automatic(asked, folder).train.device == "cpu"
+    assert run.keep_automatic(asked, RunFolder(Path("new"))) == asked
 
 
 def test_a_changed_setting_is_refused_with_both_values_and_free_ones_are_not(begun):
@@ -170,7 +170,7 @@ def test_a_torn_last_line_is_left_out_and_written_over(begun, torn):
     with folder.readings.open("a") as file:
         file.write(torn)
     assert run.read(folder) == [{"round": 1}, {"round": 2}]
-    run.cut(folder, 9)
+    run.truncate(folder, 9)
     run.append(folder, {"round": 3})
     assert run.read(folder) == [{"round": 1}, {"round": 2}, {"round": 3}]
 
@@ -179,7 +179,7 @@ def test_readings_past_a_round_are_cut(begun):
     folder = begun("run")
     for step in (10, 20, 30):
         run.append(folder, {"round": step})
-    run.cut(folder, 20)
+    run.truncate(folder, 20)
     assert run.read(folder) == [{"round": 10}, {"round": 20}]
 
 
@@ -214,7 +214,7 @@ def test_a_damaged_line_is_named_passed_over_and_kept(begun, damaged):
     assert run.read(folder, said.append) == [{"round": 10}, {"round": 20}, {"round": 30}]
     (sentence,) = said
     assert sentence.startswith("readings.jsonl is damaged: line 2 (")
-    run.cut(folder, 20)
+    run.truncate(folder, 20)
     assert folder.readings.read_bytes() == b"\n".join(lines[:3]) + b"\n"
 
 
@@ -234,7 +234,7 @@ def test_readings_that_cannot_be_read_stop_a_resume_and_are_not_touched(begun, t
     assert run.read(folder, said.append) == []
     assert "it is a link" in said[0]
     with pytest.raises(SystemFault, match="cannot write run/readings"):
-        run.cut(folder, 5)
+        run.truncate(folder, 5)
     with pytest.raises(SystemFault, match="cannot write run/readings"):
         run.append(folder, {"round": 1})
     assert secret.read_bytes() == b"theirs"
@@ -255,7 +255,7 @@ def test_an_odd_environment_is_named_and_passed_over(begun, content):
     folder, said = begun("run"), []
     folder.environment.write_text(content)
     assert folder.read_environment(said.append) == {}
-    assert folder.identity() is None
+    assert folder.run_id() is None
     assert content == "null" or "environment.json" in said[0]
 
 
@@ -284,17 +284,17 @@ def test_a_folder_of_other_things_is_no_run_folder_unless_that_is_asked_for(kind
     place.mkdir()
     FOREIGN[kind](place)
     with pytest.raises(RunError, match=r"place is not empty and holds no run that can be read.*--force"):
-        run.refuse_strangers(RunFolder(place), force=False)
-    run.refuse_strangers(RunFolder(place), force=True)
+        run.refuse_foreign_files(RunFolder(place), force=False)
+    run.refuse_foreign_files(RunFolder(place), force=True)
 
 
 def test_an_empty_folder_and_what_a_stopped_start_leaves_are_taken():
     place = Path("place")
-    run.refuse_strangers(RunFolder(place), force=False)
+    run.refuse_foreign_files(RunFolder(place), force=False)
     run.make(RunFolder(place))
     for folder in (place, place / "samples", place / "checkpoints"):
         (folder / files.temporary_name()).mkdir()
-    run.refuse_strangers(RunFolder(place), force=False)
+    run.refuse_foreign_files(RunFolder(place), force=False)
 
 
 @pytest.mark.parametrize("name", ["samples", "checkpoints", "tensorboard"])
@@ -306,11 +306,11 @@ def test_a_link_or_file_in_the_place_of_a_runs_folder_is_refused(begun, name, fo
         place.rmdir()
     place.symlink_to(tmp_path)
     with pytest.raises(RunError, match=f"run/{name} is no folder, or a link to one"):
-        run.refuse_strangers(folder, force)
+        run.refuse_foreign_files(folder, force)
     place.unlink()
     place.touch()
     with pytest.raises(RunError, match="is no folder"):
-        run.refuse_strangers(folder, force)
+        run.refuse_foreign_files(folder, force)
 
 
 def test_sweeping_and_erasing_touch_only_names_of_a_run(begun):
@@ -323,7 +323,7 @@ def test_sweeping_and_erasing_touch_only_names_of_a_run(begun):
         path = folder.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    run.sweep(folder)
+    run.remove_temporary(folder)
     assert [(folder.path / name).exists() for name in ours] == [False, False, False, True]
     run.erase(folder)
     assert not (folder.path / ours[3]).exists()
@@ -345,7 +345,7 @@ def test_what_belongs_to_a_run_is_known(begun, path, belongs):
     Path("other/config.toml").touch()
     Path("link").symlink_to("run")
     Path("samples-of-run").symlink_to("run/samples")
-    assert run.owned(Path(path)) is belongs
+    assert run.belongs_to_run(Path(path)) is belongs
 
 
 @pytest.mark.parametrize("name", ["", "\udcff", "a\0b"])
@@ -356,10 +356,10 @@ def test_a_name_that_cannot_be_written_is_refused(name):
 
 def test_a_run_with_more_readings_than_are_read_goes_on(begun, monkeypatch):
     folder = begun("run")
-    monkeypatch.setattr(journal, "MOST_LINES", 5)
+    monkeypatch.setattr(journal, "MAX_LINES", 5)
     for step in range(1, 10):
         run.append(folder, {"round": step})
-    run.cut(folder, 7)
+    run.truncate(folder, 7)
     assert [json.loads(line)["round"] for line in folder.readings.read_text().splitlines()] == [*range(1, 8)]
     said = []
     assert run.read(folder, said.append) == []

@@ -108,7 +108,7 @@ def test_whoever_vouches_for_a_run_has_its_code_imported(own):
 
 @pytest.mark.parametrize("note", ["", "[]", "5", "{}", "\xff", "[" * 100_000, '{"path": 1}'])
 def test_an_odd_note_grants_nothing(own, note):
-    trust._note(own.folder).write_bytes(note.encode("latin-1"))
+    trust._record_path(own.folder).write_bytes(note.encode("latin-1"))
     with pytest.raises(Untrusted):
         zs.load(own.path).report()
 
@@ -127,7 +127,7 @@ def test_training_again_makes_a_run_trusted_that_was_moved(own, lab):
     path = moved(own.path)
     zs.train("digits", rounds=2, set=[*TINY, f'nets.name="{lab}:pair"'], out=path, report=False, say=lambda _: None)
     forget(lab)
-    assert trust.of(RunFolder(path)) is not None
+    assert trust.code_folder(RunFolder(path)) is not None
 
 
 def test_leave_ends_with_its_block():
@@ -171,7 +171,7 @@ def test_two_modules_of_one_name_are_not_taken_for_each_other(own, lab, tmp_path
 @pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
 def test_what_a_killed_process_left_beside_the_notes_is_removed_after_a_day(lab, hours, stays):
     run = zs.train("digits", rounds=2, set=TINY, report=False, say=lambda _: None)
-    left = trust._note(run.folder).parent / files.temporary_name()
+    left = trust._record_path(run.folder).parent / files.temporary_name()
     left.touch()
     os.utime(left, (time.time() - hours * 3600,) * 2)
     zs.train("digits", rounds=2, out="another", set=TINY, report=False, say=lambda _: None)

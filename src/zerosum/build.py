@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from zerosum import memory, permission, rng
-from zerosum.config.recipes import code_names, is_code, with_train
+from zerosum.config.recipes import code_settings, is_code, with_train
 from zerosum.config.registry import expect, keywords, lookup, options
 from zerosum.config.settings import Choice, Config, Latent, Nets, PenaltyChoice, Tree
 from zerosum.data import DATASETS, Data, validate
 from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
 from zerosum.data.source import absolute, is_folder, opener
-from zerosum.engine import SINGLE, Compute, World, synchronized, with_shared_masks
+from zerosum.engine import SINGLE, Compute, World, with_global_batch_norm, with_shared_dropout
 from zerosum.engine.device import best_device, channels_last, place, usable
-from zerosum.engine.precision import is_fast
+from zerosum.engine.precision import has_fast_bfloat16
 from zerosum.errors import ConfigError, Untrusted, named
 from zerosum.game.engine import EAGER, FULL_BATCH, Engine, Shard
 from zerosum.game.forward import call_stateless
@@ -90,7 +90,7 @@ def resolve(config: Config) -> Config:
     device = best_device() if config.train.device is None else usable(config.train.device)
     precision = config.train.precision
     if precision == "auto":
-        gains = _pair(config).large and not _spectral(config.nets) and is_fast(torch.device(device))
+        gains = _pair(config).large and not _spectral(config.nets) and has_fast_bfloat16(torch.device(device))
         precision = "bfloat16" if gains else "float32"
     threads = config.train.threads or torch.get_num_threads()
     return with_train(config, device=device, precision=precision, threads=threads)
@@ -104,7 +104,7 @@ def filled(config: Config, code: bool = True) -> Config:
         code: Whether names of code are followed. If not, nothing is imported, and the options of what is code stay as
             they are given: nobody else knows them.
     """
-    left = set() if code else {setting for setting, _ in code_names(config)}
+    left = set() if code else {setting for setting, _ in code_settings(config)}
     parts: Tree = {}
     if "nets.name" not in left:
         parts["nets"] = _filled_nets(config)
@@ -259,8 +259,8 @@ def divided(net: nn.Module, config: Config, shards: tuple[Shard, ...], world: Wo
     """The same network, ready to see a part of each batch: what has to look at the whole batch still does."""
     if shards == (FULL_BATCH,):
         return net
-    net = with_shared_masks(net, config.game.batch * config.game.accumulate)
-    return synchronized(net, world) if world.size > 1 and config.train.statistics == "all" else net
+    net = with_shared_dropout(net, config.game.batch * config.game.accumulate)
+    return with_global_batch_norm(net, world) if world.size > 1 and config.train.statistics == "all" else net
 
 
 def copy_of(net: nn.Module) -> nn.Module:
@@ -293,7 +293,7 @@ def rules(config: Config) -> Game:
 def _term(choice: PenaltyChoice) -> Term:
     function, needs = as_penalty(lookup(PENALTIES, choice.name, "penalty"))
     where = f"penalties ({choice.name})"
-    given = options(choice.options, where, function, takes=("seen",), beside=("weight", "every"))
+    given = options(choice.options, where, function, takes=("seen",), siblings=("weight", "every"))
     return Term(choice.name, Penalty(partial(function, **given), needs), choice.weight, choice.every)
 
 

@@ -34,7 +34,7 @@ from zerosum.engine import World
 from zerosum.errors import CheckpointError, DataError, Diverged, named
 from zerosum.files import GIB, KIB, MIB
 from zerosum.game.state import Player, State
-from zerosum.memory import ran_out
+from zerosum.memory import is_out_of_memory
 from zerosum.run.folder import STATE, TENSORS, Say, remove_checkpoint, silent
 from zerosum.run.manifest import (
     damaged,
@@ -128,7 +128,7 @@ def save(folder: Path, state: State, metadata: dict[str, Any], keep: int) -> Pat
         flush_folder(folder)
     except (OSError, MemoryError, RuntimeError) as error:
         remove_checkpoint(temporary)
-        if isinstance(error, RuntimeError) and not ran_out(error):
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
         if not files.is_folder(folder):
             raise CheckpointError(f"cannot save {named(target)}: the run folder is no longer there") from None

@@ -1,4 +1,4 @@
-"""What torchrun says of this process in its environment: how many play, and which of them this is."""
+"""The environment variables that torchrun sets: number of processes, ranks, restarts."""
 
 import os
 
@@ -6,12 +6,12 @@ from zerosum.errors import ConfigError, named
 
 
 def size() -> int:
-    """How many processes torchrun has started; 1 where it did not start this one.
+    """Number of processes that torchrun started; 1 without torchrun.
 
     Raises:
-        ConfigError: The environment says something that torchrun does not say.
+        ConfigError: The variables are incomplete or invalid.
     """
-    count = _number("WORLD_SIZE", 1, 1)
+    count = _integer("WORLD_SIZE", 1, 1)
     if count > 1:
         rank(count)
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
@@ -24,35 +24,35 @@ def size() -> int:
 
 
 def rank(count: int) -> int:
-    """Which of so many processes this is, from 0."""
-    found = _number("RANK", 0, 0)
-    if found >= count:
-        raise ConfigError(f"RANK = {found} in the environment, but WORLD_SIZE = {count}: ranks count from 0")
-    return found
+    """Rank of this process, below `count`."""
+    value = _integer("RANK", 0, 0)
+    if value >= count:
+        raise ConfigError(f"RANK = {value} in the environment, but WORLD_SIZE = {count}: ranks count from 0")
+    return value
 
 
 def local_rank() -> int:
-    """Which of the processes of this machine this is."""
-    return _number("LOCAL_RANK", 0, 0)
+    """Rank of this process on its machine."""
+    return _integer("LOCAL_RANK", 0, 0)
 
 
 def local_size() -> int:
-    """How many of the processes are on this machine; 0 where nobody says."""
-    return _number("LOCAL_WORLD_SIZE", 0, 0)
+    """Number of processes on this machine; 0 if unknown."""
+    return _integer("LOCAL_WORLD_SIZE", 0, 0)
 
 
 def restarts() -> int:
-    """How often torchrun has started this process anew, after one of them was lost."""
-    return _number("TORCHELASTIC_RESTART_COUNT", 0, 0)
+    """Number of times that torchrun restarted the processes after a failure."""
+    return _integer("TORCHELASTIC_RESTART_COUNT", 0, 0)
 
 
-def _number(name: str, default: int, least: int) -> int:
-    text = os.environ.get(name)
-    if text is None:
+def _integer(name: str, default: int, minimum: int) -> int:
+    raw = os.environ.get(name)
+    if raw is None:
         return default
-    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < least:
+    if not (raw.isascii() and raw.isdigit()) or len(raw) > 9 or int(raw) < minimum:
         raise ConfigError(
-            f"{name} = {named(text)!r} in the environment is no number of {least} or more. torchrun sets it; "
+            f"{name} = {named(raw)!r} in the environment is no number of {minimum} or more. torchrun sets it; "
             f"to play without torchrun, unset {name}"
         )
-    return int(text)
+    return int(raw)

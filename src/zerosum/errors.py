@@ -1,19 +1,19 @@
-"""Every error a user can meet, and the exit code with which it ends a command.
+"""All errors that zerosum raises for users, with the exit codes of commands.
 
 ZerosumError
-├── UsageError            2    what was asked for cannot be done
-│   ├── ConfigError            a setting, a recipe or a name
-│   └── RunError               a run folder: busy, changed or missing
-├── DataError             3    the data cannot be trained on
+├── UsageError            2    the request is invalid
+│   ├── ConfigError            a setting, a recipe or a name is wrong
+│   └── RunError               a run folder is busy, missing or holds another run
+├── DataError             3    the data cannot be used for training
 ├── CheckpointError       3    no checkpoint could be written or read
-├── Untrusted             3    a run that was not made here names code or data, which was not touched
-├── SystemFault           3    the system refused: a full disk, a closed folder, no memory
-├── Diverged              4    a cost, a gradient or a weight is no longer a finite number
-└── Lost                  5    one of several processes died, hangs or holds other numbers
+├── Untrusted             3    an untrusted run names code or data, which was not loaded
+├── SystemFault           3    the system failed: disk full, permission denied, out of memory
+├── Diverged              4    a cost, a gradient or a weight is not finite
+└── WorkerLost            5    one of several processes died, hangs or has different weights
 
-Stopped             128 + n    signal n asked for the end; everything is saved
+Stopped             128 + n    signal n ended the run; everything is saved
 
-`Stopped` stands outside of the tree, beside KeyboardInterrupt: a sweep that passes over failed runs ends with it.
+`Stopped` is a BaseException, like KeyboardInterrupt, so that a sweep that catches errors of single runs ends with it.
 
 A message says what was given, what was expected and what to do next.
 """
@@ -24,13 +24,13 @@ from difflib import get_close_matches
 
 
 class ZerosumError(Exception):
-    """Anything that is said to the user in a sentence, without a traceback."""
+    """Base of all errors that a command reports in a sentence, without a traceback."""
 
     exit_code = 3
 
 
 class UsageError(ZerosumError):
-    """What was asked for cannot be done."""
+    """The request is invalid."""
 
     exit_code = 2
 
@@ -44,7 +44,7 @@ class RunError(UsageError):
 
 
 class DataError(ZerosumError):
-    """The data cannot be trained on."""
+    """The data cannot be used for training."""
 
     exit_code = 3
 
@@ -56,21 +56,21 @@ class CheckpointError(ZerosumError):
 
 
 class Untrusted(ZerosumError):
-    """A run that was not made here names code to import or data to open; nothing of it was touched."""
+    """An untrusted run names code to import or data to open; nothing was loaded."""
 
 
 class SystemFault(ZerosumError):
-    """The system refused: a full disk, a closed folder, no memory."""
+    """The system failed: disk full, permission denied, out of memory."""
 
 
 class Diverged(ZerosumError):
-    """A cost, a gradient or a weight is no longer a finite number.
+    """A cost, a gradient or a weight is not finite.
 
     Args:
-        at_round: The round in which it was seen, counted from 1.
+        at_round: Round in which it was detected, from 1.
         player: "discriminator" or "generator".
-        term: Which of the player's numbers: "cost", the name of a penalty, "gradient norm", or a tensor's name.
-        value: What it had become.
+        term: "cost", the name of a penalty, "gradient norm", or the name of a tensor.
+        value: Its value, NaN or infinite.
     """
 
     exit_code = 4
@@ -81,15 +81,15 @@ class Diverged(ZerosumError):
 
 
 class WorkerLost(ZerosumError):
-    """One of several processes died, hangs, or holds other numbers than the rest."""
+    """One of several processes died, hangs, or has different weights or data."""
 
     exit_code = 5
 
 
 class Stopped(BaseException):
-    """A signal asked for the end; the round was finished and saved.
+    """A signal ended the run, after the current round was finished and saved.
 
-    No `Exception`, as KeyboardInterrupt is none: whoever goes on after errors must not go on after this.
+    Not an `Exception`, like KeyboardInterrupt: code that continues after errors must not continue after this.
     """
 
     def __init__(self, signal: int, message: str) -> None:
@@ -97,14 +97,14 @@ class Stopped(BaseException):
         self.exit_code = 128 + signal
 
 
-YOURS = "raised by "
-"""How a note begins that names the code of the user's own in which an error was raised."""
+USER_CODE_NOTE = "raised by "
+"""Prefix of an exception note that names the user's code that raised the exception."""
 
 
-class Yours:
-    """Marks what is raised in its block as raised by code of the user's own, which has this name.
+class UserCode:
+    """Context manager that adds a note to exceptions in its block: they were raised by the user's code `name`.
 
-    >>> with Yours("my_lab:features"):
+    >>> with UserCode("my_lab:features"):
     ...     {}["width"]
     Traceback (most recent call last):
     KeyError: 'width'
@@ -119,26 +119,26 @@ class Yours:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception):
-            error.add_note(f"{YOURS}{self.name}")
+            error.add_note(f"{USER_CODE_NOTE}{self.name}")
 
 
-TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Marks that turn the direction of what follows, so that a name reads as another."""
+BIDI_CONTROLS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Bidirectional control characters, which can make a name look like another one."""
 
 
 def printable(text: str) -> str:
-    r"""A text that can do nothing to a terminal: control characters and marks of direction become their escapes.
+    r"""Escape control and bidirectional characters, so that a text cannot manipulate a terminal.
 
-    Line breaks stay. For a name, which should have none, see `named`.
+    Line breaks stay; for names, `named` escapes them, too.
 
     >>> printable("runs/a\x1b[2Jb")
     'runs/a\\x1b[2Jb'
     """
-    return "".join(_escaped(letter) if _commands(letter) else letter for letter in text)
+    return "".join(_escape(character) if _is_control(character) else character for character in text)
 
 
 def named(name: object) -> str:
-    r"""A name of a file, a class or a run, in one line.
+    r"""Make a name of a file, a class or a run printable in one line.
 
     >>> named("two\nlines")
     'two\\nlines'
@@ -146,24 +146,24 @@ def named(name: object) -> str:
     return printable(str(name)).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _commands(letter: str) -> bool:
-    """Whether a terminal may obey it instead of showing it; surrogates stand for bytes that are no text."""
-    controls = unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
-    return letter not in "\n\t" and (controls or unicodedata.bidirectional(letter) in TURNS)
+def _is_control(character: str) -> bool:
+    """Whether a character may control a terminal, or is a surrogate (an undecodable byte)."""
+    controls = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    return character not in "\n\t" and (controls or unicodedata.bidirectional(character) in BIDI_CONTROLS)
 
 
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None) -> str:
-    """Say that a name is not known, with the nearest one that is, and all of them or where they are listed.
+    """Compose the message for an unknown name: the closest known one, and all names or the command that lists them.
 
     >>> unknown("loss", "hindge", ["hinge", "wasserstein"])
     "there is no loss 'hindge'. Did you mean 'hinge'? Known: hinge, wasserstein"
     """
     known = sorted(known)
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    listed = f"{where} says what there is" if where else f"Known: {', '.join(known) or 'none'}"
-    return f"there is no {kind} '{name}'.{hint} {listed}"
+    close = get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    suffix = f"{where} says what there is" if where else f"Known: {', '.join(known) or 'none'}"
+    return f"there is no {kind} '{name}'.{hint} {suffix}"

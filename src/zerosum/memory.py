@@ -1,8 +1,8 @@
-"""Memory: what one round frees is kept for the next; how much there is, and whether it ran out.
+"""Memory: let malloc keep freed memory for the next round; total memory; out-of-memory errors.
 
-By default, C's allocator on Linux gives large blocks back to the system and asks for them again in the next round; the
-system then has to hand over each page anew, empty. Kept, a round in float32 takes five sixths of the time
-(benchmarks/README.md), and a process stays as large as it was at its largest.
+By default, glibc's malloc returns large blocks to the system and requests them again in the next round; the system then
+has to clear every page. With memory kept, a round in float32 takes five sixths of the time (benchmarks/README.md), but
+a process never shrinks.
 """
 
 import ctypes
@@ -10,37 +10,37 @@ import os
 import platform
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""What `mallopt` calls them, malloc.h."""
+"""Options of `mallopt`, from malloc.h."""
 
-LARGEST_BLOCK = 32 * 2**20
-"""Blocks above this go back at once; no larger bound is allowed."""
+MAX_MMAP_THRESHOLD = 32 * 2**20
+"""Larger blocks are returned at once; glibc allows no larger threshold."""
 
-MOST_KEPT = 2**31 - 1
+MAX_TRIM_THRESHOLD = 2**31 - 1
 
-SHORT = "there is not enough memory. Ask for fewer samples or rows, or make game.batch or the networks smaller"
-"""What a user can do where it ran out."""
+OUT_OF_MEMORY = "there is not enough memory. Ask for fewer samples or rows, or make game.batch or the networks smaller"
+"""Message on an out-of-memory error."""
 
 
 def keep_freed() -> bool:
-    """Let the process keep what it frees; whether its allocator could be told."""
+    """Let malloc keep freed memory; return whether that is possible (glibc only)."""
     if platform.libc_ver()[0] != "glibc":
         return False
     set_option = ctypes.CDLL(None).mallopt
-    return bool(set_option(MMAP_THRESHOLD, LARGEST_BLOCK) and set_option(TRIM_THRESHOLD, MOST_KEPT))
+    return bool(set_option(MMAP_THRESHOLD, MAX_MMAP_THRESHOLD) and set_option(TRIM_THRESHOLD, MAX_TRIM_THRESHOLD))
 
 
 def total() -> int | None:
-    """Bytes of memory that this machine has; None where the system does not say."""
+    """Memory of this machine in bytes; None if unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch says so in words.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is an out-of-memory error; torch raises RuntimeErrors, which are recognized by their text.
 
-    >>> ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"))
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"))
     True
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

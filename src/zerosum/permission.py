@@ -1,10 +1,9 @@
-"""What the command that is running may do with the names in a run's settings: by default, nothing.
+"""Permissions of the running command to import code, open paths and download data that settings name; default: none.
 
-A run folder is what people send each other. Its settings name losses, networks and data sets; a name with a colon is
-code to import, and the name of a data set may be any path of this machine. The doors that a user opens on purpose
-(`train`, a run that was made here, `--trust`) say so with `granted`; whatever reads settings asks `current`, in one
-place each: `lookup.lookup` before it imports, `build.open_data` before it opens a path, `data.downloads` before it
-fetches.
+A run folder may come from somebody else. Its settings name losses, networks and data sets; a name with a colon is code
+to import, and the name of a data set may be any path on this machine. `train`, runs made here and `--trust` give
+permissions with `granted`. Each is checked with `current` in one place: `registry.lookup` before it imports,
+`build.open_data` before it opens a path, `data.downloads` before it downloads.
 """
 
 from collections.abc import Iterator
@@ -16,12 +15,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Permission:
-    """What may be done.
+    """Permissions of the running command.
 
     Args:
-        code: The folder in which modules of the user's own are looked for; None: none is imported.
-        paths: Whether data may be opened where the settings say it lies.
-        downloads: Whether a data set that is not there may be fetched.
+        code: Folder from which the user's modules may be imported; None: no import.
+        paths: Whether data may be opened at paths that settings name.
+        downloads: Whether a missing data set may be downloaded.
     """
 
     code: Path | None = None
@@ -35,15 +34,15 @@ _CURRENT: ContextVar[Permission] = ContextVar("zerosum_permission", default=NOTH
 
 
 def current() -> Permission:
-    """What may be done now."""
+    """The current permissions."""
     return _CURRENT.get()
 
 
 @contextmanager
 def granted(*, code: Path | None = None, paths: bool = False, downloads: bool = False) -> Iterator[None]:
-    """Allow more than is allowed already, while the block runs.
+    """Add permissions while the block runs.
 
-    Do not hold it over the `yield` of a generator: what comes between would be allowed, too.
+    Do not `yield` from a generator inside the block: the caller's code would get the permissions, too.
     """
     before = current()
     after = Permission(code or before.code, paths or before.paths, downloads or before.downloads)
@@ -55,5 +54,5 @@ def granted(*, code: Path | None = None, paths: bool = False, downloads: bool = 
 
 
 def to_train() -> AbstractContextManager[None]:
-    """Whatever settings name may be used while the block runs: whoever trains asks for it."""
+    """Give all permissions while the block runs, as training needs them."""
     return granted(code=Path.cwd(), paths=True, downloads=True)

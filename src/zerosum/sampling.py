@@ -28,13 +28,13 @@ from zerosum.config.registry import lookup
 from zerosum.config.settings import Config
 from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
-from zerosum.engine.precision import dtype_of
+from zerosum.engine.precision import master_dtype
 from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, unknown
 from zerosum.files import write
 from zerosum.game.forward import call
 from zerosum.nets import NETS, ConditionalGenerator
-from zerosum.run import RunFolder, owned, trust
-from zerosum.run.folder import SHEET, Say, refuse_name, silent
+from zerosum.run import RunFolder, belongs_to_run, trust
+from zerosum.run.folder import SHEET_NAME, Say, refuse_name, silent
 
 MAX_SAMPLE_VALUES = 2**27
 """Largest number of values in one sample, e.g. an image of 11,000 x 11,000."""
@@ -83,7 +83,7 @@ class Samples:
             SystemFault: The disk is full or failed.
         """
         path = refuse_name(path, "the file to write")
-        if owned(path):
+        if belongs_to_run(path):
             raise UsageError(f"{named(path)} belongs to a run, whose files are not overwritten; choose another place")
         images = self.array.ndim == 4
         writers: dict[tuple[str, bool], Callable[[Path], Iterator[tuple[Path, bytes]]]] = {
@@ -110,7 +110,7 @@ class Samples:
                 needed = len(content)
                 write(place, content)
         except OSError as error:
-            kind = SystemFault if error.errno in files.BROKEN else UsageError
+            kind = SystemFault if error.errno in files.DISK_ERRORS else UsageError
             raise kind(f"cannot write {named(path)}: {files.reason(error, needed, path)}") from None
         return path
 
@@ -138,7 +138,7 @@ class Samples:
     def _folder(self, path: Path) -> Iterator[tuple[Path, bytes]]:
         path.mkdir(exist_ok=True)
         for earlier in path.iterdir():
-            if SHEET.fullmatch(earlier.name) and not files.is_folder(earlier):
+            if SHEET_NAME.fullmatch(earlier.name) and not files.is_folder(earlier):
                 earlier.unlink()
         for number, image in enumerate(self.array):
             yield path / f"{number:06d}.png", plots.png(plots.to_image(image))
@@ -203,7 +203,7 @@ class Sampler:
     def from_checkpoint(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
         """Build the averaged (EMA) generator from a checkpoint in memory."""
         form = spec_from_json(saved.state["data"])
-        dtype = dtype_of(config.train.precision)
+        dtype = master_dtype(config.train.precision)
         generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
         checkpoint.restore_average(saved, generator)
         return cls(generator, form, build.latent(config.latent), config.latent.distribution == "normal", saved.round)
@@ -324,7 +324,7 @@ def newest_checkpoint(folder: RunFolder, config: Config, say: Say = silent) -> C
     Raises:
         CheckpointError: There is no checkpoint yet, or none is valid.
     """
-    saved = checkpoint.load(folder.checkpoints, say, folder.identity(say), partial(average_layout, config))
+    saved = checkpoint.load(folder.checkpoints, say, folder.run_id(say), partial(average_layout, config))
     if saved is None:
         raise CheckpointError(
             f"{named(folder.path)} has no checkpoint yet, so there is no generator. "
@@ -346,7 +346,7 @@ def average_layout(config: Config, state: dict[str, Any]) -> Layout:
             if not own_code:
                 contexts.enter_context(torch.device("meta"))
                 contexts.enter_context(_SkipNormalInit())
-            net = build.new_generator(config, spec_from_json(state["data"])).to(dtype_of(config.train.precision))
+            net = build.new_generator(config, spec_from_json(state["data"])).to(master_dtype(config.train.precision))
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {state['round']:06d} does not fit the run's settings: {error}") from None
     average, available = checkpoint.specs_of(net), memory.total()

@@ -176,10 +176,10 @@ class Run:
         try:
             self.report()
         except (ZerosumError, OSError, MemoryError, RuntimeError) as error:
-            short = memory.ran_out(error)
+            short = memory.is_out_of_memory(error)
             if isinstance(error, RuntimeError) and not short:
                 raise
-            reason = memory.SHORT if short else files.reason(error) if isinstance(error, OSError) else error
+            reason = memory.OUT_OF_MEMORY if short else files.reason(error) if isinstance(error, OSError) else error
             say(f"no report: {reason}. `zerosum report {named(self.path)}` tries again")
 
     def picture(self) -> Path | None:
@@ -248,7 +248,9 @@ def check_output_path(run_: Run, out: str, force: bool) -> Path:
     data = run_.config.data.name
     data_path = Path(os.path.abspath(data)) if config.is_path(data) else None  # noqa: PTH100  without touching the disk
     candidates = {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100
-    if run.owned(path) or any(data_path and (place == data_path or data_path in place.parents) for place in candidates):
+    if run.belongs_to_run(path) or any(
+        data_path and (place == data_path or data_path in place.parents) for place in candidates
+    ):
         raise UsageError(f"{named(path)} belongs to the run or is its data, which is not overwritten; choose another")
     if path.suffix and os.path.lexists(path) and not force:
         raise UsageError(f"{named(path)} is there already. Give another --out, or --force to replace it")
@@ -277,7 +279,7 @@ def load_settings(
     data = build.open_data(build.filled(wanted))
     recipe, changes, reason = source.suited(data)
     say(f"{data.describe()}\nrecipe {recipe}, pair {config.load(recipe).nets.name}: {reason}")
-    changes = [f'name="{config.plain(Path(data.name).stem)}"', *changes, *overrides]
+    changes = [f'name="{config.run_name(Path(data.name).stem)}"', *changes, *overrides]
     return build.filled(config.load(recipe, changes)), data
 
 

@@ -225,12 +225,12 @@ def test_a_recipe_without_a_name_is_called_as_its_file(tmp_path, stem, name):
     assert load(str(path)).name == name
 
 
-@pytest.mark.parametrize("free", config.FREE)
-def test_free_settings_are_no_difference(free):
+@pytest.mark.parametrize("changeable", config.CHANGEABLE)
+def test_free_settings_are_no_difference(changeable):
     old = load("digits")
     numbers = {"rounds": "99", "minutes": "1.0", "keep": "9", "check_every": "7", "processes": "2", "timeout": "9.0"}
-    value = numbers.get(free.removeprefix("train."), "x")
-    new = load("digits", [f"{free}={value}"])
+    value = numbers.get(changeable.removeprefix("train."), "x")
+    new = load("digits", [f"{changeable}={value}"])
     assert new != old
     assert differences(new, old) == []
 

@@ -10,7 +10,7 @@ import zerosum as zs
 from zerosum import build, config
 from zerosum.engine import SINGLE, Gradients, SharedDropout, World
 from zerosum.engine.heartbeat import Beat, Heartbeat
-from zerosum.engine.reduce import buckets_of
+from zerosum.engine.reduce import make_buckets
 from zerosum.engine.world import checksum
 from zerosum.errors import ConfigError
 from zerosum.game.engine import EAGER, FULL_BATCH, Shard
@@ -19,12 +19,12 @@ from zerosum.game.game import play
 
 @pytest.mark.parametrize(("batch", "size", "passes"), [(12, 2, 3), (13, 3, 2), (7, 7, 1), (1000, 3, 1)])
 def test_parts_are_the_batch_without_gap_or_overlap(batch, size, passes):
-    parts = [part for rank in range(size) for part in World(rank, size).shards(batch, passes)]
-    rows = [row for part in parts for row in range(batch)[part.rows]]
+    shards = [shard for rank in range(size) for shard in World(rank, size).shards(batch, passes)]
+    rows = [row for shard in shards for row in range(batch)[shard.rows]]
     assert rows == list(range(batch))
-    assert sum(part.share for part in parts) == pytest.approx(1)
-    assert [part.share * batch for part in parts] == pytest.approx([part.size for part in parts])
-    assert max(part.size for part in parts) - min(part.size for part in parts) <= 1
+    assert sum(shard.share for shard in shards) == pytest.approx(1)
+    assert [shard.share * batch for shard in shards] == pytest.approx([shard.size for shard in shards])
+    assert max(shard.size for shard in shards) - min(shard.size for shard in shards) <= 1
 
 
 def test_fewer_rows_than_parts_are_refused():
@@ -47,12 +47,12 @@ def test_accumulation_is_the_larger_batch(settings, order, passes):
     many, told = play_in(settings, passes, *rules)
     one, alone = play_in(settings, 1, *rules)
     for net in ("generator", "discriminator", "average"):
-        for mine, other in zip(*(getattr(made.state, net).parameters() for made in (many, one)), strict=True):
-            torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
-    for mine, other in zip(told, alone, strict=True):
-        assert mine.costs.keys() == other.costs.keys()
-        for term in mine.costs:
-            torch.testing.assert_close(mine.costs[term], other.costs[term], rtol=0, atol=1e-12)
+        for local, other in zip(*(getattr(made.state, net).parameters() for made in (many, one)), strict=True):
+            torch.testing.assert_close(local, other, rtol=0, atol=1e-12)
+    for local, other in zip(told, alone, strict=True):
+        assert local.costs.keys() == other.costs.keys()
+        for term in local.costs:
+            torch.testing.assert_close(local.costs[term], other.costs[term], rtol=0, atol=1e-12)
     torch.testing.assert_close(told[0].logits if order != "generator-first" else told[1].logits,
                                alone[0].logits if order != "generator-first" else alone[1].logits)  # fmt: skip
 
@@ -118,10 +118,10 @@ def test_a_parameter_that_no_pass_reaches_has_no_gradient():
 def test_buckets_hold_every_parameter_once_in_its_own_layout_and_type():
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(2000, 1000), nn.Linear(4, 4).double())
     net = net.to(memory_format=torch.channels_last)
-    buckets = buckets_of(list(net.parameters()), 5, SINGLE)
+    buckets = make_buckets(list(net.parameters()), 5, SINGLE)
     assert [len(bucket.parameters) for bucket in buckets] == [2, 2, 2]
     for bucket in buckets:
-        for parameter, place in zip(bucket.parameters, bucket.mine, strict=True):
+        for parameter, place in zip(bucket.parameters, bucket.local, strict=True):
             assert (place.shape, place.stride(), place.dtype) == (parameter.shape, parameter.stride(), parameter.dtype)
             place.fill_(1)
         spare = 5 if bucket is buckets[-1] else 0
@@ -133,10 +133,10 @@ def test_a_mask_of_a_part_is_the_rows_of_the_mask_of_the_whole():
     torch.manual_seed(1)
     whole = nn.Dropout(0.4)(torch.cat([x, x]))
     for rows in (slice(0, 2), slice(2, 6)):
-        layer.part = Shard(rows, 0.5)
+        layer.shard = Shard(rows, 0.5)
         torch.manual_seed(1)
-        part = layer(torch.cat([x[rows], x[rows]]))
-        assert torch.equal(part, torch.cat([whole[:6][rows], whole[6:][rows]]))
+        shard = layer(torch.cat([x[rows], x[rows]]))
+        assert torch.equal(shard, torch.cat([whole[:6][rows], whole[6:][rows]]))
     layer.eval()
     assert torch.equal(layer(x), x)
 
@@ -155,7 +155,7 @@ def test_a_checksum_sees_every_bit_and_every_exchange_of_two(dtype):
 
 def test_whoever_is_behind_or_silent_or_spoke_last_is_to_blame():
     heartbeat = Heartbeat(HashStore(), rank=0, size=3)
-    heartbeat.round, heartbeat.exchanges = 9, 40
+    heartbeat.round, heartbeat.collectives = 9, 40
     beats = {0: Beat(1, 40, 9), 1: Beat(5, 40, 9), 2: Beat(5, 39, 8)}
     later = {0: Beat(9, 40, 9), 1: Beat(9, 40, 9), 2: Beat(9, 39, 8)}
     silent = dict.fromkeys(range(3))

@@ -46,33 +46,33 @@ def test_statistics_of_a_batch_reach_the_player_in_float32(net):
 
 def test_gradients_are_handed_over_in_float32_to_all_that_learns(net):
     net[0].bias.requires_grad_(False)
-    rounded = ComputeCopy(net)
+    compute_copy = ComputeCopy(net)
     for _ in range(2):  # the second time, in the memory of the first
-        slopes = [weight for weight in rounded.parameters() if weight.requires_grad]
-        rounded(torch.ones(16, 4) * torch.arange(16)[:, None]).square().sum().backward(inputs=slopes)
-        learn = rounded.copy_gradients()
+        trainable = [weight for weight in compute_copy.parameters() if weight.requires_grad]
+        compute_copy(torch.ones(16, 4) * torch.arange(16)[:, None]).square().sum().backward(inputs=trainable)
+        learn = compute_copy.copy_gradients()
         assert [id(weight) for weight in learn] == [id(weight) for weight in net.parameters() if weight.requires_grad]
         assert all(weight.grad.dtype == torch.float32 and weight.grad.any() for weight in (net[3].weight, net[3].bias))
         assert net[0].bias.grad is None
-        assert all(weight.grad is None for weight in matrices(rounded.net))
+        assert all(weight.grad is None for weight in matrices(compute_copy.net))
 
 
 def test_a_gradient_that_is_gone_leaves_none_behind(net):
-    rounded = ComputeCopy(net)
+    compute_copy = ComputeCopy(net)
     net[3].weight.grad = torch.ones(1, 8)
-    rounded.copy_gradients()
+    compute_copy.copy_gradients()
     assert net[3].weight.grad is None
 
 
 def test_steps_below_the_rounding_add_up():
     layer = nn.Linear(1, 1, bias=False)
     layer.weight.data.fill_(1.0)
-    rounded = ComputeCopy(layer)
+    compute_copy = ComputeCopy(layer)
     for _ in range(64):
         with torch.no_grad():
             layer.weight += 2**-12  # 16 times below what bfloat16 can tell from 1
-        rounded.update()
-    assert rounded.net.weight.item() == 1 + 2**-6
+        compute_copy.update()
+    assert compute_copy.net.weight.item() == 1 + 2**-6
 
 
 def test_a_layer_whose_weight_is_computed_is_not_rounded():
@@ -137,7 +137,7 @@ def test_after_each_round_the_copies_are_the_players_rounded():
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_auto_asks_the_machine_and_the_networks(monkeypatch, fast):
-    monkeypatch.setattr(build, "is_fast", lambda device: fast)
+    monkeypatch.setattr(build, "has_fast_bfloat16", lambda device: fast)
 
     def decided(*overrides):
         return build.resolve(config.load("cs231n-vanilla", [*SMALL, *overrides])).train.precision
@@ -154,7 +154,7 @@ def test_a_run_keeps_the_precision_that_it_began_with(monkeypatch, tmp_path):
     small = [*SMALL, "nets.name=dcgan", "nets.generator={width=4}", "nets.discriminator={width=4}", "train.rounds=2"]
     wanted = build.filled(config.load("digits", [*small, "penalties=[]"]))
     for fast in (True, False):  # the second machine would decide otherwise
-        monkeypatch.setattr(build, "is_fast", lambda device, fast=fast: fast)
+        monkeypatch.setattr(build, "has_fast_bfloat16", lambda device, fast=fast: fast)
         folder = run.choose_folder(wanted, None)
         assert folder.path.name == "digits"
         list(loop.fit(wanted, folder))
@@ -162,8 +162,8 @@ def test_a_run_keeps_the_precision_that_it_began_with(monkeypatch, tmp_path):
 
 
 def test_this_machines_answer_is_a_plain_yes_or_no():
-    assert precision.is_fast(torch.device("cpu")) in (True, False)
-    assert not precision.is_fast(torch.device("mps"))
+    assert precision.has_fast_bfloat16(torch.device("cpu")) in (True, False)
+    assert not precision.has_fast_bfloat16(torch.device("mps"))
 
 
 @pytest.mark.parametrize("extra", [["nets.conditions=labels"], ["nets.discriminator.spectral=true"], ["game.k=2"]])

@@ -209,7 +209,7 @@ def sampled(folder, say):
 def resumed(folder, state, layout):
     """The checkpoint that a training goes on from, once it is put back; None where there is none."""
     try:
-        saved = checkpoint.load(folder.checkpoints, run=folder.identity(), expected_layout=lambda _: layout)
+        saved = checkpoint.load(folder.checkpoints, run=folder.run_id(), expected_layout=lambda _: layout)
     except CheckpointError as error:
         assert printable(str(error)) == str(error)
         return None
@@ -358,7 +358,7 @@ def play_on(numbers, copied, originals, change):
             assert "lie there; move them away" in str(error)
             continue
         assert steps in ([3], [2, 3])
-        read = checkpoint.read(folder.checkpoints / "000003", folder.identity())
+        read = checkpoint.read(folder.checkpoints / "000003", folder.run_id())
         assert likeness(read.tensors["players"]) == likeness(originals[2]["players"])
 
 

@@ -18,7 +18,7 @@ import pytest
 import zerosum as zs
 from zerosum import evaluation
 from zerosum.cli import launch, listing, main, theory_text
-from zerosum.errors import YOURS, Stopped, ZerosumError, printable
+from zerosum.errors import USER_CODE_NOTE, Stopped, ZerosumError, printable
 from zerosum.metrics.features import pixels
 from zerosum.training import loop
 
@@ -294,7 +294,7 @@ def end(words):
             assert word not in said, words
         return type(error).__name__
     except Exception as error:
-        if any(note.startswith(YOURS) for note in getattr(error, "__notes__", ())):
+        if any(note.startswith(USER_CODE_NOTE) for note in getattr(error, "__notes__", ())):
             return "yours"
         if not hasattr(error, "format_message"):  # click's, or what typer made of it
             raise

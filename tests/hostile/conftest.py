@@ -27,7 +27,7 @@ from safetensors.torch import load, save
 
 import zerosum as zs
 from zerosum.cli import main
-from zerosum.run.folder import CHECKPOINT_FILES, OWN
+from zerosum.run.folder import CHECKPOINT_FILES, RUN_ENTRIES
 
 READS = {"open", "os.listdir", "os.scandir"}
 CHANGES = {
@@ -185,7 +185,7 @@ class Place:
             return True
         if path.is_relative_to(self.run):
             first, *rest = path.relative_to(self.run).parts
-            return first in OWN or (not rest and first.startswith(".zerosum-"))
+            return first in RUN_ENTRIES or (not rest and first.startswith(".zerosum-"))
         if to_write:
             return any(path.is_relative_to(folder) for folder in ours)
         return path == self.run.parent or any(path.is_relative_to(one) for one in (*ours, *LIBRARIES))

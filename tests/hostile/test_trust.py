@@ -70,7 +70,7 @@ def mine(lab, tmp_path, monkeypatch):
 
 
 def trusted(path):
-    return trust.of(RunFolder(Path(path))) is not None
+    return trust.code_folder(RunFolder(Path(path))) is not None
 
 
 def test_a_run_of_ones_own_is_read_from_anywhere_with_the_module_it_was_trained_with(mine, lab, tmp_path):
@@ -177,7 +177,7 @@ def link(note, right):
 
 @pytest.mark.parametrize("what", NOTES)
 def test_a_note_that_is_none_lends_no_trust(mine, what):
-    note = trust._note(RunFolder(mine))
+    note = trust._record_path(RunFolder(mine))
     before = note.read_bytes()
     note.unlink()
     try:
@@ -210,4 +210,4 @@ def test_a_training_of_a_strangers_recipe_elsewhere_does_not_trust_the_strangers
 
 
 def test_a_note_is_for_nobody_else_to_read(mine):
-    assert trust._note(RunFolder(mine)).parent.stat().st_mode & 0o777 == 0o700
+    assert trust._record_path(RunFolder(mine)).parent.stat().st_mode & 0o777 == 0o700

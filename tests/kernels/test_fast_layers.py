@@ -5,7 +5,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.functional import conv2d, conv_transpose2d, linear
 
 from zerosum.kernels import fast_layers
-from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, Enlarged, FromImage, Linear, Product, ToImage
+from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, FromImage, Linear, OneDnnLinear, ToImage, ToMaps
 from zerosum.nets import conv
 
 SHAPES = [
@@ -32,27 +32,27 @@ def case(request):
     return request.param
 
 
-def through(form, stride, padding):
-    return lambda x, kernel, bias: form.apply(x, kernel, bias, stride, padding)
+def through(function, stride, padding):
+    return lambda x, kernel, bias: function.apply(x, kernel, bias, stride, padding)
 
 
 def assert_the_same(ours, theirs, inputs):
     """Values and gradients; and the gradients of both are differentiable twice."""
     torch.testing.assert_close(ours(*inputs), theirs(*inputs), rtol=0, atol=1e-12)
-    slope = torch.randn_like(theirs(*inputs))
-    pairs = (torch.autograd.grad(layer(*inputs), inputs, slope) for layer in (ours, theirs))
+    grad = torch.randn_like(theirs(*inputs))
+    pairs = (torch.autograd.grad(layer(*inputs), inputs, grad) for layer in (ours, theirs))
     for mine, other in zip(*pairs, strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
     assert gradcheck(ours, inputs)
     assert gradgradcheck(ours, inputs)
 
 
-@pytest.mark.parametrize("form", [ToImage, Enlarged])
-def test_a_transposed_convolution_is_torchs_in_float64_to_its_second_derivatives(case, form):
+@pytest.mark.parametrize("function", [ToImage, ToMaps])
+def test_a_transposed_convolution_is_torchs_in_float64_to_its_second_derivatives(case, function):
     channels, taps, stride, padding = case
     inputs = draws((2, 3, 3, 4), (3, channels, taps, taps), (channels,))
     assert_the_same(
-        through(form, stride, padding), lambda x, kernel, b: conv_transpose2d(x, kernel, b, stride, padding), inputs
+        through(function, stride, padding), lambda x, kernel, b: conv_transpose2d(x, kernel, b, stride, padding), inputs
     )
 
 
@@ -68,25 +68,25 @@ def test_a_convolution_from_an_image_is_torchs_in_float64_to_its_second_derivati
 
 def test_without_a_bias_nothing_else_changes():
     x, kernel = draws((2, 3, 4, 4), (3, 1, 4, 4))
-    for form in (ToImage, Enlarged):
-        torch.testing.assert_close(form.apply(x, kernel, None, 2, 1), conv_transpose2d(x, kernel, None, 2, 1))
-        assert torch.autograd.grad(form.apply(x, kernel, None, 2, 1).sum(), (x, kernel))
+    for function in (ToImage, ToMaps):
+        torch.testing.assert_close(function.apply(x, kernel, None, 2, 1), conv_transpose2d(x, kernel, None, 2, 1))
+        assert torch.autograd.grad(function.apply(x, kernel, None, 2, 1).sum(), (x, kernel))
 
 
-@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, fast_layers.PRODUCT), reason="this torch has no oneDNN")
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, fast_layers.ONEDNN_LINEAR), reason="this torch has no oneDNN")
 def test_onednns_linear_layer_is_torchs_to_its_second_derivatives():
     # float32 is all it knows: compared with torch in float64, to float32's precision
     inputs = draws((5, 4), (3, 4), (3,))
-    slope = torch.randn(5, 3, dtype=torch.float64)
+    grad = torch.randn(5, 3, dtype=torch.float64)
 
     def derivatives(layer, kind):
         given = [value.detach().to(kind).requires_grad_() for value in inputs]
         y = layer(*given).tanh()
-        first = torch.autograd.grad(y, given, slope.to(kind), create_graph=True)
+        first = torch.autograd.grad(y, given, grad.to(kind), create_graph=True)
         second = torch.autograd.grad(sum(g.square().sum() for g in first), given)
         return [y, *first, *second]
 
-    pairs = zip(derivatives(Product.apply, torch.float32), derivatives(linear, torch.float64), strict=True)
+    pairs = zip(derivatives(OneDnnLinear.apply, torch.float32), derivatives(linear, torch.float64), strict=True)
     for mine, exact in pairs:
         torch.testing.assert_close(mine.double(), exact, rtol=1e-4, atol=1e-5)
 
@@ -106,10 +106,10 @@ def test_a_layer_gives_what_torchs_gives_in_every_type(make, torchs, shape, kind
     layer = make().to(kind)
     x = torch.randn(shape).to(kind).requires_grad_()
     y = layer(x)
-    slope = torch.randn(y.shape).to(kind)
-    ours = [y, *torch.autograd.grad(y, (x, layer.weight), slope)]
+    grad = torch.randn(y.shape).to(kind)
+    ours = [y, *torch.autograd.grad(y, (x, layer.weight), grad)]
     other = torchs.forward(layer, x)
-    theirs = [other, *torch.autograd.grad(other, (x, layer.weight), slope)]
+    theirs = [other, *torch.autograd.grad(other, (x, layer.weight), grad)]
     close = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.03}[kind]
     for mine, reference in zip(ours, theirs, strict=True):
         assert mine.dtype == kind
@@ -119,9 +119,9 @@ def test_a_layer_gives_what_torchs_gives_in_every_type(make, torchs, shape, kind
 def test_an_image_that_a_stride_does_not_fit_has_its_gradient_everywhere():
     layer = Conv2d(1, 2, 4, 2, 1)
     x = torch.randn(1, 1, 9, 9, requires_grad=True)
-    (slope,) = torch.autograd.grad(layer(x).sum(), x)
+    (grad,) = torch.autograd.grad(layer(x).sum(), x)
     (wanted,) = torch.autograd.grad(nn.Conv2d.forward(layer, x).sum(), x)
-    torch.testing.assert_close(slope, wanted)
+    torch.testing.assert_close(grad, wanted)
 
 
 def test_a_users_own_autocast_is_respected():

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
-from zerosum.kernels.input_grad import steep as walked
+from zerosum.kernels.input_grad import value_and_input_grad
 from zerosum.nets.conditional import FastGradientDiscriminator
 from zerosum.nets.conv import cs231n_discriminator, dcgan_discriminator
 from zerosum.nets.residual import discriminator
@@ -14,12 +14,12 @@ from zerosum.nets.residual import discriminator
 SHAPE = (2, 9, 8)
 
 
-def steep(net, x):
-    return walked(net, x, list(net.parameters()))
+def fast(net, x):
+    return value_and_input_grad(net, x, list(net.parameters()))
 
 
 class Mixed(nn.Module):
-    """Layers in every form that a convolution has, one used twice, and activations that are bent."""
+    """Layers in every form that a convolution has, one used twice, and smooth activations."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ class Mixed(nn.Module):
 
 
 class Places(nn.Module):
-    """Pooling that tells where."""
+    """Pooling that returns indices."""
 
     def __init__(self):
         super().__init__()
@@ -61,9 +61,9 @@ NETS = {
     ),
 }  # fmt: skip
 COSTS = {
-    "logits": lambda logits, slope: (logits * torch.linspace(-1, 2, len(logits)).to(logits)).exp().sum(),
-    "slope": lambda logits, slope: slope.pow(4).sum() + slope.sum(),
-    "both": lambda logits, slope: (logits.square()[:, None] * slope.flatten(1).sin()).sum() + logits.exp().sum(),
+    "logits": lambda logits, g: (logits * torch.linspace(-1, 2, len(logits)).to(logits)).exp().sum(),
+    "slope": lambda logits, g: g.pow(4).sum() + g.sum(),
+    "both": lambda logits, g: (logits.square()[:, None] * g.flatten(1).sin()).sum() + logits.exp().sum(),
 }
 
 
@@ -83,14 +83,14 @@ def by_autograd(net, x):
 
 
 def test_logits_and_slopes_are_those_of_autograd(net, x):
-    for mine, theirs in zip(steep(net, x), by_autograd(net, x), strict=True):
+    for mine, theirs in zip(fast(net, x), by_autograd(net, x), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_gradients_are_those_of_autograd(cost, net, x):
     by = [x, *net.parameters()]
-    mine = torch.autograd.grad(COSTS[cost](*steep(net, x)), by, materialize_grads=True)
+    mine = torch.autograd.grad(COSTS[cost](*fast(net, x)), by, materialize_grads=True)
     theirs = torch.autograd.grad(COSTS[cost](*by_autograd(net, x)), by, materialize_grads=True)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -98,26 +98,26 @@ def test_gradients_are_those_of_autograd(cost, net, x):
 
 def test_a_sample_has_its_own_slope(net, x):
     with torch.no_grad():
-        alone = torch.cat([steep(net, one[None])[1] for one in x])
-        torch.testing.assert_close(steep(net, x)[1], alone, rtol=1e-11, atol=1e-13)
+        alone = torch.cat([fast(net, one[None])[1] for one in x])
+        torch.testing.assert_close(fast(net, x)[1], alone, rtol=1e-11, atol=1e-13)
 
 
 def test_two_costs_can_be_learned_from_one_after_the_other(net, x):
     """As where both players' gradients are taken at one point."""
-    logits, slope = steep(net, x)
+    logits, g = fast(net, x)
     parameters = list(net.parameters())
-    first = torch.autograd.grad(slope.square().sum(), parameters, retain_graph=True, materialize_grads=True)
+    first = torch.autograd.grad(g.square().sum(), parameters, retain_graph=True, materialize_grads=True)
     torch.autograd.grad(logits.sum(), x, retain_graph=True)
-    again = torch.autograd.grad(slope.square().sum(), parameters, materialize_grads=True)
+    again = torch.autograd.grad(g.square().sum(), parameters, materialize_grads=True)
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one, other)
 
 
 def test_a_frozen_layer_learns_nothing_and_the_others_the_same(net, x):
-    free = torch.autograd.grad(COSTS["both"](*steep(net, x)), list(net.parameters()))
+    free = torch.autograd.grad(COSTS["both"](*fast(net, x)), list(net.parameters()))
     frozen, *rest = net.parameters()
     frozen.requires_grad_(False)
-    COSTS["both"](*steep(net, x)).backward(inputs=rest)
+    COSTS["both"](*fast(net, x)).backward(inputs=rest)
     assert frozen.grad is None
     for parameter, gradient in zip(rest, free[1:], strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-12, atol=1e-14)
@@ -126,21 +126,21 @@ def test_a_frozen_layer_learns_nothing_and_the_others_the_same(net, x):
 def test_parameters_of_other_layers_are_refused():
     net = nn.Sequential(nn.Flatten(), nn.Linear(144, 4), nn.PReLU(), nn.Linear(4, 1), nn.Flatten(0))
     with pytest.raises(RuntimeError, match="linear layers and convolutions"):
-        steep(net, torch.randn(3, *SHAPE))
+        fast(net, torch.randn(3, *SHAPE))
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong(net, x):
     with pytest.raises(RuntimeError, match="differentiated once"):
-        torch.autograd.grad(steep(net, x)[0].sum(), x, create_graph=True)
+        torch.autograd.grad(fast(net, x)[0].sum(), x, create_graph=True)
 
 
-@pytest.mark.parametrize("judge", [partial(dcgan_discriminator, width=4, normalise=False), cs231n_discriminator])
-def test_our_own_forms_of_layers_are_met_as_torchs(judge):
-    net = judge((2, 32, 28))  # in float32, its first layer is one of ours, and so may be the last but one
+@pytest.mark.parametrize("make", [partial(dcgan_discriminator, width=4, normalise=False), cs231n_discriminator])
+def test_our_own_forms_of_layers_are_met_as_torchs(make):
+    net = make((2, 32, 28))  # in float32, its first layer is one of ours, and so may be the last but one
     x = torch.randn(3, 2, 32, 28, requires_grad=True)
     parameters = list(net.parameters())
     mine, theirs = (
-        (*both, *torch.autograd.grad(COSTS["both"](*both), parameters)) for both in (steep(net, x), by_autograd(net, x))
+        (*both, *torch.autograd.grad(COSTS["both"](*both), parameters)) for both in (fast(net, x), by_autograd(net, x))
     )
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
@@ -151,12 +151,12 @@ def test_a_judge_can_be_given_a_head_for_each_sample(cost, x):
     net = cs231n_discriminator(SHAPE).double()
     head = torch.randn(3, 1024, dtype=torch.float64, requires_grad=True)
 
-    def judged(x):
+    def logits_of(x):
         return (net.features(x) * head).sum(1) + net.head.bias
 
     by = [x, head, net.head.bias, *net.features.parameters()]
     mine = torch.autograd.grad(COSTS[cost](*net.value_and_input_grad(x, head)), by, materialize_grads=True)
-    theirs = torch.autograd.grad(COSTS[cost](*by_autograd(judged, x)), by, materialize_grads=True)
+    theirs = torch.autograd.grad(COSTS[cost](*by_autograd(logits_of, x)), by, materialize_grads=True)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
@@ -171,13 +171,13 @@ def test_pooling_that_tells_where_it_found_the_largest_is_torchs():
 
 
 def test_outside_of_it_layers_are_torchs_own(net, x):
-    steep(net, x)
+    fast(net, x)
     assert "Affine" not in type(nn.Linear(2, 1)(torch.ones(1, 2)).grad_fn).__name__
 
 
 @pytest.mark.parametrize("cost", ["slope", "both"])
 def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six(cost):
-    """It has hooks on what modules are given. A walk is counted as one forward through all layers."""
+    """It has hooks on what modules are given. A pass is counted as one forward pass through all layers."""
     net, x = dcgan_discriminator((1, 16, 16), width=4, normalise=False).double(), torch.randn(2, 1, 16, 16).double()
 
     def operations(work):
@@ -189,6 +189,6 @@ def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six(cost):
         both = ask(net, x.clone().requires_grad_().clone())
         COSTS[cost](*both).backward(inputs=list(net.parameters()))
 
-    walk = operations(lambda: net(x))
-    assert operations(lambda: learn(steep)) == 4 * walk
-    assert operations(lambda: learn(by_autograd)) > 5.5 * walk
+    forward_pass = operations(lambda: net(x))
+    assert operations(lambda: learn(fast)) == 4 * forward_pass
+    assert operations(lambda: learn(by_autograd)) > 5.5 * forward_pass

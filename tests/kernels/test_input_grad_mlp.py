@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from zerosum.kernels.input_grad_mlp import steep_perceptron
+from zerosum.kernels.input_grad_mlp import mlp_value_and_input_grad
 from zerosum.nets.mlp import discriminator
 
 
-def judged(depth, shape=(3,), spectral=False):
+def d_and_samples(depth, shape=(3,), spectral=False):
     """A D in float64, and samples some of whose features are zero."""
     D = discriminator(shape, width=6, depth=depth, spectral=spectral).double()
     x = torch.randn(7, *shape, dtype=torch.float64, requires_grad=True)
@@ -17,15 +17,15 @@ def by_autograd(D, x):
     return logits, torch.autograd.grad(logits.sum(), x, create_graph=True)[0]
 
 
-def cost_of_both(logits, slope):
+def cost_of_both(logits, g):
     """Any function of both, different for each sample."""
     weights = torch.linspace(-1, 2, len(logits), dtype=logits.dtype)
-    return (weights * logits.square()).sum() + slope.pow(4).flatten(1).sum(1) @ weights + (slope.sin().sum())
+    return (weights * logits.square()).sum() + g.pow(4).flatten(1).sum(1) @ weights + (g.sin().sum())
 
 
 COSTS = {
-    "logits": lambda logits, slope: logits.exp().sum(),
-    "slope": lambda logits, slope: slope.pow(4).sum(),
+    "logits": lambda logits, g: logits.exp().sum(),
+    "slope": lambda logits, g: g.pow(4).sum(),
     "both": cost_of_both,
 }
 
@@ -33,7 +33,7 @@ COSTS = {
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 4)])
 def test_logits_and_slopes_are_those_of_autograd(depth, shape):
-    D, x = judged(depth, shape)
+    D, x = d_and_samples(depth, shape)
     for mine, theirs in zip(D.value_and_input_grad(x), by_autograd(D, x), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
@@ -42,7 +42,7 @@ def test_logits_and_slopes_are_those_of_autograd(depth, shape):
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("spectral", [False, True])
 def test_gradients_by_weights_and_biases_are_those_of_autograd(cost, depth, spectral):
-    D, x = judged(depth, spectral=spectral)
+    D, x = d_and_samples(depth, spectral=spectral)
     D.eval()  # a power iteration for each pass would be another D
     weights = list(D.parameters())
     mine = torch.autograd.grad(COSTS[cost](*D.value_and_input_grad(x)), weights, materialize_grads=True)
@@ -52,7 +52,7 @@ def test_gradients_by_weights_and_biases_are_those_of_autograd(cost, depth, spec
 
 
 def test_gradients_by_samples_are_those_of_autograd():
-    D, x = judged(3)
+    D, x = d_and_samples(3)
     mine, theirs = (
         torch.autograd.grad(cost_of_both(*both), x)[0] for both in (D.value_and_input_grad(x), by_autograd(D, x))
     )
@@ -62,7 +62,7 @@ def test_gradients_by_samples_are_those_of_autograd():
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_judge_can_be_given_a_head_for_each_sample(cost, depth):
-    D, x = judged(depth)
+    D, x = d_and_samples(depth)
     head = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)
     by = [x, head, D.head.bias, *D.features.parameters()]
     mine = torch.autograd.grad(COSTS[cost](*D.value_and_input_grad(x, head)), by, materialize_grads=True)
@@ -72,15 +72,15 @@ def test_a_judge_can_be_given_a_head_for_each_sample(cost, depth):
 
 
 def test_gradients_are_finite_differences():
-    D, x = judged(2)
+    D, x = d_and_samples(2)
     layers = [layer for layer in D.modules() if isinstance(layer, torch.nn.Linear)]
     weights, biases = ([getattr(layer, name) for layer in layers] for name in ("weight", "bias"))
-    asked = lambda *flat: steep_perceptron(flat[0], list(flat[1:4]), list(flat[4:]))  # noqa: E731
-    assert torch.autograd.gradcheck(asked, (x, *weights, *biases))
+    flat_call = lambda *flat: mlp_value_and_input_grad(flat[0], list(flat[1:4]), list(flat[4:]))  # noqa: E731
+    assert torch.autograd.gradcheck(flat_call, (x, *weights, *biases))
 
 
 def test_a_feature_of_exactly_zero_has_no_slope_as_in_torch():
-    D, x = judged(3)
+    D, x = d_and_samples(3)
     with torch.no_grad():
         for weight in D.parameters():
             weight.zero_()
@@ -90,6 +90,6 @@ def test_a_feature_of_exactly_zero_has_no_slope_as_in_torch():
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong():
-    D, x = judged(2)
+    D, x = d_and_samples(2)
     with pytest.raises(RuntimeError, match="differentiated once"):
         torch.autograd.grad(D.value_and_input_grad(x)[0].sum(), x, create_graph=True)

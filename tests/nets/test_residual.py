@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, conv2d, leaky_relu
 
-from zerosum.nets.residual import Bottleneck, Enter, Resize, discriminator, generator
+from zerosum.nets.residual import Bottleneck, Resize, Stem, discriminator, generator
 
 
 def test_a_block_starts_near_the_identity():
@@ -38,7 +38,7 @@ def test_all_maps_of_a_d_with_channels_last_have_them_last(channels):
     D = discriminator((channels, 28, 28), width=16, blocks=1).to(memory_format=torch.channels_last)
     x, met = torch.randn(2, channels, 28, 28).to(memory_format=torch.channels_last), []
     for layer in D.modules():
-        layer.register_forward_hook(lambda *told: met.append(told[2]))
+        layer.register_forward_hook(lambda *call: met.append(call[2]))
     D(x)
     maps = [h for h in met if h.ndim == 4 and h.shape[2] > 1]
     assert len(maps) > 15
@@ -46,6 +46,6 @@ def test_all_maps_of_a_d_with_channels_last_have_them_last(channels):
 
 
 def test_the_layer_from_a_grey_image_is_a_convolution():
-    layer, x = Enter(1, 4, 1), torch.randn(3, 1, 5, 6)
+    layer, x = Stem(1, 4, 1), torch.randn(3, 1, 5, 6)
     torch.testing.assert_close(layer(x), conv2d(x, layer.weight, layer.bias))
     torch.testing.assert_close(layer(x[:, :, ::2]), conv2d(x[:, :, ::2], layer.weight, layer.bias))

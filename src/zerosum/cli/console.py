@@ -17,7 +17,7 @@ from typing import Any
 
 from zerosum import environment, files, memory
 from zerosum.errors import (
-    YOURS,
+    USER_CODE_NOTE,
     ConfigError,
     Stopped,
     SystemFault,
@@ -160,8 +160,8 @@ def _handle_unexpected(error: Exception, argv: list[str]) -> int:
         return _handle_usage_error(error, argv)
     if type(error).__name__ == "Abort":
         return _end("stopped", 128 + 2, "Stopped", argv)
-    if memory.ran_out(error):
-        return _end(f"error: {memory.SHORT}", SystemFault.exit_code, "SystemFault", argv)
+    if memory.is_out_of_memory(error):
+        return _end(f"error: {memory.OUT_OF_MEMORY}", SystemFault.exit_code, "SystemFault", argv)
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
     text = f"{type(error).__name__}: {str(error)[:500]}"
@@ -176,13 +176,13 @@ def _handle_unexpected(error: Exception, argv: list[str]) -> int:
 
 def _user_code_location(error: Exception) -> str:
     """Return file and line of the innermost frame in the user's own code; empty if there is none."""
-    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(YOURS)]
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(USER_CODE_NOTE)]
     library = (str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), "<")  # noqa: PTH120
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(library)]
     frames = [frame for frame in frames if not {"site-packages", "dist-packages"} & {*Path(frame.filename).parts}]
     if frames and Path(frames[-1].filename).name != "zerosum":
         return f"{named(frames[-1].filename)}, line {frames[-1].lineno}"
-    return named(notes[0].removeprefix(YOURS)) if notes else ""
+    return named(notes[0].removeprefix(USER_CODE_NOTE)) if notes else ""
 
 
 def _handle_usage_error(error: Any, argv: list[str]) -> int:

@@ -1,12 +1,12 @@
-"""Settings: what there is to set, where it comes from, and what names in it mean."""
+"""Settings: their definitions, recipes and overrides, and the objects that their names stand for."""
 
 from zerosum.config.recipes import (
     AUTOMATIC,
-    FILES,
-    FREE,
-    MOST,
+    CHANGEABLE,
+    DATA_SUFFIXES,
+    MAX_BYTES,
     check,
-    code_names,
+    code_settings,
     differences,
     dumps,
     explain,
@@ -14,17 +14,18 @@ from zerosum.config.recipes import (
     is_code,
     is_file,
     is_path,
-    is_text,
+    is_utf8,
     load,
     override,
     parse,
-    plain,
     recipe_text,
+    run_name,
     shipped,
     with_train,
 )
 
 __all__ = [
-    "AUTOMATIC", "FILES", "FREE", "MOST", "check", "code_names", "differences", "dumps", "explain", "flat", "is_code",
-    "is_file", "is_path", "is_text", "load", "override", "parse", "plain", "recipe_text", "shipped", "with_train",
+    "AUTOMATIC", "CHANGEABLE", "DATA_SUFFIXES", "MAX_BYTES", "check", "code_settings", "differences", "dumps",
+    "explain", "flat", "is_code", "is_file", "is_path", "is_utf8", "load", "override", "parse", "recipe_text",
+    "run_name", "shipped", "with_train",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Where settings come from: recipes (TOML) that state only what differs from the defaults, and `--set` on top of them.
+"""Recipes: TOML files that contain only differences from the default settings; `--set` overrides them.
 
-What is wrong is said in the user's words: the setting, what it was, and the nearest right one.
+An error message names the setting, its wrong value, and the nearest valid name.
 """
 
 import re
@@ -18,40 +18,39 @@ from zerosum import files
 from zerosum.config.settings import Config, Tree
 from zerosum.errors import ConfigError, named, unknown
 
-FREE = (
+CHANGEABLE = (
     "train.rounds", "train.minutes", "train.keep", "train.check_every", "train.processes", "train.timeout",
     "about", "source", "result",
 )  # fmt: skip
-"""Settings that may change when a run is resumed: they do not touch the game that was played so far."""
+"""Settings that may differ when a run is resumed, because they do not affect the rounds played so far."""
 
 AUTOMATIC = ("device", "precision", "threads")
-"""Settings of `train` that a machine decides where the user does not, and that then stay with the run."""
+"""Settings of `train` that are chosen for the machine when a run starts, unless the user sets them; then fixed."""
 
+DATA_SUFFIXES = (".npy", ".npz", ".csv")
+"""Suffixes of data files; no row of DATASETS and no callable has one."""
 
-FILES = (".npy", ".npz", ".csv")
-"""Endings of files that hold data: no row of DATASETS and no callable has one."""
-
-OLD = {
+RENAMED = {
     "optimisers": "optimizers", "average": "ema", "train.steps": "train.rounds", "latent.law": "latent.distribution",
     "game.terms": 'game.reduction ("sum" or "mean")', "data.colour": "data.color",
 }  # fmt: skip
-"""Settings of zerosum 0.1.0 under another name; the options `rate` and `memory` of optimizers are `lr` and `alpha`."""
+"""Settings renamed since zerosum 0.1.0: old -> new; optimizer options `rate` and `memory` are `lr` and `alpha` now."""
 
-MOST = 4 * files.MIB
-"""Bytes of a recipe."""
+MAX_BYTES = 4 * files.MIB
+"""Maximum size of a recipe in bytes."""
 
 
 def shipped() -> dict[str, Path]:
-    """Name and file of every recipe that comes with zerosum."""
+    """Map the name of each recipe that comes with zerosum to its file."""
     folder = Path(str(resources.files("zerosum"))) / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def recipe_text(recipe: str) -> str:
-    """The TOML text of a recipe, given by its name or by the path of a file.
+    """Read the TOML text of a recipe, given its name or the path of a file.
 
     Raises:
-        ConfigError: There is no such recipe, or the file cannot be read.
+        ConfigError: There is no such recipe, or its file cannot be read.
     """
     known = shipped()
     if recipe in known:
@@ -59,53 +58,53 @@ def recipe_text(recipe: str) -> str:
     if not recipe.endswith(".toml"):
         raise ConfigError(unknown("recipe", recipe, known) + ". A file of your own ends in .toml")
     try:
-        return files.read(Path(recipe), MOST, follow=True).decode("utf-8-sig")
+        return files.read(Path(recipe), MAX_BYTES, follow=True).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         why = files.reason(error) if isinstance(error, OSError) else error
         raise ConfigError(f"cannot read the recipe {named(recipe)}: {why}") from None
 
 
 def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
-    """The settings of a recipe, with overrides of the form "section.key=value".
+    """Load a recipe, apply overrides of the form "section.key=value", and check the settings.
 
     Args:
         recipe: A name (see `shipped`) or the path of a .toml file.
-        overrides: Applied in order; values are TOML, and a bare word is a text.
+        overrides: Applied in order; the value is TOML, or a string without quotes.
 
     Raises:
-        ConfigError: The recipe or an override is wrong; the message names the setting and the nearest right one.
+        ConfigError: The recipe or an override is invalid; the message names the setting and the nearest valid one.
     """
     tree = parse(recipe_text(recipe), where=recipe)
-    tree.setdefault("name", plain(Path(recipe).stem))
+    tree.setdefault("name", run_name(Path(recipe).stem))
     return check(override(tree, overrides), where=recipe)
 
 
-def plain(text: str) -> str:
-    """A text as the name of a run and of its folder.
+def run_name(text: str) -> str:
+    """Make a valid run name from a text: replace characters that a folder name should not have.
 
-    >>> plain("my faces (2)")
+    >>> run_name("my faces (2)")
     'my-faces--2-'
     """
     return re.sub(r"[^\w.-]", "-", text)[:100] or "run"
 
 
 def parse(text: str, where: str = "the recipe") -> Tree:
-    """The tree of a TOML text.
+    """Parse a TOML text.
 
     Raises:
         ConfigError: It is not valid TOML.
     """
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a plain ValueError
+    except (ValueError, RecursionError) as error:  # an integer of 5000 digits raises a plain ValueError
         raise ConfigError(f"{where} is not valid TOML: {error}") from None
 
 
 def override(tree: Tree, overrides: Sequence[str]) -> Tree:
-    """A copy of the tree with "section.key=value" put in, in order.
+    """Return a copy of the tree with overrides "section.key=value" applied in order.
 
     Raises:
-        ConfigError: An override is malformed or leads nowhere.
+        ConfigError: An override is malformed, or its key does not exist.
     """
     try:
         tree = deepcopy(tree)
@@ -116,9 +115,9 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
         path = [part.strip() for part in key.split(".")]
         if not separator or not all(path):
             raise ConfigError(f"'{text}' sets nothing: write section.key=value, for example train.rounds=2000")
-        if not is_text(text):
+        if not is_utf8(text):
             raise ConfigError(f"{text!r} holds bytes that are no UTF-8 text")
-        _put(tree, path, _value(value.strip()), text)
+        _set(tree, path, _value(value.strip()), text)
     return tree
 
 
@@ -129,36 +128,36 @@ def _value(text: str) -> Any:
         return text
 
 
-def _put(tree: Any, path: list[str], value: Any, text: str) -> None:
+def _set(tree: Any, path: list[str], value: Any, text: str) -> None:
     *parents, last = path
     try:
         for name in parents:
-            tree = tree[int(name)] if isinstance(tree, list) else _branch(tree, name)
+            tree = tree[int(name)] if isinstance(tree, list) else _subtree(tree, name)
         if isinstance(tree, list):
             tree[int(last)] = value
             return
         if parents and last == "name" and tree.get("name") != value:
-            tree.clear()  # the options of another row mean nothing to the new one
+            tree.clear()  # the options belong to the row that is replaced
         tree[last] = value
     except (ValueError, IndexError, TypeError, AttributeError):
         raise ConfigError(f"'{text}' cannot be set: {'.'.join(path)} leads nowhere") from None
 
 
-def _branch(tree: Tree, name: str) -> Any:
-    """The subtree of that name; a choice that was given as a bare word becomes a table."""
-    below = tree.setdefault(name, {})
-    if isinstance(below, str):
-        below = tree[name] = {"name": below}
-    return below
+def _subtree(tree: Tree, name: str) -> Any:
+    """Get or create a subtree; a choice given as a string becomes {"name": string}."""
+    subtree = tree.setdefault(name, {})
+    if isinstance(subtree, str):
+        subtree = tree[name] = {"name": subtree}
+    return subtree
 
 
 def check(tree: Mapping[str, Any], where: str = "the settings") -> Config:
-    """The settings in a tree.
+    """Validate a tree of settings.
 
     Raises:
-        ConfigError: One line for every setting that is unknown or has a wrong value.
+        ConfigError: Settings are unknown or have wrong values; one line each.
     """
-    old = [f"{name} is now {OLD[name]}" for name in OLD if _holds(tree, name.split("."))]
+    old = [f"{name} is now {RENAMED[name]}" for name in RENAMED if _contains(tree, name.split("."))]
     if old:
         raise ConfigError(f"{where}: settings of zerosum 0.1.0, of which some changed their names: {'; '.join(old)}")
     try:
@@ -167,8 +166,8 @@ def check(tree: Mapping[str, Any], where: str = "the settings") -> Config:
         raise ConfigError(explain(error, Config, where)) from None
 
 
-def _holds(tree: Any, path: list[str]) -> bool:
-    """Whether a tree has something at a path."""
+def _contains(tree: Any, path: list[str]) -> bool:
+    """Whether the tree has a value at a path."""
     for name in path:
         if not isinstance(tree, Mapping) or name not in tree:
             return False
@@ -177,32 +176,32 @@ def _holds(tree: Any, path: list[str]) -> bool:
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], where: str, prefix: str = "", beside: Sequence[str] = ()
+    error: ValidationError, model: type[BaseModel], where: str, prefix: str = "", siblings: Sequence[str] = ()
 ) -> str:
-    """Pydantic's findings, each in one line in the user's words."""
+    """Translate pydantic's errors into one line each, with the names of settings."""
     lines = []
     for finding in error.errors(include_url=False):
         path = [str(part) for part in finding["loc"]]
         name = ".".join([prefix, *path] if prefix else path) or '""'
         if finding["type"] == "extra_forbidden":
-            siblings = [*_settings_beside(model, path), *beside]
-            near = unknown("setting", path[-1], siblings).partition("'.")[2]
-            lines.append(f"{name} is not a setting.{near}")
+            known = [*_sibling_settings(model, path), *siblings]
+            hint = unknown("setting", path[-1], known).partition("'.")[2]
+            lines.append(f"{name} is not a setting.{hint}")
         else:
             reason = re.sub(r"^(Value error, |Input )", "", finding["msg"])
-            lines.append(f"{name} = {_short(finding['input'])}: {reason[:1].lower()}{reason[1:]}")
+            lines.append(f"{name} = {_shorten(finding['input'])}: {reason[:1].lower()}{reason[1:]}")
     return f"{where}: " + "\n".join(lines)
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # too many digits, too many levels
+    except (ValueError, RecursionError):  # too many digits or levels
         return "..."
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _settings_beside(model: type[BaseModel], path: list[str]) -> list[str]:
+def _sibling_settings(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path[:-1]:
         field = model.model_fields.get(part)
         model = next(iter(_models(field.annotation)), model) if field else model
@@ -217,12 +216,12 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def is_file(name: str) -> bool:
-    """Whether a data set is named by its file: an ending tells."""
-    return name.lower().endswith(FILES) or (":" not in name and bool(Path(name).suffix))
+    """Whether a data set's name is that of a file, judged by its suffix."""
+    return name.lower().endswith(DATA_SUFFIXES) or (":" not in name and bool(Path(name).suffix))
 
 
 def is_path(name: str) -> bool:
-    r"""Whether a data set is named by where it lies; told from the name alone, without a look at the disk.
+    r"""Whether a data set's name is a path, judged by the name alone, without disk access.
 
     >>> [is_path(name) for name in ("points.csv", "/a/b", r"C:\b", "a/b", "mnist", "my_lab:faces")]
     [True, True, True, True, False, False]
@@ -232,12 +231,12 @@ def is_path(name: str) -> bool:
 
 
 def is_code(name: str) -> bool:
-    """Whether a name is that of something to import, "module:name"."""
+    """Whether a name refers to code to import, "module:name"."""
     return ":" in name and not is_path(name)
 
 
-def code_names(config: Config) -> list[tuple[str, str]]:
-    """Every setting whose value is code, and the code: nothing else in the settings is ever imported."""
+def code_settings(config: Config) -> list[tuple[str, str]]:
+    """List (setting, "module:name") of all settings that refer to code; nothing else is ever imported."""
     named_rows = [
         ("data", config.data.name),
         ("nets.name", config.nets.name),
@@ -250,42 +249,42 @@ def code_names(config: Config) -> list[tuple[str, str]]:
 
 
 def dumps(config: Config) -> str:
-    """The settings as TOML; what is absent (None) is left out.
+    """Write the settings as TOML; None is left out.
 
     >>> load("digits") == check(parse(dumps(load("digits"))))
     True
 
     Raises:
-        ConfigError: A text in it holds bytes that are no UTF-8: TOML has no way to say them.
+        ConfigError: A string is not valid UTF-8, as TOML requires.
     """
-    odd = [key for key, value in flat(config.model_dump()).items() if isinstance(value, str) and not is_text(value)]
-    if odd:
-        raise ConfigError(f"{odd[0]} holds bytes that are no UTF-8 text; give another name")
-    return tomli_w.dumps(_present(config.model_dump(exclude_none=True)), multiline_strings=False)
+    bad = [key for key, value in flat(config.model_dump()).items() if isinstance(value, str) and not is_utf8(value)]
+    if bad:
+        raise ConfigError(f"{bad[0]} holds bytes that are no UTF-8 text; give another name")
+    return tomli_w.dumps(_no_none(config.model_dump(exclude_none=True)), multiline_strings=False)
 
 
-def is_text(value: str) -> bool:
-    """Whether UTF-8 can say it: a name of a file may hold any bytes."""
+def is_utf8(value: str) -> bool:
+    """Whether a string can be encoded as UTF-8; a file name may hold other bytes."""
     return value == value.encode(errors="replace").decode()
 
 
-def _present(tree: Tree) -> Tree:
-    """A tree without None; pydantic leaves it in where a setting is itself a tree."""
+def _no_none(tree: Tree) -> Tree:
+    """Remove None at all levels; pydantic keeps it inside settings that are trees themselves."""
     return {
-        name: _present(value) if isinstance(value, dict) else value for name, value in tree.items() if value is not None
+        name: _no_none(value) if isinstance(value, dict) else value for name, value in tree.items() if value is not None
     }
 
 
 def differences(new: Config, old: Config) -> list[str]:
-    """What a resumed run may not change: one line "section.key: old -> new" for each setting that differs."""
+    """List settings that differ and may not, in a resumed run: "section.key: old -> new"."""
     before, after = flat(old.model_dump()), flat(new.model_dump())
-    free = FREE if new.train.processes == old.train.processes else (*FREE, "train.threads")
-    keys = [key for key in sorted(before | after) if key not in free]
+    changeable = CHANGEABLE if new.train.processes == old.train.processes else (*CHANGEABLE, "train.threads")
+    keys = [key for key in sorted(before | after) if key not in changeable]
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
 
 
 def flat(tree: Any, prefix: str = "") -> Tree:
-    """A tree as one level of dotted names.
+    """Flatten a tree to a dict with dotted names.
 
     >>> flat({"game": {"k": 1}, "penalties": [{"name": "r1"}]})
     {'game.k': 1, 'penalties.0.name': 'r1'}
@@ -300,5 +299,5 @@ def flat(tree: Any, prefix: str = "") -> Tree:
 
 
 def with_train(config: Config, **settings: Any) -> Config:
-    """The same settings with some of `train` replaced."""
+    """Return a copy of the settings with some of `train` replaced."""
     return config.model_copy(update={"train": config.train.model_copy(update=settings)})

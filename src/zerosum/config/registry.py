@@ -1,8 +1,7 @@
-"""From a name to an object, and from a signature to checked options.
+"""Names to objects, and options checked against signatures.
 
-A name is a row of a table, or "module:name" for something of the user's own. What a row can be told are its
-keyword-only arguments: their names, types and ranges are read from the signature, so that a function documents and
-checks itself.
+A name is that of a row of a table, or "module:name" for the user's own code. The options of a row are its keyword-only
+arguments; names, types, ranges and defaults are read from the signature.
 """
 
 import importlib
@@ -25,16 +24,16 @@ from zerosum.errors import ConfigError, Untrusted, named, unknown
 
 T = TypeVar("T")
 
-_SEARCHED: set[Path] = set()
-"""Folders in which modules of the user's own were looked for so far."""
+_MODULE_FOLDERS: set[Path] = set()
+"""Folders from which the user's modules were imported so far."""
 
 
 def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
-    """The row of that name, or the object at "module:name", which only some commands may import (see `permission`).
+    """Look up a row of a table, or import "module:name" if the command has the permission (see `permission`).
 
     Raises:
-        ConfigError: There is no such row, or nothing to import.
-        Untrusted: It is code, and the command that runs may not import it.
+        ConfigError: There is no such row, or the import failed.
+        Untrusted: The name refers to code, which this command may not import.
     """
     if name in table:
         return table[name]
@@ -45,40 +44,38 @@ def lookup(table: Mapping[str, Any], name: str, kind: str) -> Any:
         raise Untrusted(f"the {kind} '{named(name)}' is code, which was not imported. --trust says that it may be")
     module, _, attribute = name.partition(":")
     try:
-        return getattr(_imported(module, folder), attribute)
+        return getattr(_import(module, folder), attribute)
     except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         where = f". Modules of your own are looked for in {folder}" if isinstance(error, ModuleNotFoundError) else ""
         raise ConfigError(f"the {kind} '{named(name)}' cannot be imported: {error}{where}") from None
 
 
-def _imported(name: str, folder: Path) -> ModuleType:
-    """A module that is installed, or lies in a folder: in that one alone, wherever the command was started.
-
-    What lies there takes no installed module's place.
+def _import(name: str, folder: Path) -> ModuleType:
+    """Import an installed module, or one in `folder`, whatever the working folder is; installed ones come first.
 
     Raises:
-        ConfigError: Another module of that name, which lies elsewhere, is in use already.
+        ConfigError: A module of that name from another place is already loaded.
     """
-    top = name.partition(".")[0]
-    with _searched_last(folder):
-        found, there = PathFinder.find_spec(top), getattr(sys.modules.get(top), "__spec__", None)
-        if found and there and found.origin != there.origin and folder in Path(found.origin or "").parents:
+    package = name.partition(".")[0]
+    with _with_module_folder(folder):
+        found, loaded = PathFinder.find_spec(package), getattr(sys.modules.get(package), "__spec__", None)
+        if found and loaded and found.origin != loaded.origin and folder in Path(found.origin or "").parents:
             raise ConfigError(
-                f"the module '{top}' in {named(folder)} cannot be imported, since another of that name is in use: "
-                f"{named(there.origin)}. Use them in two processes"
+                f"the module '{package}' in {named(folder)} cannot be imported, since another of that name is in use: "
+                f"{named(loaded.origin)}. Use them in two processes"
             )
         return importlib.import_module(name)
 
 
 @contextmanager
-def _searched_last(folder: Path) -> Iterator[None]:
-    """Look for modules where they are installed and then in this folder; in the working folder only if it is that one.
+def _with_module_folder(folder: Path) -> Iterator[None]:
+    """In the block, search installed modules, then `folder`, and no other folder (such as the working folder).
 
-    Afterwards the folder is searched last, for what its modules import later.
+    Afterwards `folder` stays last in sys.path, for later imports by its modules.
     """
-    before, others = sys.path[:], {Path.cwd(), *_SEARCHED, folder}
-    _SEARCHED.add(folder)
-    sys.path[:] = [entry for entry in before if Path(entry).absolute() not in others] + [str(folder)]
+    before, module_folders = sys.path[:], {Path.cwd(), *_MODULE_FOLDERS, folder}
+    _MODULE_FOLDERS.add(folder)
+    sys.path[:] = [entry for entry in before if Path(entry).absolute() not in module_folders] + [str(folder)]
     try:
         yield
     finally:
@@ -90,23 +87,23 @@ def options(
     where: str,
     *functions: Callable[..., Any],
     takes: Sequence[str] | None = None,
-    beside: Sequence[str] = (),
+    siblings: Sequence[str] = (),
 ) -> Tree:
-    """The keyword-only arguments of functions: those given, checked, and the defaults of the others.
+    """Check options against the keyword-only arguments of functions; return them, completed by defaults.
 
     Args:
-        given: Names and values.
-        where: The setting that holds them.
-        functions: Rows of a table, or functions of the user's own.
-        takes: What they are called with besides; None: that is not looked at.
-        beside: Settings that stand beside the options, for a hint where one was misspelt.
+        given: Options, name -> value.
+        where: Name of the setting that holds them, for messages.
+        functions: Rows of a table, or the user's own functions.
+        takes: Names of the positional arguments of the later call; None: do not check them.
+        siblings: Other valid names at this place, for hints on misspelled ones.
 
     Raises:
-        ConfigError: One that no function takes, a value of the wrong type or range, or a function that does not fit.
+        ConfigError: An option is unknown or has a wrong type or range, or a function cannot be called this way.
     """
     fields: Tree = {}
     for function in functions:
-        hints, keywords = _declared(function, where, takes)
+        hints, keywords = _signature_of(function, where, takes)
         for name, parameter in keywords.items():
             required = parameter.default is inspect.Parameter.empty
             fields[name] = (hints.get(name, Any), ... if required else parameter.default)
@@ -115,7 +112,7 @@ def options(
     try:
         return model.model_validate(dict(given)).model_dump()
     except ValidationError as error:
-        raise ConfigError(explain(error, model, "the settings", prefix=where, beside=beside)) from None
+        raise ConfigError(explain(error, model, "the settings", prefix=where, siblings=siblings)) from None
 
 
 def keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -124,10 +121,10 @@ def keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: parameter for name, parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
-def _declared(
+def _signature_of(
     function: Callable[..., Any], where: str, takes: Sequence[str] | None
 ) -> tuple[Tree, dict[str, inspect.Parameter]]:
-    """Types and keyword-only arguments of a function, once it is seen to take what it will be called with."""
+    """Type hints and keyword-only arguments of a function; checks that it can be called with `takes`."""
     try:
         hints = get_type_hints(function.func if isinstance(function, partial) else function, include_extras=True)
         named = keywords(function)
@@ -140,7 +137,7 @@ def _declared(
 
 
 def expect(kind: type[T], found: Any, where: str) -> T:
-    """What was found, once it is seen to be of that kind."""
+    """Return `found` if it is an instance of `kind`; else raise ConfigError."""
     if not isinstance(found, kind):
         raise ConfigError(f"{where}: expected {kind.__name__}, found {type(found).__name__}")
     return found

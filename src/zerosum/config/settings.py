@@ -1,7 +1,7 @@
-"""Every setting of a run: what it means, what it may be, what it is if nothing is said.
+"""Every setting of a run: its meaning, its allowed values and its default.
 
-A `Config` is frozen and holds no objects, only numbers and names. A `Choice` names a row of a table (a loss, a pair of
-networks ...) and carries that row's options; `build` checks them against the row's signature.
+A `Config` is frozen and holds numbers and names, no objects. A `Choice` names a row of a table (a loss, a pair of
+networks ...) and holds the options of that row; `build` checks them against the row's signature.
 """
 
 from collections.abc import Mapping
@@ -9,47 +9,45 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-LARGEST = 2**63 - 1
-"""TOML's largest whole number."""
+MAX_INT = 2**63 - 1
+"""Largest integer in TOML."""
 
-LARGE = 1e30
-"""Bound on the size of numbers that meet float32, which ends at 3.4e38: torch takes none beyond it, but raises an error
-in mid-round where it should have said that a cost is infinite."""
+MAX_FLOAT = 1e30
+"""Bound on numbers that torch converts to float32 (maximum 3.4e38): beyond that, torch raises an error in mid-round."""
 
-LAYERS, WIDEST = 1_000, 2**16
-"""The most layers or blocks of a network, as many as the deepest that learn (He et al. 2016, arXiv:1603.05027, has
-1,001), and the most channels or numbers in one: settings are read from files, and who reads a run builds its networks.
-"""
+MAX_LAYERS, MAX_WIDTH = 1_000, 2**16
+"""Maximum number of layers or blocks (He et al. 2016, arXiv:1603.05027, train 1,001), and of channels or units in one:
+reading a run from a file builds its networks, so these bound the memory that it can take."""
 
-LONGEST = 2**20
-"""The most numbers in z: as many as a point has, where nothing else is said."""
+MAX_LATENT = 2**20
+"""Maximum size of z."""
 
-TURNS = 10_000
-"""The most steps of D in a round, and passes in a step: a round is finished before a signal is heard."""
+MAX_REPEATS = 10_000
+"""Maximum steps of D in a round, and passes in a step: a signal takes effect only at the end of a round."""
 
-MANY = 4_096
-"""The most threads or processes."""
+MAX_WORKERS = 4_096
+"""Maximum number of threads or processes."""
 
-LONG = 1e9
-"""Seconds, 31 years: what counts nanoseconds in 64 bits ends at nine times as many."""
+MAX_SECONDS = 1e9
+"""Maximum timeout in seconds (31 years); nanoseconds in 64 bits end at nine times as many."""
 
-Positive = Annotated[int, Field(gt=0, le=LARGEST)]
-Whole = Annotated[int, Field(ge=0, le=LARGEST)]
-Turns = Annotated[int, Field(gt=0, le=TURNS)]
-Many = Annotated[int, Field(gt=0, le=MANY)]
-Size = Annotated[int, Field(gt=0, le=WIDEST)]
-Layers = Annotated[int, Field(gt=0, le=LAYERS)]
-Real = Annotated[float, Field(ge=-LARGE, le=LARGE)]
-NotNegative = Annotated[float, Field(ge=0, le=LARGE)]
-Rate = Annotated[float, Field(gt=0, le=LARGE)]
+PositiveInt = Annotated[int, Field(gt=0, le=MAX_INT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=MAX_INT)]
+Repeats = Annotated[int, Field(gt=0, le=MAX_REPEATS)]
+WorkerCount = Annotated[int, Field(gt=0, le=MAX_WORKERS)]
+Size = Annotated[int, Field(gt=0, le=MAX_WIDTH)]
+Layers = Annotated[int, Field(gt=0, le=MAX_LAYERS)]
+Real = Annotated[float, Field(ge=-MAX_FLOAT, le=MAX_FLOAT)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=MAX_FLOAT)]
+Rate = Annotated[float, Field(gt=0, le=MAX_FLOAT)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Tree = dict[str, Any]
-"""What a TOML file holds: names to numbers, texts, lists and further trees."""
+"""The content of a TOML file: names with numbers, strings, lists or nested trees."""
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, strictly typed, and closed to unknown names."""
+    """A group of settings: frozen, strictly typed; unknown names are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -58,7 +56,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _keep_rows(cls, given: Any) -> Any:
-        """Options of a choice without a name are those of the default row: `loss.smoothing = 0.1` alone will do."""
+        """Add the default name to a choice with options only, so that `loss.smoothing = 0.1` is enough."""
         if not isinstance(given, Mapping):
             return given
         rows = {key: field.default.name for key, field in cls.model_fields.items() if isinstance(field.default, Choice)}
@@ -67,12 +65,12 @@ class Section(BaseModel):
 
 
 class Choice(Section):
-    """A row of a table and its options: `loss = "hinge"`, or a table with `name` and the options beside it."""
+    """A row of a table and its options: `loss = "hinge"`, or a TOML table with `name` and the options."""
 
     model_config = ConfigDict(extra="allow")
 
     name: Annotated[str, Field(min_length=1)]
-    """A row's name, or "module:callable" for one of your own."""
+    """Name of the row, or "module:callable" for your own."""
 
     @model_validator(mode="before")
     @classmethod
@@ -81,45 +79,45 @@ class Choice(Section):
 
     @property
     def options(self) -> Tree:
-        """The row's own options."""
+        """The options of the row."""
         return dict(self.model_extra or {})
 
 
 class PenaltyChoice(Choice):
-    """A penalty on the discriminator."""
+    """A penalty in the discriminator's objective."""
 
-    weight: NotNegative = 1.0
-    """What the penalty is multiplied with (gamma of R1 and R2, lambda of WGAN-GP)."""
-    every: Positive = 1
-    """Rounds from one use to the next; the weight is multiplied by this, so the average strength stays."""
+    weight: NonNegativeFloat = 1.0
+    """Weight of the penalty in D's cost (gamma of R1 and R2, lambda of WGAN-GP)."""
+    every: PositiveInt = 1
+    """Apply the penalty every so many rounds, with its weight times this number (lazy regularization)."""
 
 
 class Nets(Section):
-    """The two players."""
+    """The networks of the two players."""
 
     name: Annotated[str, Field(min_length=1)] = "mlp"
-    """A pair of the NETS table."""
+    """Name of a pair (`zerosum list nets`), or "module:name" for your own."""
     generator: Tree = {}
-    """Options of the pair's generator."""
+    """Options of the pair's generator, for example its width."""
     discriminator: Tree = {}
-    """Options of the pair's discriminator."""
+    """Options of the pair's discriminator, for example its width."""
     conditions: Literal["none", "labels"] = "none"
-    """`labels`: both players are told the class, G(z, c) and D(x, c)."""
+    """`labels`: class-conditional players G(z, c) and D(x, c), for data with labels. `none`: G(z) and D(x)."""
     label_size: Size = 16
-    """Numbers that tell G a class."""
+    """Size of the class embedding in G's input, for `labels`."""
 
 
 class Latent(Section):
-    """The noise z."""
+    """The latent z, G's random input."""
 
     distribution: Literal["normal", "uniform"] = "normal"
-    """Standard normal, or uniform between `low` and `high`."""
-    size: Annotated[int, Field(gt=0, le=LONGEST)] = 64
-    """How many numbers one z has."""
+    """Distribution of each component of z: standard normal, or uniform between `low` and `high`."""
+    size: Annotated[int, Field(gt=0, le=MAX_LATENT)] = 64
+    """Dimension of z."""
     low: Real = -1.0
-    """Lower end of the uniform law."""
+    """Lower end of the uniform distribution; unused by `normal`."""
     high: Real = 1.0
-    """Upper end of the uniform law."""
+    """Upper end of the uniform distribution; unused by `normal`."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Latent":
@@ -131,56 +129,56 @@ class Latent(Section):
 Order = Literal["discriminator-first", "generator-first", "simultaneous"]
 
 
-class Rules(Section):
-    """How the game is played."""
+class GameSettings(Section):
+    """The rules of the game."""
 
-    batch: Positive = 128
-    """m: real samples, and as many fakes, in one step, however many processes share it."""
-    accumulate: Turns = 1
-    """Passes in one step, each of `batch` samples: their gradients add up to that of a batch so many times as large."""
-    k: Turns = 1
-    """Discriminator steps in one round (Algorithm 1)."""
+    batch: PositiveInt = 128
+    """Batch size m: real samples (and as many fakes) per pass, shared by all processes."""
+    accumulate: Repeats = 1
+    """Gradient accumulation: passes per step, each of `batch` samples; equals a batch of batch * accumulate."""
+    k: Repeats = 1
+    """Discriminator steps per round (k of Algorithm 1)."""
     order: Order = "discriminator-first"
-    """`discriminator-first`: Algorithm 1. `generator-first`: G moves, then D is trained on the fakes that were made
-    before G moved. `simultaneous`: one evaluation of both gradients, then both move (the 2014 code)."""
+    """Order of the steps in a round. `discriminator-first`: Algorithm 1. `generator-first`: G's step, then D's on fakes
+    made before it. `simultaneous`: both gradients at the same point, then both steps (the 2014 code)."""
     reduction: Literal["sum", "mean"] = "sum"
-    """D's two terms added up (-V; log 4 at equilibrium), or their mean (log 2 at equilibrium)."""
+    """D's cost is the `sum` of its real and fake terms (-V; log 4 at equilibrium), or their `mean` (log 2)."""
     flip: Share = 0.0
-    """Share of the samples whose two logits are swapped in D's step: random label flips."""
+    """Probability, 0 to 1, of a random label flip in D's step: it swaps a real and a fake logit."""
     clip: Rate | None = None
-    """Bound on the size of every weight of D, applied after each of its steps (WGAN's c). Absent: no bound."""
+    """Weight clipping: after each step of D, its weights are clipped to [-clip, clip] (c of WGAN). Absent: none."""
 
     @model_validator(mode="after")
-    def _one_evaluation(self) -> "Rules":
+    def _one_evaluation(self) -> "GameSettings":
         if self.order == "simultaneous" and self.k != 1:
             raise ValueError(f"order = 'simultaneous' evaluates both gradients once, so k = {self.k} must be 1")
         return self
 
 
 class Ema(Section):
-    """The moving average of G's weights, from which samples are drawn."""
+    """The exponential moving average (EMA) of G's weights, which makes the samples."""
 
-    half_life: NotNegative = 10_000.0
-    """Samples after which a weight's share has halved; 0 means no averaging."""
+    half_life: NonNegativeFloat = 10_000.0
+    """Half-life of the average, in training samples; 0: no averaging."""
     ramp: Rate | None = 0.05
-    """At the start the half-life is at most this share of the samples seen so far. Absent: no ramp."""
+    """Early in training, the half-life is at most this fraction of the samples seen so far. Absent: no limit."""
 
 
 class Schedule(Section):
-    """The factor on both step sizes as a function of the round."""
+    """The learning rate schedule: a factor on both players' learning rates for each round."""
 
-    warmup: Whole = 0
-    """Rounds over which the factor rises from 0 to 1."""
+    warmup: NonNegativeInt = 0
+    """Warm-up: rounds over which the factor rises from 0 to 1."""
     decay: Literal["none", "linear", "cosine", "exponential"] = "none"
-    """How the factor falls."""
-    begin: Whole = 0
-    """The round at which the decay begins."""
-    end: Positive | None = None
-    """The round at which `linear` and `cosine` reach `floor`; absolute, so a longer run follows the same curve."""
+    """Shape of the decay of the factor."""
+    begin: NonNegativeInt = 0
+    """Round at which the decay begins."""
+    end: PositiveInt | None = None
+    """Round at which `linear` and `cosine` reach `floor`; it does not depend on train.rounds."""
     factor: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """What `exponential` multiplies with each round."""
+    """`exponential` multiplies the factor by this in every round."""
     floor: Share = 0.0
-    """The factor never falls below this."""
+    """Lower bound of the factor."""
 
     @model_validator(mode="after")
     def _end_is_known(self) -> "Schedule":
@@ -190,68 +188,68 @@ class Schedule(Section):
 
 
 class Optimizers(Section):
-    """How each player moves."""
+    """The optimizer of each player."""
 
     generator: Choice = Choice(name="adam")
-    """A row of OPTIMIZERS with its options."""
+    """Optimizer of the generator (`zerosum list optimizers`), with options such as `lr`."""
     discriminator: Choice = Choice(name="adam")
-    """The same for D."""
+    """Optimizer of the discriminator, with options such as `lr`."""
 
 
 class Train(Section):
-    """How long, where, and what is kept."""
+    """Length, hardware, logging and checkpoints."""
 
-    rounds: Positive = 2000
-    """Rounds to play in all."""
+    rounds: PositiveInt = 2000
+    """Total number of rounds."""
     minutes: Rate | None = None
-    """Wall-clock limit in minutes, summed over resumes. Absent: none."""
-    seed: Whole = 0
-    """Everything random follows from it."""
+    """Time limit in minutes of wall-clock time, summed over resumes. Absent: none."""
+    seed: NonNegativeInt = 0
+    """Random seed; determines all random numbers of the run."""
     device: str | None = None
-    """`cpu`, `cuda`, `cuda:1`, `mps`. Absent: the best there is."""
+    """`cpu`, `cuda`, `cuda:1` or `mps`. Absent: the fastest that is available."""
     precision: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
-    """The type of weights and arithmetic. `bfloat16`: weights in float32, and so are penalties, batch statistics and
-    averages; products of matrices in bfloat16. `auto`: that, where device and networks gain by it, else float32."""
-    threads: Many | None = None
-    """CPU threads. Absent: torch's choice. Part of the run, since it decides the order of sums."""
-    processes: Many = 1
-    """Processes that play together, each its part of every batch (docs/scale.md)."""
+    """Dtype of weights and arithmetic. `bfloat16`: mixed precision, with matrix products in bfloat16 and weights,
+    penalties, batch statistics and averages in float32. `auto`: `bfloat16` where it is faster, else `float32`."""
+    threads: WorkerCount | None = None
+    """CPU threads per process. Absent: torch's default. Fixed for a run, because it changes rounding."""
+    processes: WorkerCount = 1
+    """Number of data-parallel processes; each takes a part of every batch (docs/scale.md)."""
     statistics: Literal["process", "all"] = "process"
-    """Batch normalisation of several processes: over each one's part of the batch, or over the rows of all."""
-    timeout: Annotated[float, Field(gt=0, le=LONG)] = 600.0
-    """Seconds that a process waits for the others before it counts one as lost."""
-    log_every: Positive = 50
-    """Rounds from one reading to the next; there is one with each checkpoint, too."""
-    check_every: Positive = 100
-    """Rounds from one checkup to the next: the signs of health that `zerosum diagnose` reads."""
-    save_every: Positive = 500
-    """Rounds from one checkpoint to the next."""
-    sample_every: Positive = 500
-    """Rounds from one picture of samples to the next."""
-    keep: Positive = 3
-    """Checkpoints kept."""
+    """Statistics of batch normalization with several processes: of each `process` alone, or of `all` rows."""
+    timeout: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 600.0
+    """Seconds that a process waits for the others before it reports one as lost."""
+    log_every: PositiveInt = 50
+    """Log a reading (a line of readings.jsonl) every so many rounds, and with each checkpoint."""
+    check_every: PositiveInt = 100
+    """Run a checkup, the health indicators for `zerosum diagnose`, every so many rounds."""
+    save_every: PositiveInt = 500
+    """Write a checkpoint every so many rounds."""
+    sample_every: PositiveInt = 500
+    """Write a sheet of samples every so many rounds."""
+    keep: PositiveInt = 3
+    """Number of checkpoints to keep; older ones are removed."""
 
 
 class Config(Section):
     """All settings of one run."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]*[\w-][\w.-]*$", max_length=100)] = "run"
-    """The recipe's name, and its run folder's."""
+    """Name of the recipe and of its run folder."""
     about: str = ""
-    """What it is, in a sentence."""
+    """Description in one sentence."""
     source: str = ""
-    """Where it comes from: paper and section, and what differs."""
+    """Source: paper and section, and what differs from it."""
     result: str = ""
-    """What it got when it was run: number, seeds, time, machine."""
+    """Measured result: value, seeds, time, machine."""
     data: Choice = Choice(name="digits")
-    """A row of DATASETS, or the path of a .npy, .npz or .csv file, with its options."""
+    """Data set (`zerosum list datasets`), or the path of a .npy, .npz or .csv file or of a folder, with options."""
     nets: Nets = Nets()
     latent: Latent = Latent()
     loss: Choice = Choice(name="non-saturating")
-    """A row of LOSSES."""
+    """Loss of the game (`zerosum list losses`), with options."""
     penalties: Annotated[tuple[PenaltyChoice, ...], Field(strict=False)] = ()
-    """Rows of PENALTIES, each with weight and interval."""
-    game: Rules = Rules()
+    """Penalties on D (`zerosum list penalties`), each with `weight` and `every`."""
+    game: GameSettings = GameSettings()
     ema: Ema = Ema()
     optimizers: Optimizers = Optimizers()
     schedule: Schedule = Schedule()

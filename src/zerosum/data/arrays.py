@@ -82,7 +82,7 @@ def from_file(
 def _read(path: Path, reader: Reader, key: str | None, labels: str | None) -> tuple[NDArray[Any], Any]:
     """Call a reader on a regular file (pipes and devices are never opened); turn its errors into DataError."""
     try:
-        files.regular(path, follow=True)
+        files.stat_regular(path, follow=True)
         with warnings.catch_warnings(action="ignore"):  # invalid content raises an error
             return reader(path, key, labels)
     except FileNotFoundError:

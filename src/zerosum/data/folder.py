@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from zerosum import files
-from zerosum.config.recipes import is_text
+from zerosum.config.recipes import is_utf8
 from zerosum.data.dataset import Data, Split
 from zerosum.data.reasons import DAMAGED, EXHAUSTED, explain
 from zerosum.errors import DataError, SystemFault, named
@@ -160,7 +160,7 @@ def _sort(entry: os.DirEntry[str], folder: Path, pictures: list[Path], waiting: 
             waiting.append(path)
         elif entry.is_dir():
             skipped.append(_with_reason(path, folder, "a link to a folder"))
-        elif files.regular(path, follow=True) and path.suffix.lower() in ENDINGS:
+        elif files.stat_regular(path, follow=True) and path.suffix.lower() in ENDINGS:
             pictures.append(path)
     except OSError as error:
         skipped.append(_with_reason(path, folder, f"{'a link: ' if entry.is_symlink() else ''}{explain(error)}"))
@@ -177,7 +177,7 @@ def _label(file: Path, folder: Path) -> str:
 
 
 def _refuse_classes_without_a_name(labels: set[str]) -> None:
-    odd = sorted(label for label in labels if not is_text(label))
+    odd = sorted(label for label in labels if not is_utf8(label))
     if odd:
         raise DataError(f"the folder {named(odd[0])} cannot name a class: its name is no UTF-8 text. Rename it")
 

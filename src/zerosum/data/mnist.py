@@ -87,7 +87,7 @@ def content(folder: Path, name: str) -> bytes:
     compressed, data = download(name, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.sweep(folder)
+        files.remove_stale_temporary(folder)
         files.write(folder / f"{name}.gz", compressed)
     except OSError as error:
         raise SystemFault(

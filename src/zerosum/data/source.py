@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zerosum.config.recipes import is_file, is_path
 from zerosum.config.registry import lookup
-from zerosum.config.settings import LONGEST, Choice
+from zerosum.config.settings import MAX_LATENT, Choice
 from zerosum.data import DATASETS, Data, from_file, from_folder
 from zerosum.errors import ConfigError
 
@@ -67,7 +67,7 @@ def suited(data: Data) -> tuple[str, list[str], str]:
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
         wider = [f"nets.{player}.width=128" for player in ("generator", "discriminator")]
         longer = ["train.rounds=6000", "schedule.end=6000"]
-        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(LONGEST, max(8, data.shape[0]))}"], why
+        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(MAX_LATENT, max(8, data.shape[0]))}"], why
     size = f"images of {data.shape[1]} x {data.shape[2]}"
     if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
         return "digits", changes, f"{size} are small enough for perceptrons over all pixels"

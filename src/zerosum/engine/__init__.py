@@ -2,24 +2,24 @@
 
     mean over the batch  =  sum over shards of   share * mean over the shard,      share = rows of shard / rows of batch
 
-A `Shard` is what one rank plays in one pass. Several ranks have shards of one batch; so has one rank that plays a large
-batch in several passes (accumulation): both are the same sum. Every global draw (rows, latents, dropout masks) is made
-whole by every rank, from its name, and each takes its rows of it.
+A `Shard` is the micro-batch of one rank in one pass. Data parallelism divides a batch over ranks, gradient accumulation
+over passes: both are the same sum. Every rank makes each random draw (rows, latents, dropout masks) for the whole
+batch, from the same key, and uses the rows of its shard.
 
     compute.py     the engine: copies, shards, one step of a player      precision.py   bfloat16 copies of the players
-    reduce.py      gradients, added up while they are computed           layers.py      layers that look across shards
-    world.py       the ranks, and what is exchanged between them         heartbeat.py   which rank died or hangs
-    shared.py      sums in memory that all ranks of a machine see
+    reduce.py      gradient all-reduce during the backward pass          layers.py      layers that need the whole batch
+    world.py       ranks and collective operations                       heartbeat.py   which rank died or hangs
+    shared.py      all-reduce in the shared memory of a machine
 
-The protocol, and the engine that does nothing of this, are `zerosum.game.engine`.
+`zerosum.game.engine` has the protocol, and the eager engine, which does none of this.
 """
 
 from zerosum.engine.compute import Compute
-from zerosum.engine.layers import SharedDropout, masks_of, synchronized, with_shared_masks
+from zerosum.engine.layers import SharedDropout, shared_dropout_layers, with_global_batch_norm, with_shared_dropout
 from zerosum.engine.reduce import Gradients
 from zerosum.engine.world import SINGLE, World, join_world, under_torchrun, was_restarted
 
 __all__ = [
-    "SINGLE", "Compute", "Gradients", "SharedDropout", "World", "join_world", "masks_of", "synchronized",
-    "under_torchrun", "was_restarted", "with_shared_masks",
+    "SINGLE", "Compute", "Gradients", "SharedDropout", "World", "join_world", "shared_dropout_layers", "under_torchrun",
+    "was_restarted", "with_global_batch_norm", "with_shared_dropout",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zerosum import rng
-from zerosum.engine.layers import masks_of
+from zerosum.engine.layers import shared_dropout_layers
 from zerosum.engine.precision import ComputeCopy
 from zerosum.engine.reduce import Gradients
 from zerosum.engine.world import World
@@ -40,7 +40,7 @@ class Compute:
         if shards != (FULL_BATCH,):
             for player in PLAYERS:
                 self.gradients[player] = Gradients(state.module(player), self.copies.get(player), shards, world)
-        self.masks = masks_of([state.generator, state.discriminator, *self.copies.values()])
+        self.masks = shared_dropout_layers([state.generator, state.discriminator, *self.copies.values()])
 
     def largest(self, batch: int) -> int:  # noqa: D102
         return batch if self.shards == (FULL_BATCH,) else max(shard.size for shard in self.shards)
@@ -62,7 +62,7 @@ class Compute:
     def seed(self, shard: Shard, seed: int, *key: int | str) -> None:  # noqa: D102
         rng.set_global(seed, *key)
         for layer in self.masks:
-            layer.part = None if shard is FULL_BATCH else shard
+            layer.shard = None if shard is FULL_BATCH else shard
 
     def refresh(self) -> None:  # noqa: D102
         for copy in self.copies.values():
@@ -100,7 +100,7 @@ class ComputeUpdate:
     def finish(self) -> Costs:  # noqa: D102
         learning = self.parameters
         if self.gradients:
-            self.costs, learning = self.gradients.finish(), self.gradients.learners
+            self.costs, learning = self.gradients.finish(), self.gradients.trainable
         elif isinstance(self.module, ComputeCopy):
             learning = self.module.copy_gradients()
         return {**self.costs, "gradient norm": gradient_norm(learning)}

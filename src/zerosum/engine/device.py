@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from zerosum.config.settings import Config
-from zerosum.engine.precision import dtype_of
+from zerosum.engine.precision import master_dtype
 from zerosum.errors import ConfigError
 
 
@@ -39,7 +39,7 @@ def place(config: Config) -> tuple[torch.device, torch.dtype]:
     Raises:
         ConfigError: This machine has no such device.
     """
-    return torch.device(usable(config.train.device or "cpu")), dtype_of(config.train.precision)
+    return torch.device(usable(config.train.device or "cpu")), master_dtype(config.train.precision)
 
 
 def channels_last(net: nn.Module) -> nn.Module:

@@ -1,7 +1,7 @@
-"""Who has died or hangs: each process says twice a second how far it is, and whoever waits in vain looks it up.
+"""Heartbeat: every rank publishes its progress twice a second; after a failed collective, the others find the culprit.
 
-A process that was killed or stopped says nothing new. One that lives and hangs has taken part in fewer exchanges than
-those that wait for it. One that ended with an error has left its last words.
+The beat number of a process that was killed or stopped no longer changes. A process that hangs has taken part in fewer
+collective operations than those that wait for it. A process that ended with an error has published its message.
 """
 
 import threading
@@ -15,86 +15,85 @@ from zerosum.errors import WorkerLost
 PERIOD = 0.5
 """Seconds from one beat to the next."""
 
-PATIENCE = 4
-"""Beats that are waited for before a process counts as silent."""
+SILENT_BEATS = 4
+"""Beats after which a process whose beat number has not changed counts as dead."""
 
 
 class Beat(NamedTuple):
-    """How far a process was when it was last heard."""
+    """Progress of a process: beat number, collective operations so far, last finished round."""
 
     number: int
-    exchanges: int
+    collectives: int
     round: int
 
 
 class Heartbeat(threading.Thread):
-    """Says how far this process is, and reads how far the others are.
+    """Publishes the progress of this process, and reads that of the others.
 
     Args:
-        store: Where all processes of the team read and write.
-        rank: Of this process.
-        size: How many there are.
+        store: Key-value store shared by all ranks.
+        rank: Rank of this process.
+        size: Number of processes.
     """
 
     def __init__(self, store: Store, rank: int, size: int) -> None:
-        super().__init__(name="pulse", daemon=True)
+        super().__init__(name="heartbeat", daemon=True)
         self.store, self.rank, self.size = store, rank, size
-        self.round, self.exchanges = 0, 0
-        self.ended = threading.Event()
+        self.round, self.collectives = 0, 0
+        self.stopped = threading.Event()
 
     def run(self) -> None:
-        """Beat until the end, or until the store is gone."""
+        """Publish a beat every `PERIOD` seconds until stopped, or until the store is gone."""
         number = 0
-        while not self.ended.wait(PERIOD):
+        while not self.stopped.wait(PERIOD):
             number += 1
             try:
-                self.store.set(f"pulse/{self.rank}", f"{number} {self.exchanges} {self.round}")
+                self.store.set(f"heartbeat/{self.rank}", f"{number} {self.collectives} {self.round}")
             except RuntimeError:
                 return
 
-    def leave(self, words: str) -> None:
-        """End, and say why."""
-        self.ended.set()
+    def report_exit(self, message: str) -> None:
+        """Stop, and publish why this process ends."""
+        self.stopped.set()
         try:
-            self.store.set(f"words/{self.rank}", words)
+            self.store.set(f"exit/{self.rank}", message)
         except RuntimeError:
             return
 
-    def lost(self, error: Exception) -> WorkerLost:
-        """Find out which process an exchange failed for; takes a few beats."""
+    def diagnose(self, error: Exception) -> WorkerLost:
+        """Find out which process made a collective operation fail; takes `SILENT_BEATS` beats."""
         try:
-            before = self._heard()
-            time.sleep(PATIENCE * PERIOD)
-            after = self._heard()
-            words = {rank: self._read(f"words/{rank}") for rank in range(self.size)}
+            before = self._read_beats()
+            time.sleep(SILENT_BEATS * PERIOD)
+            after = self._read_beats()
+            messages = {rank: self._read(f"exit/{rank}") for rank in range(self.size)}
         except RuntimeError:
             return WorkerLost(f"the other processes cannot be reached, after round {self.round}: {_first_line(error)}")
         return WorkerLost(
-            self._finding(before, after, words) or f"an exchange failed in round {self.round + 1}: {error}"
+            self._finding(before, after, messages) or f"an exchange failed in round {self.round + 1}: {error}"
         )
 
     def _finding(
-        self, before: dict[int, Beat | None], after: dict[int, Beat | None], words: dict[int, str | None]
+        self, before: dict[int, Beat | None], after: dict[int, Beat | None], messages: dict[int, str | None]
     ) -> str | None:
-        """The process that is to blame, and how one can tell."""
+        """A sentence that names the process at fault; None if none can be found."""
         others = [rank for rank in range(self.size) if rank != self.rank]
-        last = {
-            rank: max(self.round, _round(after[rank])) for rank in others
-        }  # every round that is over had all of them
+        # all ranks took part in every finished round
+        last = {rank: max(self.round, _round(after[rank])) for rank in others}
         for rank in others:
-            if said := words[rank]:
-                return f"process {rank} ended after round {last[rank]}: {said}"
+            if message := messages[rank]:
+                return f"process {rank} ended after round {last[rank]}: {message}"
         for rank in others:
             if before[rank] == after[rank]:
                 return f"process {rank} of {self.size} died or was stopped: its last round was {last[rank]}"
-        behind = min(others, key=lambda rank: _exchanges(after[rank]))
-        if _exchanges(after[behind]) < self.exchanges:
+        behind = min(others, key=lambda rank: _collectives(after[rank]))
+        if _collectives(after[behind]) < self.collectives:
             return f"process {behind} of {self.size} hangs in round {last[behind] + 1}: it lives, and says nothing"
         return None
 
-    def _heard(self) -> dict[int, Beat | None]:
-        """The last beat of every process; None before its first."""
-        texts = {rank: self._read(f"pulse/{rank}") for rank in range(self.size)}
+    def _read_beats(self) -> dict[int, Beat | None]:
+        """The last beat of every rank; None before its first."""
+        texts = {rank: self._read(f"heartbeat/{rank}") for rank in range(self.size)}
         return {rank: Beat(*map(int, text.split())) if text else None for rank, text in texts.items()}
 
     def _read(self, key: str) -> str | None:
@@ -105,8 +104,8 @@ def _round(beat: Beat | None) -> int:
     return beat.round if beat else 0
 
 
-def _exchanges(beat: Beat | None) -> int:
-    return beat.exchanges if beat else 0
+def _collectives(beat: Beat | None) -> int:
+    return beat.collectives if beat else 0
 
 
 def _first_line(error: Exception) -> str:

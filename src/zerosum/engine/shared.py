@@ -1,12 +1,12 @@
-"""Sums between processes of one machine, in memory that all of them see.
+"""All-reduce in shared memory, for the processes of one machine.
 
-    mine      each process writes its own numbers into its row             (processes, n)
-    wait      until everyone has
-    add       each process adds up its stretch of the columns, over all rows
-    wait      until everyone has; the sum (n,) lies there for all
+    write     each rank writes its values into its row                     (ranks, n)
+    barrier
+    add       each rank sums its slice of the columns over all rows
+    barrier   every rank reads the sum (n,)
 
-Over a connection, even to itself, a machine copies every number several times: this takes a fifth of the time
-(docs/scale.md). Every stretch is added up by one process, in the order of the ranks: all read the same bits.
+It takes a fifth of the time of an all-reduce over local sockets, which copies every value several times
+(docs/scale.md). One rank sums each slice, in the order of ranks, so that all ranks read the same bits.
 """
 
 import os
@@ -18,48 +18,48 @@ from torch import Tensor
 
 from zerosum.engine.world import World
 
-PLACE = "/dev/shm"
-"""Where Linux gives memory a name; where there is no such place, connections are used."""
+SHARED_MEMORY = "/dev/shm"
+"""Linux's file system for shared memory; where it is missing, gradients are all-reduced over sockets."""
 
 
 class SharedSum:
-    """A row of numbers for each process, and their sum.
+    """A shared row of values for each rank, and their sum.
 
     Args:
-        block: (processes + 1, n), the same memory in every process; the last row is the sum.
-        world: Whose processes they are.
+        block: Memory (ranks + 1, n) shared by all ranks; the last row is the sum.
+        world: All ranks.
     """
 
     def __init__(self, block: Tensor, world: World) -> None:
         self.rows, self.total, self.world = block[:-1], block[-1], world
-        self.mine = self.rows[world.rank]
-        n, size = block.shape[1], world.size
-        self.stretch = slice(n * world.rank // size, n * (world.rank + 1) // size)
+        self.local = self.rows[world.rank]
+        length, size = block.shape[1], world.size
+        self.columns = slice(length * world.rank // size, length * (world.rank + 1) // size)
 
     def wait(self) -> None:
-        """Add up, together with all others.
+        """Sum the rows, together with all other ranks.
 
         Raises:
-            Lost: A process is missing.
+            WorkerLost: A process died or hangs.
         """
         self.world.barrier()
-        first, *others = (row[self.stretch] for row in self.rows)
-        total = self.total[self.stretch].copy_(first)
+        first, *others = (row[self.columns] for row in self.rows)
+        total = self.total[self.columns].copy_(first)
         for row in others:
             total.add_(row)
         self.world.barrier()
 
 
 def can_be_shared(like: Tensor, world: World) -> bool:
-    """Whether all processes can see memory of this kind."""
+    """Whether all ranks can share memory with tensors such as `like`."""
     return world.one_machine and like.device.type == "cpu"
 
 
-def shared_sum(numbers: int, like: Tensor, world: World) -> SharedSum | None:
-    """Memory for sums of so many numbers; None where there is none to share: other machines, GPUs, other systems."""
+def shared_sum(length: int, like: Tensor, world: World) -> SharedSum | None:
+    """Allocate a shared sum of `length` values; None with several machines, GPUs, or no room in shared memory."""
     if not can_be_shared(like, world):
         return None
-    count = (world.size + 1) * numbers
+    count = (world.size + 1) * length
     reserved = _reserve(count * like.element_size()) if world.is_main else ""
     path = world.broadcast(reserved.encode()).decode()
     if not path:
@@ -67,14 +67,14 @@ def shared_sum(numbers: int, like: Tensor, world: World) -> SharedSum | None:
     block = torch.from_file(path, shared=True, size=count, dtype=like.dtype)
     world.barrier()
     if world.is_main:
-        Path(path).unlink()  # what is mapped stays, and is gone when the processes are
-    return SharedSum(block.view(world.size + 1, numbers), world)
+        Path(path).unlink()  # the mapping outlives the name, and ends with the processes
+    return SharedSum(block.view(world.size + 1, length), world)
 
 
 def _reserve(size: int) -> str:
-    """The path of a new file of that size; none where there is no room, since touching it would end the process."""
+    """Create a file of `size` bytes, return its path; "" without room for it, where a write would kill the process."""
     try:
-        descriptor, path = tempfile.mkstemp(prefix="zerosum-", dir=PLACE)
+        descriptor, path = tempfile.mkstemp(prefix="zerosum-", dir=SHARED_MEMORY)
     except OSError:
         return ""
     try:

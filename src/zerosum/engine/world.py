@@ -1,8 +1,8 @@
-"""Who am I among how many, which rows are mine, and what is said between processes.
+"""The world: all processes that train one run together, and the collective operations between them.
 
-torch.distributed under torchrun is the engine: `joined` finds in the environment what torchrun says and joins the
-others. Two groups of connections: one for gradients (NCCL between GPUs, Gloo between processors), one for everything
-else, which lies in the processor's memory and never waits for a GPU. Nothing that is sent is a pickle.
+Processes communicate by torch.distributed under torchrun; `join_world` reads torchrun's environment variables. There
+are two process groups: one for gradients (NCCL between GPUs, Gloo between CPUs), and a Gloo group for everything else,
+which is in CPU memory and never waits for a GPU. Nothing is pickled.
 """
 
 import os
@@ -27,22 +27,22 @@ from zerosum.engine.heartbeat import Heartbeat
 from zerosum.errors import ConfigError, WorkerLost
 from zerosum.game.engine import FULL_BATCH, Shard
 
-MEETING = 600.0
-"""Seconds that processes wait for each other to start: some machines are slower, or are given later."""
+JOIN_TIMEOUT = 600.0
+"""Seconds to wait for all processes at the start: machines may be slow, or allocated at different times."""
 
 
 @dataclass(eq=False)
 class World:
-    """All processes that play one game; by default this one alone.
+    """All processes that train one run; by default this process alone.
 
     Args:
-        rank: Which of them this is.
-        size: How many there are.
-        local_rank: Which of those on this machine.
-        one_machine: Whether that is all of them.
-        gradients: Their connections for gradients.
-        control: Their connections for everything else.
-        pulse: Says who is missing.
+        rank: Rank of this process, from 0.
+        size: Number of processes.
+        local_rank: Rank of this process on its machine, from 0.
+        one_machine: Whether all processes run on one machine.
+        gradients: Process group for gradients.
+        control: Process group for everything else, in CPU memory.
+        heartbeat: Finds out which process failed; None: no store is shared.
     """
 
     rank: int = 0
@@ -55,54 +55,54 @@ class World:
     _vote: tuple[dist.Work, Tensor] | None = field(default=None, repr=False)
 
     def __deepcopy__(self, _: Any) -> "World":
-        return self  # connections cannot be copied, and a copied network plays in the same team
+        return self  # process groups cannot be copied, and a copied network belongs to the same world
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this is rank 0, which writes files and messages."""
         return self.rank == 0
 
     @property
     def is_single(self) -> bool:
-        """Whether there are no others."""
+        """Whether this is the only process."""
         return self.size == 1
 
     def report_round(self, at_round: int) -> None:
-        """Say, to whoever may look for this process, which round is over."""
+        """Publish the last finished round with this process's heartbeat."""
         if self.heartbeat:
             self.heartbeat.round = at_round
 
     def shards(self, batch: int, passes: int) -> tuple[Shard, ...]:
-        """What this process plays of a batch, in so many passes.
+        """Divide a batch over ranks and passes; return the shards of this rank, one for each pass.
 
         Raises:
-            ConfigError: There are fewer rows than passes of all processes.
+            ConfigError: The batch has fewer rows than there are shards.
 
         >>> World(rank=1, size=2).shards(8, passes=2)
         (Shard(rows=slice(4, 6, None), share=0.25), Shard(rows=slice(6, 8, None), share=0.25))
         >>> SINGLE.shards(8, passes=1) == (FULL_BATCH,)
         True
         """
-        everyone = self.size * passes
-        if everyone == 1:
+        count = self.size * passes
+        if count == 1:
             return (FULL_BATCH,)
-        if batch < everyone:
+        if batch < count:
             raise ConfigError(
                 f"game.batch: {batch} rows are too few for {self.size} processes and {passes} passes of each"
             )
-        cuts = [batch * part // everyone for part in range(self.rank * passes, (self.rank + 1) * passes + 1)]
+        cuts = [batch * index // count for index in range(self.rank * passes, (self.rank + 1) * passes + 1)]
         return tuple(Shard(slice(first, last), (last - first) / batch) for first, last in pairwise(cuts))
 
     def all_reduce(self, tensor: Tensor, group: dist.ProcessGroup | None) -> "Pending":
-        """Begin to add up a tensor over all processes, in place."""
-        return Pending(self, self._exchange(dist.all_reduce, tensor, group=group, async_op=True))
+        """Start an in-place sum of a tensor over all ranks; `wait` on the result."""
+        return Pending(self, self._collective(dist.all_reduce, tensor, group=group, async_op=True))
 
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has called this."""
         self.all_reduce(torch.zeros(1), self.control).wait()
 
     def sum_over_ranks(self, numbers: list[float]) -> list[float]:
-        """Sums over all processes."""
+        """Sum each number over all ranks."""
         if self.is_single:
             return numbers
         sums = torch.tensor(numbers, dtype=torch.float64)
@@ -110,57 +110,57 @@ class World:
         return sums.tolist()
 
     def vote(self, vote: int) -> int:
-        """The largest vote of all processes in the round before, so that nobody waits for it; alone: one's own vote."""
+        """Start a max-all-reduce of `vote`; return that of the round before, so that no rank waits."""
         if self.is_single:
             return vote
-        decided, counted = self._decided(), torch.tensor([vote])
-        work = self._exchange(dist.all_reduce, counted, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
-        self._vote = work, counted
-        return decided
+        previous, ballot = self._last_vote(), torch.tensor([vote])
+        work = self._collective(dist.all_reduce, ballot, op=dist.ReduceOp.MAX, group=self.control, async_op=True)
+        self._vote = work, ballot
+        return previous
 
-    def _decided(self) -> int:
-        """What the last vote came to; 0 where there was none."""
+    def _last_vote(self) -> int:
+        """The result of the pending vote; 0 if there is none."""
         if self._vote is None:
             return 0
-        work, counted = self._vote
+        work, ballot = self._vote
         Pending(self, work).wait()
         self._vote = None
-        return int(counted)
+        return int(ballot)
 
     def broadcast(self, content: bytes) -> bytes:
-        """The leader's bytes, in every process."""
+        """Return the bytes of rank 0 on every rank."""
         return content if self.is_single else self.broadcast_from(0, content)
 
     def all_gather(self, content: bytes) -> list[bytes]:
-        """What each process has to say, by rank."""
+        """Return the bytes of every rank, by rank, on every rank."""
         return [content] if self.is_single else [self.broadcast_from(rank, content) for rank in range(self.size)]
 
     def broadcast_from(self, rank: int, content: bytes) -> bytes:
-        """The bytes of one process, in every process."""
+        """Return the bytes of one rank on every rank."""
         length = torch.tensor([len(content)])
-        self._exchange(dist.broadcast, length, src=rank, group=self.control)
+        self._collective(dist.broadcast, length, src=rank, group=self.control)
         block = bytearray(content) if self.rank == rank else bytearray(int(length))
         if block:
-            self._exchange(dist.broadcast, torch.frombuffer(block, dtype=torch.uint8), src=rank, group=self.control)
+            self._collective(dist.broadcast, torch.frombuffer(block, dtype=torch.uint8), src=rank, group=self.control)
         return bytes(block)
 
     def map_ranks(self, count: int, make: Callable[[int], bytes]) -> list[bytes]:
-        """What is made of each of so many numbers: dealt out in turn, made by one process each, and given to all."""
+        """Evaluate make(0), ..., make(count - 1) round-robin over ranks; every rank gets all results."""
         made = {number: make(number) for number in range(self.rank, count, self.size)}
         if self.is_single:
             return list(made.values())
         return [self.broadcast_from(number % self.size, made.get(number, b"")) for number in range(count)]
 
     def map_rows(self, count: int, make: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
-        """The same of arrays, put together along their first axis."""
+        """As `map_ranks`, for arrays; return them concatenated along the first axis."""
         if self.is_single:
             return np.concatenate([make(number) for number in range(count)])
-        packed = self.map_ranks(count, lambda number: _packed(make(number)))
-        return np.concatenate([np.load(BytesIO(content), allow_pickle=False) for content in packed])
+        arrays = self.map_ranks(count, lambda number: _to_npy(make(number)))
+        return np.concatenate([np.load(BytesIO(content), allow_pickle=False) for content in arrays])
 
     @contextmanager
     def local_main_first(self) -> Iterator[None]:
-        """One process of each machine first, then the others: what the first fetches or computes, they find."""
+        """Run the block on local rank 0 of each machine first, then on the others, which find its files."""
         if not self.is_single and self.local_rank:
             self.barrier()
         yield
@@ -168,18 +168,18 @@ class World:
             self.barrier()
 
     def refuse_differences(self, tensors: Mapping[str, Tensor]) -> None:
-        """Make sure that every process holds the same numbers, to the bit.
+        """Check that tensors are bit-identical on all ranks.
 
         Raises:
-            Lost: Some do not; the first tensor that differs is named, and who holds the other numbers.
+            WorkerLost: They are not; the message names the first tensor that differs, and the ranks that differ from 0.
         """
         if self.is_single or not tensors:
             return
         names = sorted(tensors)
         mine = torch.stack([checksum(tensors[name]) for name in names])
-        everyone = [torch.empty_like(mine) for _ in range(self.size)]
-        self._exchange(dist.all_gather, everyone, mine, group=self.control)
-        differs = torch.stack([(sums != everyone[0]).any(1) for sums in everyone])  # (processes, tensors)
+        gathered = [torch.empty_like(mine) for _ in range(self.size)]
+        self._collective(dist.all_gather, gathered, mine, group=self.control)
+        differs = torch.stack([(sums != gathered[0]).any(1) for sums in gathered])  # (processes, tensors)
         if differs.any():
             first = int(differs.any(0).int().argmax())
             ranks = ", ".join(str(rank) for rank in range(self.size) if differs[rank, first])
@@ -188,23 +188,23 @@ class World:
                 "What was saved before is right. Processors of different kinds round differently: all should be alike"
             )
 
-    def _exchange(self, call: Any, *given: Any, **how: Any) -> Any:
-        """Take part in an exchange.
+    def _collective(self, call: Any, *args: Any, **options: Any) -> Any:
+        """Call a collective operation and count it.
 
         Raises:
-            Lost: A process is missing.
+            WorkerLost: A process died or hangs.
         """
         if self.heartbeat:
-            self.heartbeat.exchanges += 1
+            self.heartbeat.collectives += 1
         try:
-            return call(*given, **how)
+            return call(*args, **options)
         except RuntimeError as error:
-            raise self.lost(error) from None
+            raise self.worker_lost(error) from None
 
-    def lost(self, error: Exception) -> WorkerLost:
-        """What to say when an exchange has failed."""
+    def worker_lost(self, error: Exception) -> WorkerLost:
+        """The error to raise after a collective operation failed, naming the process at fault if it can be found."""
         return (
-            self.heartbeat.lost(error)
+            self.heartbeat.diagnose(error)
             if self.heartbeat
             else WorkerLost(f"an exchange with the other processes failed: {error}")
         )
@@ -215,83 +215,83 @@ SINGLE = World()
 
 @dataclass(frozen=True)
 class Pending:
-    """An exchange that was begun."""
+    """An asynchronous collective operation."""
 
     world: World
     work: dist.Work
 
     def wait(self) -> None:
-        """Until it is done; on a GPU, until whatever is computed next may use it.
+        """Wait until it is done; on a GPU, make the current stream wait.
 
         Raises:
-            Lost: A process is missing.
+            WorkerLost: A process died or hangs.
         """
         try:
             self.work.wait()
         except RuntimeError as error:
-            raise self.world.lost(error) from None
+            raise self.world.worker_lost(error) from None
 
 
 def checksum(tensor: Tensor) -> Tensor:
-    """Two sums (2,) over a tensor's bits, one of them weighted by place: equal tensors have equal sums, to the bit."""
+    """Two sums (2,) over the bits of a tensor, plain and weighted by position: equal for bit-identical tensors."""
     flat = tensor.detach().contiguous().flatten()
     bits = flat.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()]).long()
-    place = torch.arange(1, len(bits) + 1, device=bits.device)
-    return torch.stack([bits.sum(), (bits * place).sum()]).cpu()
+    position = torch.arange(1, len(bits) + 1, device=bits.device)
+    return torch.stack([bits.sum(), (bits * position).sum()]).cpu()
 
 
 def under_torchrun() -> bool:
-    """Whether torchrun has started this process, alone or with others."""
+    """Whether torchrun started this process."""
     return environment.size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def was_restarted() -> bool:
-    """Whether torchrun has started this process anew, after one of them was lost."""
+    """Whether torchrun restarted this process after a failure."""
     return environment.restarts() > 0
 
 
 @contextmanager
 def join_world(timeout: float, device: str | None = None) -> Iterator[World]:
-    """The processes that torchrun has started, this one among them; `SINGLE` where it has not.
+    """Join the processes that torchrun started, and leave them at the end; without torchrun, yield `SINGLE`.
 
     Args:
-        timeout: Seconds that an exchange may take before a process counts as lost.
-        device: Where the players will live; absent: on a GPU where there is one.
+        timeout: Seconds that a collective operation may take before a process counts as lost.
+        device: Device of the players; None: a GPU if there is one.
 
     Raises:
-        Lost: The others did not come.
+        WorkerLost: The other processes did not join in time.
     """
     if environment.size() == 1:
         yield SINGLE
         return
-    limit, began = timedelta(seconds=timeout), not dist.is_initialized()
-    world = _team(limit, device, _begin() if began else None)
+    limit, started = timedelta(seconds=timeout), not dist.is_initialized()
+    world = _join(limit, device, _init_process_group() if started else None)
     try:
         yield world
-        world._decided()
+        world._last_vote()
     except BaseException as error:
         if world.heartbeat and not isinstance(error, WorkerLost):
-            world.heartbeat.leave(str(error) or type(error).__name__)
+            world.heartbeat.report_exit(str(error) or type(error).__name__)
         raise
     if world.heartbeat:
-        world.heartbeat.ended.set()
-    if began:
+        world.heartbeat.stopped.set()
+    if started:
         dist.destroy_process_group()
 
 
-def _team(limit: timedelta, device: str | None, store: Store | None) -> World:
-    """This process among the others, once they have met: its connections, and its pulse where all can read a store."""
-    rank, size, on_gpu = dist.get_rank(), dist.get_world_size(), _plays_on_gpu(device)
+def _join(limit: timedelta, device: str | None, store: Store | None) -> World:
+    """Create the process groups, and start the heartbeat if there is a store that all ranks can read."""
+    rank, size, uses_gpu = dist.get_rank(), dist.get_world_size(), _uses_gpu(device)
     control = dist.new_group(backend="gloo", timeout=limit)
-    gradients = dist.new_group(backend="nccl" if on_gpu else "gloo", timeout=limit)
+    gradients = dist.new_group(backend="nccl" if uses_gpu else "gloo", timeout=limit)
     heartbeat = Heartbeat(store, rank, size) if store else None
     if heartbeat:
         heartbeat.start()
     return World(rank, size, _local_rank(), _local_size() == size, gradients, control, heartbeat)
 
 
-def _plays_on_gpu(device: str | None) -> bool:
-    """Whether the players live on a GPU, which is then this process's own."""
+def _uses_gpu(device: str | None) -> bool:
+    """Whether the players are on a GPU; if so, make the one of this local rank the current device."""
     if not torch.cuda.is_available() or not (device or "cuda").startswith("cuda"):
         return False
     if _local_size() > torch.cuda.device_count():
@@ -301,31 +301,31 @@ def _plays_on_gpu(device: str | None) -> bool:
 
 
 def _local_rank() -> int:
-    """Which of the processes of this machine this is."""
+    """Rank of this process on its machine."""
     return environment.local_rank()
 
 
 def _local_size() -> int:
-    """How many of the processes are on this machine."""
+    """Number of processes on this machine."""
     return environment.local_size()
 
 
-def _begin() -> Store:
-    """Meet the others; the store that all can read."""
-    limit = timedelta(seconds=MEETING)
+def _init_process_group() -> Store:
+    """Join the default process group; return a store that all ranks can read."""
+    limit = timedelta(seconds=JOIN_TIMEOUT)
     try:
         store, rank, size = next(rendezvous("env://", timeout=limit))
         before = f"zerosum/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{size}"
-        meeting = (store.add(before, 1) - 1) // size  # the store outlives processes: what it knows of the dead is old
-        mine = PrefixStore(f"{before}/{meeting}", store)
+        generation = (store.add(before, 1) - 1) // size  # the store outlives restarts: keys need a fresh prefix
+        mine = PrefixStore(f"{before}/{generation}", store)
         dist.init_process_group("gloo", store=mine, rank=rank, world_size=size, timeout=limit)
     except (RuntimeError, ValueError) as error:
         raise WorkerLost(f"the other processes did not come: {error}") from None
-    return PrefixStore("pulse", mine)
+    return PrefixStore("heartbeat", mine)
 
 
-def _packed(rows: NDArray[Any]) -> bytes:
-    """An array in numpy's own format, which says its type and shape."""
+def _to_npy(rows: NDArray[Any]) -> bytes:
+    """An array as bytes in .npy format, with dtype and shape."""
     buffer = BytesIO()
     np.save(buffer, rows, allow_pickle=False)
     return buffer.getvalue()

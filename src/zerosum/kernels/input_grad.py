@@ -1,21 +1,21 @@
-"""A judge's logits together with their slopes, so that a penalty on the slope takes four walks and not six.
+"""Logits of a discriminator and their input gradients, so that a gradient penalty needs four passes through D, not six.
 
-A penalty on g(x) = da/dx is learned from by differentiating g again. Autograd walks through D forward for the logit a,
-back for g, forward again with what the cost wants of g, and back again with what it wants of a; each of the last two
-leaves a gradient by the weights behind. Of any layer y = W x + b, let s = da/dy be what arrives at y on the way to g,
-and of any cost of a and g, c = dcost/da and v = dcost/dg, one for each sample. If t is v carried forward to x,
+The gradient of a penalty on g(x) = da/dx needs a second derivative. Autograd passes through D forward for the logit a,
+backward for g, forward again with the tangent v = dcost/dg, and backward again with c = dcost/da; each of the last two
+passes adds to the gradients of the weights. For a layer y = W x + b, let s = da/dy be the gradient that arrives at y
+while g is computed, and let t be v propagated forward to x. Then, with one c and one v for each sample,
 
-    by W:  (c s) x' + s t' = s (c x + t)'        by b:  c s        by D's input:  c g
+    grad W:  (c s) x' + s t' = s (c x + t)'        grad b:  c s        grad of D's input:  c g
 
-so the second walk back is not needed, and the two gradients by W are one product. This holds where each logit depends
-on its own sample. Where activations are bent, g depends on x through them, and autograd adds that. Where they choose,
-as ReLU and pooling do, g does not; there, what autograd would carry back is zeros.
+so the second backward pass is not needed, and the two gradients of W are one product. This holds where each logit
+depends on its own sample alone. With smooth activations g depends on x through them, and autograd adds that term. With
+piecewise linear layers (ReLU, pooling) g does not depend on x locally, and that term is zero: it is left out.
 
-Inside `steep`, each layer is an `Affine`, whose walk back is a function of its own, `Back`; to differentiate `Back` is
-to carry t forward. Each layer that chooses is a `Gate`.
+Inside `value_and_input_grad`, each layer is an `Affine`. Its backward pass is a function of its own, `AffineBackward`,
+whose backward pass in turn propagates t forward. Each piecewise linear layer is a `PiecewiseLinear`.
 
-Source of the walk that carries v: Pearlmutter 1994, Neural Computation 6 (1), "Fast exact multiplication by the
-Hessian". That the walk back for a is a multiple of the one for g is what a discriminator adds.
+Source of the forward pass with v: Pearlmutter 1994, Neural Computation 6 (1), "Fast exact multiplication by the
+Hessian". The observation that the backward pass for a is a multiple of the one for g is specific to discriminators.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,250 +28,256 @@ from torch.linalg import vecdot
 from torch.nn.functional import conv2d, leaky_relu, linear, max_pool2d, relu
 from torch.overrides import TorchFunctionMode
 
-from zerosum.kernels.fast_layers import plain, quick_linear, quick_slope, torchs_gradient
+from zerosum.kernels.fast_layers import conv_grad, fast_conv_input_grad, fast_linear, torch_layers_only
 
 Samples = Float[Tensor, "n *shape"]
-NONE = (None,) * 6
+NO_GRADS = (None,) * 6
 
 
-def steep(
-    net: Callable[[Samples], Float[Tensor, " n"]], x: Samples, learned: Sequence[Tensor]
+def value_and_input_grad(
+    net: Callable[[Samples], Float[Tensor, " n"]], x: Samples, parameters: Sequence[Tensor]
 ) -> tuple[Float[Tensor, " n"], Samples]:
-    """D's logits and their slopes, to be differentiated once.
+    """Compute D's logits and their input gradients; both can be differentiated once.
 
     Args:
-        net: D.
+        net: D; each logit depends on its own sample alone.
         x: Samples.
-        learned: What else D's answer is differentiated by: weights and biases of linear layers and of convolutions of
-            images, and rows (n, d) that `vecdot` multiplies features by.
+        parameters: All other tensors to differentiate by: weights and biases of linear layers and 2-d convolutions, and
+            rows (n, d) by which `vecdot` multiplies features.
 
     Returns:
-        a, and g in the shape of x.
+        The logits a (n,), and g = da/dx in the shape of x.
 
     Raises:
-        RuntimeError: Another kind of layer has parameters, or a backward pass is to be differentiated again.
+        RuntimeError: Another kind of layer has parameters, or a second derivative of the result is taken.
     """
-    logits, slope = Steep.apply(net, x, *learned)
-    return logits, slope
+    logits, input_grad = ValueAndInputGrad.apply(net, x, *parameters)
+    return logits, input_grad
 
 
-class Steep(torch.autograd.Function):
-    """D, x, what is learned -> a, g."""
+class ValueAndInputGrad(torch.autograd.Function):
+    """D, x, parameters -> a, g."""
 
     @staticmethod
-    def forward(ctx: Any, net: Callable[[Tensor], Tensor], x: Tensor, *learned: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        walk = Walk()
+    def forward(ctx: Any, net: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        capture = CaptureMode()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            with walk, plain():
-                logits = net(x.view_as(x))  # no leaf: hooks on what D is given, as torch's counters set, want none
-            (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-        if set(map(id, learned)) != walk.met:
-            raise RuntimeError("`steep` wants all parameters of D in linear layers and convolutions")
+            with capture, torch_layers_only():
+                logits = net(
+                    x.view_as(x)
+                )  # not a leaf: hooks on module inputs, such as torch's FLOP counter's, need that
+            (input_grad,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        if set(map(id, parameters)) != capture.parameter_ids:
+            raise RuntimeError("`value_and_input_grad` needs all parameters of D in linear layers and convolutions")
         ctx.set_materialize_grads(False)
-        ctx.inside = walk, x, slope, learned
-        return logits.detach(), slope.detach()
+        ctx.graph = capture, x, input_grad, parameters
+        return logits.detach(), input_grad.detach()
 
     @staticmethod
     def backward(ctx: Any, c: Tensor | None, v: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
-        once()
-        walk, x, slope, learned = ctx.inside
-        walk.c = c
-        wanted = [one for one in learned if one.requires_grad]
+        refuse_second_derivative()
+        capture, x, input_grad, parameters = ctx.graph
+        capture.c = c
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
         v = torch.zeros_like(x) if v is None else v
-        by_x, *found = torch.autograd.grad(slope, [x, *wanted], v, retain_graph=True, allow_unused=True)
-        by_learned = dict(zip(map(id, wanted), found, strict=True))
+        grad_x, *grads = torch.autograd.grad(input_grad, [x, *trainable], v, retain_graph=True, allow_unused=True)
+        grad_of = dict(zip(map(id, trainable), grads, strict=True))
         if c is not None:
-            straight = over(c, x) * slope.detach()
-            by_x = straight if by_x is None else by_x + straight  # there is one already where activations are bent
-        return None, by_x, *(by_learned.get(id(one)) for one in learned)
+            first_order = unsqueeze_like(c, x) * input_grad.detach()
+            grad_x = (
+                first_order if grad_x is None else grad_x + first_order
+            )  # smooth activations have given one already
+        return None, grad_x, *(grad_of.get(id(parameter)) for parameter in parameters)
 
 
-def once() -> None:
-    """Refuse a backward pass that is to be differentiated again.
+def refuse_second_derivative() -> None:
+    """Refuse a backward pass that builds a graph (`create_graph=True`).
 
     Raises:
-        RuntimeError: It is.
+        RuntimeError: It does.
     """
     if torch.is_grad_enabled():
-        raise RuntimeError("logits that came with their slopes can be differentiated once; those of D itself, again")
+        raise RuntimeError("logits with input gradients can be differentiated once; call D itself to do so twice")
 
 
-def over(c: Float[Tensor, " n"], x: Samples) -> Tensor:
-    """One number for each sample, in as many dimensions as the samples have."""
+def unsqueeze_like(c: Float[Tensor, " n"], x: Samples) -> Tensor:
+    """Reshape c (n,) to (n, 1, ...), with as many dimensions as x."""
     return c.view(-1, *[1] * (x.ndim - 1))
 
 
-class Walk(TorchFunctionMode):
-    """So long as it is entered, layers and activations are those that `steep` can differentiate."""
+class CaptureMode(TorchFunctionMode):
+    """While active, replaces layers and activations by the versions that `value_and_input_grad` can differentiate."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.met: set[int] = set()
-        """What layers learn."""
+        self.parameter_ids: set[int] = set()
+        """id() of every weight and bias that a captured layer uses."""
         self.c: Float[Tensor, " n"] | None = None
-        """What the cost wants of each logit, if anything; known when the walk forward with v begins."""
+        """Upstream gradient of the logits, dcost/da; set before the forward pass with v."""
 
     def __torch_function__(
         self, call: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kind = KINDS.get(call)
-        if kind and args[0].ndim == kind.axes:
+        op = AFFINE_OPS.get(call)
+        if op and args[0].ndim == op.ndim:
             x, weight, *rest = args
             bias, *options = rest or [None]
-            self.met |= {id(weight)} if bias is None else {id(weight), id(bias)}
-            return Affine.apply(x, weight, bias, kind, options, self)
-        return GATES.get(call, call)(*args, **(kwargs or {}))
+            self.parameter_ids |= {id(weight)} if bias is None else {id(weight), id(bias)}
+            return Affine.apply(x, weight, bias, op, options, self)
+        return PIECEWISE_LINEAR_CALLS.get(call, call)(*args, **(kwargs or {}))
 
 
-class Kind(NamedTuple):
-    """A kind of layer y = W x + b, and its two other products."""
+class AffineOp(NamedTuple):
+    """The products of a layer y = W x + b."""
 
-    axes: int
-    """Of x."""
+    ndim: int
+    """Number of dimensions of x."""
     forward: Callable[..., Tensor]
     """(x, W, b, options) -> y."""
-    back: Callable[..., Tensor]
+    grad_input: Callable[..., Tensor]
     """(s, x, W, options) -> W' s, in the shape of x."""
-    by_weight: Callable[..., Tensor]
-    """(s, x, W, options) -> s x', over all samples."""
+    grad_weight: Callable[..., Tensor]
+    """(s, x, W, options) -> s x', summed over samples."""
 
 
-KINDS: dict[Callable[..., Any], Kind] = {
-    linear: Kind(
+AFFINE_OPS: dict[Callable[..., Any], AffineOp] = {
+    linear: AffineOp(
         2,
-        lambda x, weight, bias, _: quick_linear(x, weight, bias),
-        lambda s, x, weight, _: quick_linear(s, weight.T, None),
-        lambda s, x, weight, _: quick_linear(s.T, x.T, None),
+        lambda x, weight, bias, _: fast_linear(x, weight, bias),
+        lambda s, x, weight, _: fast_linear(s, weight.T, None),
+        lambda s, x, weight, _: fast_linear(s.T, x.T, None),
     ),
-    vecdot: Kind(
+    vecdot: AffineOp(
         2,
         lambda x, rows, bias, _: vecdot(x, rows),
         lambda s, x, rows, _: s[:, None] * rows,
         lambda s, x, rows, _: s[:, None] * x,
     ),
-    conv2d: Kind(
+    conv2d: AffineOp(
         4,
         lambda x, weight, bias, options: conv2d(x, weight, bias, *options),
-        lambda s, x, weight, options: quick_slope(s, x, weight, *options),
-        lambda s, x, weight, options: torchs_gradient(s, x, weight, options, 1),
+        lambda s, x, weight, options: fast_conv_input_grad(s, x, weight, *options),
+        lambda s, x, weight, options: conv_grad(s, x, weight, options, 1),
     ),
 }
-"""torch's call -> how it is differentiated."""
+"""torch's function -> its products."""
 
 
 class Affine(torch.autograd.Function):
     """x, W, b -> y = W x + b."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Any, kind: Kind, options: Any, walk: Walk) -> Tensor:  # noqa: D102
+    def forward(  # noqa: D102
+        ctx: Any, x: Tensor, weight: Tensor, bias: Any, op: AffineOp, options: Any, capture: CaptureMode
+    ) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight, bias)
-        ctx.rest = kind, options, walk
-        return kind.forward(x, weight, bias, options)
+        ctx.rest = op, options, capture
+        return op.forward(x, weight, bias, options)
 
     @staticmethod
     def backward(ctx: Any, s: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
         if s is None:
-            return NONE
-        (x, weight, bias), (kind, options, _) = ctx.saved_tensors, ctx.rest
-        if torch.is_grad_enabled():  # on the way to g
-            return Back.apply(s, x, weight, bias, *ctx.rest), *NONE[1:]
-        # what bent activations add
-        shift = None if bias is None else per_sample(s).sum(0)
-        return kind.back(s, x, weight, options), kind.by_weight(s, x, weight, options), shift, *NONE[3:]
+            return NO_GRADS
+        (x, weight, bias), (op, options, _) = ctx.saved_tensors, ctx.rest
+        if torch.is_grad_enabled():  # while g is computed
+            return AffineBackward.apply(s, x, weight, bias, *ctx.rest), *NO_GRADS[1:]
+        # the term of smooth activations, through which g depends on x
+        grad_bias = None if bias is None else sum_positions(s).sum(0)
+        return op.grad_input(s, x, weight, options), op.grad_weight(s, x, weight, options), grad_bias, *NO_GRADS[3:]
 
 
-class Back(torch.autograd.Function):
-    """s -> W' s; differentiated by t, it carries t forward, and finds what the cost wants of W and b."""
+class AffineBackward(torch.autograd.Function):
+    """s -> W' s; its backward pass propagates t forward, and computes the gradients of W and b."""
 
     @staticmethod
     def forward(  # noqa: D102
-        ctx: Any, s: Tensor, x: Tensor, weight: Tensor, bias: Any, kind: Kind, options: Any, walk: Walk
+        ctx: Any, s: Tensor, x: Tensor, weight: Tensor, bias: Any, op: AffineOp, options: Any, capture: CaptureMode
     ) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(s, x, weight)
-        ctx.rest = kind, options, walk, bias is not None
-        return kind.back(s, x, weight, options)
+        ctx.rest = op, options, capture, bias is not None
+        return op.grad_input(s, x, weight, options)
 
     @staticmethod
     def backward(ctx: Any, t: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
-        (s, x, weight), (kind, options, walk, shifted) = ctx.saved_tensors, ctx.rest
+        (s, x, weight), (op, options, capture, has_bias) = ctx.saved_tensors, ctx.rest
         t = torch.zeros_like(x) if t is None else t
-        met, by_bias = t, None
-        if walk.c is not None:
-            met = torch.addcmul(t, x, over(walk.c, x))
-            by_bias = (walk.c[:, None] * per_sample(s)).sum(0) if shifted else None
-        by_weight = kind.by_weight(s, met, weight, options)
-        return kind.forward(t, weight, None, options), None, by_weight, by_bias, None, None, None
+        right, grad_bias = t, None  # c x + t
+        if capture.c is not None:
+            right = torch.addcmul(t, x, unsqueeze_like(capture.c, x))
+            grad_bias = (capture.c[:, None] * sum_positions(s)).sum(0) if has_bias else None
+        grad_weight = op.grad_weight(s, right, weight, options)
+        return op.forward(t, weight, None, options), None, grad_weight, grad_bias, None, None, None
 
 
-def per_sample(s: Float[Tensor, "n c *places"]) -> Float[Tensor, "n c"]:
-    """The sum over places."""
+def sum_positions(s: Float[Tensor, "n c *places"]) -> Float[Tensor, "n c"]:
+    """Sum over all positions of an image; rows of features are returned unchanged."""
     return s.flatten(2).sum(2) if s.ndim > 2 else s
 
 
-class Choice(NamedTuple):
-    """A kind of layer y = M h, whose M, of zeros, ones and shares, is chosen by h and kept with it."""
+class MaskOp(NamedTuple):
+    """The products of a piecewise linear layer y = M h; M is locally constant in h (ReLU's mask, pooling's maxima)."""
 
     forward: Callable[..., tuple[Tensor, Tensor | None]]
-    """(h, options) -> y, chosen."""
-    back: Callable[..., Tensor]
-    """(s, h, chosen, options) -> M' s."""
-    along: Callable[..., Tensor]
-    """(t, h, chosen, options) -> M t."""
+    """(h, options) -> y, mask: what is needed of M beside h."""
+    transposed: Callable[..., Tensor]
+    """(s, h, mask, options) -> M' s."""
+    apply: Callable[..., Tensor]
+    """(t, h, mask, options) -> M t."""
 
 
-class Gate(torch.autograd.Function):
-    """A layer that chooses: what comes back passes M', which is no function of h that could be differentiated."""
+class PiecewiseLinear(torch.autograd.Function):
+    """h -> y = M h; the backward pass multiplies by M' and treats M as constant."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, choice: Choice, options: Any) -> Tensor:  # noqa: D102
-        y, chosen = choice.forward(h, options)
+    def forward(ctx: Any, h: Tensor, op: MaskOp, options: Any) -> Tensor:  # noqa: D102
+        y, mask = op.forward(h, options)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(h, chosen)
-        ctx.rest = choice, options
+        ctx.save_for_backward(h, mask)
+        ctx.rest = op, options
         return y
 
     @staticmethod
     def backward(ctx: Any, s: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
-        return None if s is None else Passed.apply(s, *ctx.saved_tensors, *ctx.rest), None, None
+        return None if s is None else PiecewiseLinearBackward.apply(s, *ctx.saved_tensors, *ctx.rest), None, None
 
 
-class Passed(torch.autograd.Function):
-    """s -> M' s."""
+class PiecewiseLinearBackward(torch.autograd.Function):
+    """s -> M' s; the backward pass computes M t."""
 
     @staticmethod
-    def forward(ctx: Any, s: Tensor, h: Tensor, chosen: Tensor | None, choice: Choice, options: Any) -> Tensor:  # noqa: D102
-        ctx.save_for_backward(h, chosen)
-        ctx.rest = choice, options
-        return choice.back(s, h, chosen, options)
+    def forward(ctx: Any, s: Tensor, h: Tensor, mask: Tensor | None, op: MaskOp, options: Any) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(h, mask)
+        ctx.rest = op, options
+        return op.transposed(s, h, mask, options)
 
     @staticmethod
     def backward(ctx: Any, t: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
-        choice, options = ctx.rest
-        return choice.along(t, *ctx.saved_tensors, options), None, None, None, None
+        op, options = ctx.rest
+        return op.apply(t, *ctx.saved_tensors, options), None, None, None, None
 
 
-LEAKY = Choice(
-    lambda h, share: (leaky_relu(h, share), None),
-    lambda s, h, _, share: torch.ops.aten.leaky_relu_backward(s, h, share, False),
-    lambda t, h, _, share: torch.ops.aten.leaky_relu_backward(t, h, share, False),
+LEAKY = MaskOp(
+    lambda h, negative_slope: (leaky_relu(h, negative_slope), None),
+    lambda s, h, _, negative_slope: torch.ops.aten.leaky_relu_backward(s, h, negative_slope, False),
+    lambda t, h, _, negative_slope: torch.ops.aten.leaky_relu_backward(t, h, negative_slope, False),
 )
-LARGEST = Choice(
+MAX_POOL = MaskOp(
     lambda h, options: torch.ops.aten.max_pool2d_with_indices(h, *options),
-    lambda s, h, at, options: torch.ops.aten.max_pool2d_with_indices_backward(s, h, *options, at),
-    lambda t, h, at, options: at_places(t, at),
+    lambda s, h, indices, options: torch.ops.aten.max_pool2d_with_indices_backward(s, h, *options, indices),
+    lambda t, h, indices, options: gather_positions(t, indices),
 )
 
 
-def at_places(t: Float[Tensor, "n c h w"], at: Int[Tensor, "n c h2 w2"]) -> Float[Tensor, "n c h2 w2"]:
-    """What t has at places numbered over h and w; channels come last, as for convolutions."""
-    of_t, of_at = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (t, at))
-    return of_t.gather(1, of_at).unflatten(1, at.shape[2:]).permute(0, 3, 1, 2)
+def gather_positions(t: Float[Tensor, "n c h w"], indices: Int[Tensor, "n c h2 w2"]) -> Float[Tensor, "n c h2 w2"]:
+    """Values of t at flat indices over h and w; the result is channels-last, as convolutions want it."""
+    flat_t, flat_indices = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (t, indices))
+    return flat_t.gather(1, flat_indices).unflatten(1, indices.shape[2:]).permute(0, 3, 1, 2)
 
 
-def largest(
+def piecewise_max_pool2d(
     input: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -280,16 +286,16 @@ def largest(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """Pooling, with the arguments of torch's `max_pool2d`."""
+    """Max pooling with the arguments of torch's `max_pool2d`, as a `PiecewiseLinear` unless indices are wanted."""
     options = kernel_size, kernel_size if stride is None else stride, padding, dilation, ceil_mode
     if return_indices:
         return max_pool2d(input, *options, return_indices=True)
-    return Gate.apply(input, LARGEST, options)
+    return PiecewiseLinear.apply(input, MAX_POOL, options)
 
 
-GATES: dict[Callable[..., Any], Callable[..., Any]] = {
-    leaky_relu: lambda input, negative_slope=0.01, inplace=False: Gate.apply(input, LEAKY, negative_slope),
-    relu: lambda input, inplace=False: Gate.apply(input, LEAKY, 0.0),
-    max_pool2d: largest,
+PIECEWISE_LINEAR_CALLS: dict[Callable[..., Any], Callable[..., Any]] = {
+    leaky_relu: lambda input, negative_slope=0.01, inplace=False: PiecewiseLinear.apply(input, LEAKY, negative_slope),
+    relu: lambda input, inplace=False: PiecewiseLinear.apply(input, LEAKY, 0.0),
+    max_pool2d: piecewise_max_pool2d,
 }
-"""torch's call -> the same, by a `Gate`."""
+"""torch's function -> the same as a `PiecewiseLinear`."""

@@ -30,7 +30,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.optim import Adam
 
 from zerosum import files, rng
-from zerosum.errors import DataError, UsageError, Yours
+from zerosum.errors import DataError, UsageError, UserCode
 from zerosum.metrics.prdc import Features
 
 Array = NDArray[Any]
@@ -171,7 +171,7 @@ def _save_to_cache(net: Classifier, cache: Path | None, digest: str) -> None:
     content = save(net.state_dict())
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        files.sweep(cache)
+        files.remove_stale_temporary(cache)
         files.write(cache / _file_name(digest, content), content)
 
 
@@ -278,7 +278,7 @@ def custom(name: str, function: Any) -> Extractor:
         raise UsageError(f"{name} is {type(function).__name__}; a function from samples to (n, d) is expected")
 
     def features(samples: Array) -> Features:
-        with Yours(name):
+        with UserCode(name):
             given = function(samples)
         return as_features(name, given, len(samples))
 

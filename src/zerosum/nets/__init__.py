@@ -1,12 +1,12 @@
 """Pairs of networks.
 
-A row gives two functions that make a player from the shape of the data:
+A row of NETS holds two functions that build a player from the shape of the encoded data:
 
     generator(shape, latent, **options) -> G        G(z) -> x, encoded, (n, *shape)
     discriminator(shape, **options)     -> D        D(x) -> logits, (n,) or (n, patches)
 
-Conditions are put around them, see `judge`; D must be a `Judge` for that. A generator that takes `mean` is handed the
-mean of the encoded training data.
+Wrappers add class conditions (see `conditional`); D must be a `Discriminator` for that. A generator function with an
+argument `mean` receives the mean of the encoded training data.
 """
 
 from collections.abc import Callable
@@ -25,16 +25,16 @@ from zerosum.nets.conditional import (
 
 
 class Pair(NamedTuple):
-    """Two makers of players."""
+    """The two functions that build the players."""
 
     generator: Callable[..., nn.Module]
     """(shape, latent size, **options) -> G."""
     discriminator: Callable[..., nn.Module]
     """(shape, **options) -> D."""
     suits: str
-    """What it is for."""
+    """The data for which the pair is meant, for lists and messages."""
     large: bool = True
-    """Whether its matrices are large enough to be multiplied faster in bfloat16 than it takes to round them."""
+    """Whether bfloat16 pays: its matrices are so large that faster products outweigh the time to round them."""
 
 
 NETS: dict[str, Pair] = {
@@ -47,7 +47,7 @@ NETS: dict[str, Pair] = {
     "residual": Pair(
         residual.generator,
         residual.discriminator,
-        "images of any size; no normalisation, so that penalties on the slope of D mean what they say",
+        "images of any size; no batch normalization, so gradient penalties are per sample",
     ),
 }
 

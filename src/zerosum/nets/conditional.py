@@ -1,10 +1,10 @@
-"""What every pair shares: a discriminator is features, then one number.
+"""Discriminators as features plus a linear head, and class conditions for every pair.
 
     D(x) = w . f(x) + b                    D(x, c) = w . f(x) + b + v_c . f(x)        G(z, c) = G([z, e_c])
 
-The second is the projection discriminator of Miyato & Koyama 2018, arXiv:1802.05637, eq. (4): where p and q differ by
-class, the best logit is a part that knows no class and a part that is linear in it. G is told the class by a vector e_c
-beside its noise. Conditions are put around a pair, so that no network needs to know of them.
+The second is the projection discriminator of Miyato & Koyama 2018, arXiv:1802.05637, eq. (4): the optimal logit is a
+term that does not depend on the class plus one that is linear in its one-hot code. G receives the class as a learned
+embedding e_c, concatenated to z. The wrappers below add conditions to a pair, so that no network handles them itself.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from zerosum.kernels.input_grad import Samples, steep
+from zerosum.kernels.input_grad import Samples, value_and_input_grad
 
 Logits = Float[Tensor, " n"]
 Rows = Float[Tensor, "n f"]
 
 
 class Discriminator(nn.Module):
-    """Features of a sample (n, f), then its logit (n,)."""
+    """D(x) = w . f(x) + b: features (n, f), then a linear head that gives the logits (n,)."""
 
     def __init__(self, features: nn.Module, width: int) -> None:
         super().__init__()
@@ -35,24 +35,24 @@ class Discriminator(nn.Module):
 
 
 class FastGradientDiscriminator(Discriminator):
-    """A judge, all of whose parameters are in linear layers and convolutions."""
+    """A discriminator with fast input gradients: all its parameters must be in linear layers and convolutions."""
 
     def value_and_input_grad(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
-        """Logits and their gradients by the samples, which can be differentiated once, by weights and samples.
+        """Compute logits (n,) and input gradients (like x); both can be differentiated once, by weights and samples.
 
         Args:
             x: Samples.
-            head: w for each of them, if it is not the same for all.
+            head: w of each sample (n, f); None: the same w for all.
         """
         if head is None:
-            return steep(self, x, list(self.parameters()))
-        learned = [head, *self.features.parameters()]
-        logits, slope = steep(lambda x: torch.linalg.vecdot(self.features(x), head), x, learned)
-        return logits + self.head.bias, slope
+            return value_and_input_grad(self, x, list(self.parameters()))
+        parameters = [head, *self.features.parameters()]
+        logits, input_grad = value_and_input_grad(lambda x: torch.linalg.vecdot(self.features(x), head), x, parameters)
+        return logits + self.head.bias, input_grad
 
 
-class Labels(nn.Embedding):
-    """A vector for each class, and zeros for -1: not known."""
+class ClassEmbedding(nn.Embedding):
+    """A learned vector for each class 0, 1, ...; zeros for -1 (class unknown)."""
 
     def __init__(self, classes: int, size: int) -> None:
         super().__init__(classes + 1, size, padding_idx=0)
@@ -62,18 +62,18 @@ class Labels(nn.Embedding):
 
 
 class ConditionalGenerator(nn.Module):
-    """G(z, c): the class beside the noise.
+    """G(z, c): a generator whose input is z and the embedding of the class.
 
     Args:
-        net: A generator of latent + size numbers.
-        classes: How many there are.
-        size: Numbers that tell a class.
+        net: A generator of latent + size inputs.
+        classes: Number of classes.
+        size: Size of the class embedding.
     """
 
     def __init__(self, net: nn.Module, classes: int, size: int) -> None:
         super().__init__()
         self.net = net
-        self.labels = Labels(classes, size)
+        self.labels = ClassEmbedding(classes, size)
 
     def forward(self, z: Float[Tensor, "n latent"], c: Int[Tensor, " n"]) -> Float[Tensor, "n *shape"]:  # noqa: D102
         x: Tensor = self.net(torch.cat([z, self.labels(c).to(z)], 1))
@@ -84,15 +84,15 @@ class ProjectionDiscriminator(nn.Module):
     """D(x, c): the projection discriminator.
 
     Args:
-        net: A discriminator without conditions.
-        classes: How many there are.
+        net: An unconditional discriminator.
+        classes: Number of classes.
     """
 
     def __init__(self, net: Discriminator, classes: int) -> None:
         super().__init__()
         self.net = net
-        self.labels = Labels(classes, net.head.in_features)
-        nn.init.zeros_(self.labels.weight)  # at first, no class says anything
+        self.labels = ClassEmbedding(classes, net.head.in_features)
+        nn.init.zeros_(self.labels.weight)  # so that D does not depend on the class at the start
 
     def forward(self, x: Samples, c: Int[Tensor, " n"]) -> Logits:  # noqa: D102
         f = self.net.features(x)
@@ -101,21 +101,21 @@ class ProjectionDiscriminator(nn.Module):
 
     @property
     def value_and_input_grad(self) -> Callable[[Samples, Int[Tensor, " n"]], tuple[Logits, Samples]] | None:
-        """What a `SteepJudge` tells, of (x, c), if the network is one."""
-        tell: Any = getattr(self.net, "value_and_input_grad", None)
-        return tell and (lambda x, c: tell(x, self.net.head.weight + self.labels(c)))
+        """(x, c) -> logits and input gradients, if `net` is a `FastGradientDiscriminator`; else None."""
+        unconditional: Any = getattr(self.net, "value_and_input_grad", None)
+        return unconditional and (lambda x, c: unconditional(x, self.net.head.weight + self.labels(c)))
 
 
 def is_per_sample(net: nn.Module) -> bool:
-    """Whether D's answer about a sample is sure not to depend on the others in its batch."""
+    """Whether D's logit of a sample is known not to depend on the rest of the batch."""
     coupled = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules())
     return isinstance(net, Discriminator | ProjectionDiscriminator) and not coupled
 
 
-def spectrally_normed(net: nn.Module) -> nn.Module:
-    """The same network, each of its matrices divided by its largest singular value.
+def apply_spectral_norm(net: nn.Module) -> nn.Module:
+    """Divide the weight of each linear layer and convolution by its largest singular value; return the network.
 
-    Source: Miyato et al. 2018, arXiv:1802.05957; torch's parametrisation, one power iteration per pass.
+    Source: Miyato et al. 2018, arXiv:1802.05957; torch's parametrization, one power iteration per forward pass.
     """
     for layer in list(net.modules()):
         if isinstance(layer, nn.Linear | nn.Conv2d):

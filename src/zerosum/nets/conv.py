@@ -1,7 +1,7 @@
 """Convolutional pairs: the CS231n networks for MNIST, and DCGAN for images of any size.
 
-Both walk between one small map of many channels and the image by steps of two. Where a side is not a power of two times
-the small one, G makes a little more than is wanted and crops it, and D pads it by a row or column.
+Layers of stride 2 lead from a small map of many channels to the image in G, and back in D. Where a side is not a power
+of two times the small one, G generates slightly more and crops it, and D pads by a row or column.
 
     cs231n   G: z > 1024 > 128 maps > 64 maps (twice the side) > image (twice again)     D: two 5 x 5 layers, pooled
     dcgan    G: z > maps of about 4 x 4, then halve the channels and double the side     D: its mirror image
@@ -16,14 +16,14 @@ from torch.nn.functional import pad
 from zerosum.config.settings import Size
 from zerosum.errors import ConfigError
 from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, Linear
-from zerosum.nets.conditional import Discriminator, FastGradientDiscriminator, spectrally_normed
+from zerosum.nets.conditional import Discriminator, FastGradientDiscriminator, apply_spectral_norm
 
 Images = Float[Tensor, "n c h w"]
 Resized = Float[Tensor, "n c h2 w2"]
 
 
 class Crop(nn.Module):
-    """The upper left part of an image."""
+    """Crop images to their upper left height x width pixels."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -33,18 +33,18 @@ class Crop(nn.Module):
         return x[..., : self.height, : self.width]
 
 
-class Even(nn.Module):
-    """An image with even sides: a row or column of zeros is added where one is odd."""
+class PadToEven(nn.Module):
+    """Pad each odd side with a row or column of zeros."""
 
     def forward(self, x: Images) -> Resized:  # noqa: D102
         return pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
 
 
 def image_shape(shape: tuple[int, ...], pair: str) -> tuple[int, int, int]:
-    """(c, h, w) of an image of at least 8 x 8.
+    """Check that a shape is that of images of at least 8 x 8 pixels; return it as (c, h, w).
 
     Raises:
-        ConfigError: The data is points, or too small.
+        ConfigError: The data is points, or its images are smaller.
     """
     if len(shape) != 3 or min(shape[1:]) < 8:
         raise ConfigError(f"the pair {pair} plays images of at least 8 x 8, the data has shape {shape}. Try mlp")
@@ -52,8 +52,8 @@ def image_shape(shape: tuple[int, ...], pair: str) -> tuple[int, int, int]:
     return c, h, w
 
 
-def glorot(net: nn.Module) -> None:
-    """Weights uniform with the variance of Glorot & Bengio 2010, biases zero."""
+def init_glorot(net: nn.Module) -> None:
+    """Initialize weights uniformly with the variance of Glorot & Bengio 2010, biases with zero."""
     for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.xavier_uniform_(layer.weight)
@@ -63,13 +63,13 @@ def glorot(net: nn.Module) -> None:
 def cs231n_generator(shape: tuple[int, ...], latent: int) -> nn.Module:
     """G of the CS231n assignment on MNIST, for images of any size.
 
-    1024 ReLU BN, 7 x 7 x 128 ReLU BN, transposed convolution to 64 maps ReLU BN, another to the image, tanh. Batch
-    statistics are those of the batch in training. The published snippet (TensorFlow 1) calls batch normalisation
-    without `training=True`: there it stays in inference mode, where it does nothing but scale and shift.
+    1024 ReLU BN, 7 x 7 x 128 ReLU BN, transposed convolution to 64 maps ReLU BN, another to the image, tanh. In
+    training, BN uses the statistics of the batch. The published snippet (TensorFlow 1) calls batch normalization
+    without `training=True`: there it stays in inference mode, where it only scales and shifts.
 
     Args:
-        shape: Of one image; of 28 x 28, the map is 7 x 7.
-        latent: Numbers in one z.
+        shape: Shape (c, h, w) of one image; for 28 x 28, the first map is 7 x 7.
+        latent: Size of z.
 
     Source: Stanford CS231n, assignment 3 (2017), as described in the notes that quote it.
     """
@@ -82,7 +82,7 @@ def cs231n_generator(shape: tuple[int, ...], latent: int) -> nn.Module:
         ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.BatchNorm2d(64),
         ConvTranspose2d(64, c, 4, 2, 1), Crop(h, w), nn.Tanh(),
     )  # fmt: skip
-    glorot(net)
+    init_glorot(net)
     return net
 
 
@@ -90,12 +90,12 @@ def cs231n_discriminator(shape: tuple[int, ...], *, spectral: bool = False) -> n
     """D of the CS231n assignment on MNIST, for images of any size.
 
     Convolution to 32 maps, pooled by 2, to 64 maps, pooled by 2, both 5 x 5; 1024 features; one logit; LeakyReLU 0.01.
-    The convolutions are not padded, unless the image is smaller than 16 and nothing would be left. The largest of
-    four is taken before LeakyReLU, which is monotone, and not after it: the same numbers to the bit, less work.
+    The convolutions are padded only if a side is below 16, where nothing would be left otherwise. Max pooling comes
+    before LeakyReLU, not after it: since LeakyReLU is monotone, the result is bit-identical and takes less work.
 
     Args:
-        shape: Of one image.
-        spectral: Divide each matrix by its largest singular value.
+        shape: Shape (c, h, w) of one image.
+        spectral: Use spectral normalization.
 
     Source: Stanford CS231n, assignment 3 (2017), as described in the notes that quote it.
     """
@@ -109,25 +109,25 @@ def cs231n_discriminator(shape: tuple[int, ...], *, spectral: bool = False) -> n
         nn.Flatten(), Linear(64 * top * left, 1024), nn.LeakyReLU(0.01),
     )  # fmt: skip
     net = Discriminator(features, 1024) if spectral else FastGradientDiscriminator(features, 1024)
-    glorot(net)
-    return spectrally_normed(net) if spectral else net
+    init_glorot(net)
+    return apply_spectral_norm(net) if spectral else net
 
 
-def halvings(height: int, width: int, least: int = 4) -> list[tuple[int, int]]:
-    """The sizes from an image down to a map of about 4 x 4, each half of the one before, rounded up.
+def halvings(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:
+    """The sizes (h, w) from an image down to a map of about 4 x 4, each half of the one before, rounded up.
 
     >>> halvings(28, 28)
     [(28, 28), (14, 14), (7, 7), (4, 4)]
     """
     sizes = [(height, width)]
-    while min(sizes[-1]) > least:
+    while min(sizes[-1]) > smallest:
         h, w = sizes[-1]
         sizes.append((ceil(h / 2), ceil(w / 2)))
     return sizes
 
 
-def dcgan_init(net: nn.Module) -> None:
-    """Weights normal with deviation 0.02, scales of normalisation likewise around 1, biases zero."""
+def init_dcgan(net: nn.Module) -> None:
+    """Initialize weights from N(0, 0.02^2), scales of batch normalization from N(1, 0.02^2), biases with zero."""
     for layer in net.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -138,12 +138,12 @@ def dcgan_init(net: nn.Module) -> None:
 
 
 def dcgan_generator(shape: tuple[int, ...], latent: int, *, width: Size = 64) -> nn.Module:
-    """G of DCGAN: a small map of many channels, then transposed convolutions of 4 x 4, batch-normalised, ReLU, tanh.
+    """G of DCGAN: a small map of many channels, then 4 x 4 transposed convolutions with BN and ReLU, then tanh.
 
     Args:
-        shape: Of one image.
-        latent: Numbers in one z.
-        width: Channels before the image; each step below has twice as many.
+        shape: Shape (c, h, w) of one image.
+        latent: Size of z.
+        width: Channels of the last hidden layer; each smaller size has twice as many.
 
     Source: Radford et al. 2016, arXiv:1511.06434, section 3; theirs are 5 x 5 kernels on 64 x 64 images, width 128.
     """
@@ -160,20 +160,20 @@ def dcgan_generator(shape: tuple[int, ...], latent: int, *, width: Size = 64) ->
         layers += [ConvTranspose2d(maps[step], maps[step - 1], 4, 2, 1, bias=False), Crop(*sizes[step])]
         layers += [nn.BatchNorm2d(maps[step - 1]), nn.ReLU()]
     net = nn.Sequential(*layers, ConvTranspose2d(maps[0], c, 4, 2, 1), Crop(h, w), nn.Tanh())
-    dcgan_init(net)
+    init_dcgan(net)
     return net
 
 
 def dcgan_discriminator(
     shape: tuple[int, ...], *, width: Size = 64, spectral: bool = False, normalise: bool = True
 ) -> nn.Module:
-    """D of DCGAN: convolutions of 4 x 4 by steps of two, batch-normalised but for the first, LeakyReLU 0.2, one logit.
+    """D of DCGAN: 4 x 4 convolutions of stride 2, BN on all but the first, LeakyReLU 0.2, then the logit.
 
     Args:
-        shape: Of one image.
-        width: Channels after the image; each step has twice as many.
-        spectral: Divide each matrix by its largest singular value.
-        normalise: Normalise over the batch; off where a penalty on D's slope is used.
+        shape: Shape (c, h, w) of one image.
+        width: Channels of the first layer; each smaller size has twice as many.
+        spectral: Use spectral normalization.
+        normalise: Use batch normalization; switch it off with a gradient penalty, which needs per-sample logits.
 
     Source: Radford et al. 2016, arXiv:1511.06434, section 3.
     """
@@ -182,12 +182,12 @@ def dcgan_discriminator(
     maps = [c] + [width * 2**step for step in range(len(sizes) - 1)]
     layers: list[nn.Module] = []
     for step in range(1, len(sizes)):
-        normed = normalise and step > 1
-        layers += [Even(), Conv2d(maps[step - 1], maps[step], 4, 2, 1, bias=not normed)]
-        layers += [nn.BatchNorm2d(maps[step])] if normed else []
+        batch_norm = normalise and step > 1
+        layers += [PadToEven(), Conv2d(maps[step - 1], maps[step], 4, 2, 1, bias=not batch_norm)]
+        layers += [nn.BatchNorm2d(maps[step])] if batch_norm else []
         layers += [nn.LeakyReLU(0.2)]
     top, left = sizes[-1]
-    kind = Discriminator if normalise or spectral else FastGradientDiscriminator
-    net = kind(nn.Sequential(*layers, nn.Flatten()), maps[-1] * top * left)
-    dcgan_init(net)
-    return spectrally_normed(net) if spectral else net
+    make = Discriminator if normalise or spectral else FastGradientDiscriminator
+    net = make(nn.Sequential(*layers, nn.Flatten()), maps[-1] * top * left)
+    init_dcgan(net)
+    return apply_spectral_norm(net) if spectral else net

@@ -1,12 +1,11 @@
-"""Perceptrons: a pair for points in any dimension and for small images, and the pair of the 2014 paper.
+"""Multilayer perceptrons: a pair for points in any dimension and small images, and the pair of the 2014 paper.
 
-Both players of `mlp` are the same stack of `depth` hidden layers of `width` numbers h, without normalisation, so that D
-judges each sample by itself and penalties on its slope mean what they say. The first layer reads the input, the others
-add to what is there,
+Both players of `mlp` are the same stack of `depth` hidden layers h of size `width`, without normalization, so that D's
+logit depends on one sample alone, as gradient penalties require. All hidden layers but the first are residual,
 
     h <- W x + b,      h <- h + W f(h) + b   (depth - 1 times),      out = W f(h) + b,      f(h) = max(0, h)
 
-benchmarks/README.md has the measurement against the plain stack and against a leaky f.
+benchmarks/README.md compares this with layers that are not residual and with LeakyReLU.
 """
 
 from math import prod
@@ -18,63 +17,65 @@ from torch.nn.functional import relu
 
 from zerosum.config.settings import Layers, Size
 from zerosum.kernels.input_grad import Samples
-from zerosum.kernels.input_grad_mlp import steep_perceptron
-from zerosum.nets.conditional import Discriminator, Logits, Rows, spectrally_normed
+from zerosum.kernels.input_grad_mlp import mlp_value_and_input_grad
+from zerosum.nets.conditional import Discriminator, Logits, Rows, apply_spectral_norm
 
 
 class Residual(nn.Linear):
-    """A layer that adds to its input: h + W f(h) + b."""
+    """Residual layer: h + W f(h) + b."""
 
     def forward(self, h: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:  # noqa: D102
         return h + super().forward(relu(h))
 
 
-def stack(inputs: int, width: int, depth: int) -> nn.Sequential:
-    """`depth` hidden layers of `width`."""
+def hidden_layers(inputs: int, width: int, depth: int) -> nn.Sequential:
+    """`depth` hidden layers of size `width`, then ReLU."""
     hidden = [Residual(width, width) for _ in range(depth - 1)]
     return nn.Sequential(nn.Linear(inputs, width), *hidden, nn.ReLU())
 
 
 def generator(shape: tuple[int, ...], latent: int, *, width: Size = 128, depth: Layers = 3) -> nn.Module:
-    """G of the pair `mlp`; images end in a tanh, points are unbounded.
+    """G of the pair `mlp`; tanh bounds images to [-1, 1], points are unbounded.
 
     Args:
-        shape: Of one sample.
-        latent: Numbers in one z.
-        width: Numbers in a hidden layer.
-        depth: Hidden layers.
+        shape: Shape of one sample.
+        latent: Size of z.
+        width: Size of each hidden layer.
+        depth: Number of hidden layers.
     """
     bound = [nn.Tanh()] if len(shape) == 3 else []
-    return nn.Sequential(stack(latent, width, depth), nn.Linear(width, prod(shape)), nn.Unflatten(1, shape), *bound)
+    return nn.Sequential(
+        hidden_layers(latent, width, depth), nn.Linear(width, prod(shape)), nn.Unflatten(1, shape), *bound
+    )
 
 
 def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Layers = 3, spectral: bool = False) -> nn.Module:
     """D of the pair `mlp`.
 
     Args:
-        shape: Of one sample.
-        width: Numbers in a hidden layer.
-        depth: Hidden layers.
-        spectral: Divide each matrix by its largest singular value.
+        shape: Shape of one sample.
+        width: Size of each hidden layer.
+        depth: Number of hidden layers.
+        spectral: Use spectral normalization.
     """
-    net = Perceptron(nn.Sequential(nn.Flatten(), stack(prod(shape), width, depth)), width)
-    return spectrally_normed(net) if spectral else net
+    net = MlpDiscriminator(nn.Sequential(nn.Flatten(), hidden_layers(prod(shape), width, depth)), width)
+    return apply_spectral_norm(net) if spectral else net
 
 
-class Perceptron(Discriminator):
-    """A judge whose features are `stack`."""
+class MlpDiscriminator(Discriminator):
+    """A discriminator with fast input gradients; its features are `hidden_layers`."""
 
     def value_and_input_grad(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
-        """As that of `SteepJudge`."""
+        """As that of `FastGradientDiscriminator`."""
         layers = [layer for layer in self.features.modules() if isinstance(layer, nn.Linear)]
         weights = [*(layer.weight for layer in layers), self.head.weight if head is None else head]
         biases = [*(layer.bias for layer in layers), self.head.bias]
-        logits, slope = steep_perceptron(x.flatten(1), weights, biases)
-        return logits, slope.view_as(x)
+        logits, input_grad = mlp_value_and_input_grad(x.flatten(1), weights, biases)
+        return logits, input_grad.view_as(x)
 
 
 class Maxout(nn.Module):
-    """The largest of `pieces` linear functions, for each of `width` outputs.
+    """Each of `width` outputs is the maximum of `pieces` linear functions of the input.
 
     Source: Goodfellow et al. 2013, arXiv:1302.4389, section 3.
     """
@@ -89,8 +90,8 @@ class Maxout(nn.Module):
         return out
 
 
-class Gray(nn.Module):
-    """Between [-1, 1], in which images are encoded, and [0, 1], in which the 2014 networks work."""
+class ToUnitRange(nn.Module):
+    """Rescale images from [-1, 1], our encoding, to [0, 1], that of the 2014 paper."""
 
     def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:  # noqa: D102
         return (x + 1) / 2
@@ -99,16 +100,16 @@ class Gray(nn.Module):
 def goodfellow2014_generator(
     shape: tuple[int, ...], latent: int, mean: Tensor | None = None, *, width: Size = 1200
 ) -> nn.Module:
-    """G of the 2014 paper on MNIST: two layers of ReLU, sigmoid gray values.
+    """G of the 2014 paper on MNIST: two hidden ReLU layers, sigmoid outputs.
 
-    Weights start uniform in [-0.05, 0.05], biases at zero, but the last at the logit of the data's mean pixels, so that
-    the first samples have the mean image. The sigmoid of a in [0, 1] is tanh(a/2) in our [-1, 1].
+    Weights start uniform in [-0.05, 0.05], biases at zero, except that the last bias is the logit of the data's mean
+    image, so that the first samples resemble it. The sigmoid of a in [0, 1] is tanh(a/2) in our [-1, 1].
 
     Args:
-        shape: Of one image.
-        latent: Numbers in one z (100 there, uniform within the square root of 3).
-        mean: Mean of the encoded training data (*shape), handed in by `build`; absent: zero biases.
-        width: Numbers in a hidden layer.
+        shape: Shape (c, h, w) of one image.
+        latent: Size of z (in the paper 100, uniform in +-sqrt(3)).
+        mean: Mean of the encoded training data (*shape), from `build`; None: the last bias is zero.
+        width: Size of each hidden layer.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, section 5, and its published code, mnist.yaml.
     """
@@ -122,7 +123,7 @@ def goodfellow2014_generator(
         HalfTanh(),
         nn.Unflatten(1, shape),
     )
-    uniform_start(net, 0.05)
+    init_uniform(net, 0.05)
     if mean is not None:
         gray = (mean.flatten() + 1) / 2
         last.bias.data.copy_(torch.logit(gray.clamp(1e-3, 1 - 1e-3)))
@@ -139,25 +140,25 @@ class HalfTanh(nn.Module):
 def goodfellow2014_discriminator(
     shape: tuple[int, ...], *, width: Size = 240, pieces: Size = 5, dropout: bool = True
 ) -> nn.Module:
-    """D of the 2014 paper on MNIST: two maxout layers, with dropout of a fifth of the input and half of each layer.
+    """D of the 2014 paper on MNIST: two maxout layers; dropout of 0.2 on the input and 0.5 after each layer.
 
     Args:
-        shape: Of one image.
-        width: Maxout units in a layer.
-        pieces: Linear functions in a unit.
-        dropout: Whether to drop; the same masks meet the fakes in both players' costs where the game is `simultaneous`.
+        shape: Shape (c, h, w) of one image.
+        width: Maxout units per layer.
+        pieces: Linear functions per unit.
+        dropout: Use dropout. In `simultaneous` games, both players' costs use the same masks for the fakes.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, section 5, and its published code, mnist.yaml.
     """
     drop = [nn.Dropout(share) if dropout else nn.Identity() for share in (0.2, 0.5, 0.5)]
     first, second = Maxout(prod(shape), width, pieces), Maxout(width, width, pieces)
-    net = Discriminator(nn.Sequential(nn.Flatten(), Gray(), drop[0], first, drop[1], second, drop[2]), width)
-    uniform_start(net, 0.005)
+    net = Discriminator(nn.Sequential(nn.Flatten(), ToUnitRange(), drop[0], first, drop[1], second, drop[2]), width)
+    init_uniform(net, 0.005)
     return net
 
 
-def uniform_start(net: nn.Module, bound: float) -> None:
-    """Weights uniform in [-bound, bound], biases zero."""
+def init_uniform(net: nn.Module, bound: float) -> None:
+    """Initialize weights uniformly in [-bound, bound], biases with zero."""
     for layer in net.modules():
         if isinstance(layer, nn.Linear):
             nn.init.uniform_(layer.weight, -bound, bound)

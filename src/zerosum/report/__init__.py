@@ -165,7 +165,7 @@ def contents(run_: Material) -> Page:
 
 def config_text(folder: RunFolder) -> str:
     """The settings as they stand in their file."""
-    return folder.read(folder.config, settings.MOST).decode("utf-8-sig")
+    return folder.read(folder.config, settings.MAX_BYTES).decode("utf-8-sig")
 
 
 def compared(run_: Material) -> Page:

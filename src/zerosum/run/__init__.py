@@ -1,36 +1,37 @@
 """The run folder: the contract between training, which writes it, and every other command, which only reads it.
 
-    config.toml        the whole resolved recipe        readings.jsonl     one line per logged round
-    environment.json   versions, device, commit, run    samples/000500.png the same latents every time
-    metrics.jsonl      one line per evaluation          verdicts.json      what the diagnosis found
-    report.html        the page to look at
-    checkpoints/000500/                                 lock               held while a process trains here
+    config.toml        all settings, as a recipe        readings.jsonl     one line per logged round
+    environment.json   versions, device, commit, id     samples/000500.png the same latents every time
+    metrics.jsonl      one line per evaluation          verdicts.json      verdicts of the diagnosis
+    report.html        the report                       lock               held while a process trains here
+    checkpoints/000500/
 
-    folder.py    where everything lies, and what may be written or removed
-    journal.py   readings.jsonl and metrics.jsonl: lines of JSON that may be damaged
+    folder.py    paths; reading, writing and removing files
+    journal.py   readings.jsonl and metrics.jsonl, any line of which may be damaged
     trust.py     whether a run was made here
 
-Whatever is written here is written whole or not at all (see `zerosum.files`). A run folder may come from anybody: no
-link below it is followed, nothing but regular files is opened, and their size is looked at first.
+All files are written atomically (see `zerosum.files`). A run folder may come from an untrusted source: no link below it
+is followed, and only regular files of limited size are read.
 """
 
 from zerosum.run.folder import (
     RunFolder,
-    adopt,
+    belongs_to_run,
     choose_folder,
     erase,
+    keep_automatic,
     lock,
     make,
-    new_identity,
+    new_run_id,
     open_folder,
-    owned,
     refuse_changes,
-    refuse_strangers,
-    sweep,
+    refuse_foreign_files,
+    remove_temporary,
 )
-from zerosum.run.journal import append, cut, flush, read, read_metrics, record_metrics
+from zerosum.run.journal import append, flush, read, read_metrics, record_metrics, truncate
 
 __all__ = [
-    "RunFolder", "adopt", "append", "choose_folder", "cut", "erase", "flush", "lock", "make", "new_identity",
-    "open_folder", "owned", "read", "read_metrics", "record_metrics", "refuse_changes", "refuse_strangers", "sweep",
+    "RunFolder", "append", "belongs_to_run", "choose_folder", "erase", "flush", "keep_automatic", "lock", "make",
+    "new_run_id", "open_folder", "read", "read_metrics", "record_metrics", "refuse_changes", "refuse_foreign_files",
+    "remove_temporary", "truncate",
 ]  # fmt: skip

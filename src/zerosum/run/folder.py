@@ -1,6 +1,6 @@
-"""Where everything of a run lies, how it is read and written, and what of it may be removed.
+"""Paths of a run folder; how its files are read, written and removed.
 
-Only names that zerosum itself writes are ever removed or overwritten; what others put beside them stays.
+zerosum removes or overwrites only files with names that it writes itself; other files stay.
 """
 
 import json
@@ -26,40 +26,40 @@ except ImportError:  # Windows
     import msvcrt
 
 Say = Callable[[str], None]
-"""Told in a sentence what a user should know."""
+"""Callback that shows the user a sentence."""
 
 TENSORS = ("players.safetensors", "average.safetensors", "optimizers.safetensors")
 STATE, MANIFEST = "state.json", "manifest.json"
 CHECKPOINT_FILES = (*TENSORS, STATE, MANIFEST)
-"""What a checkpoint's folder holds, and all that is removed with it."""
+"""The files of a checkpoint; removing a checkpoint removes these and no others."""
 
-OWN = (
+RUN_ENTRIES = (
     "config.toml", "environment.json", "readings.jsonl", "metrics.jsonl", "verdicts.json", "report.html", "lock",
     "samples", "checkpoints", "tensorboard",
 )  # fmt: skip
-"""What a run folder holds."""
+"""The entries of a run folder."""
 
-SHEET = re.compile(r"[0-9]{6,18}\.png")
-STEP = re.compile(r"[0-9]{6,18}")
-EVENTS = re.compile(r"events\.out\.tfevents\.[\w.-]+")
-IDENTITY = re.compile(r"[0-9a-f]{32}")
+SHEET_NAME = re.compile(r"[0-9]{6,18}\.png")
+CHECKPOINT_NAME = re.compile(r"[0-9]{6,18}")
+EVENT_FILE_NAME = re.compile(r"events\.out\.tfevents\.[\w.-]+")
+RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 FORMAT = 2
-"""Of run folders: 1 is that of zerosum 0.1.0, whose settings had other names."""
+"""Version of the run folder's format; 1 is that of zerosum 0.1.0, whose settings had other names."""
 
 
 class OtherFormat(RunError):
-    """A run of another version's format."""
+    """The run folder has another format version."""
 
 
 def silent(_: str) -> None:
-    """Say nothing."""
+    """Ignore a message."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The typed paths of one run.
+    """The paths of one run.
 
     >>> RunFolder(Path("runs/digits")).sample(500).as_posix()
     'runs/digits/samples/000500.png'
@@ -69,12 +69,12 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The whole resolved recipe."""
+        """All settings of the run, as a recipe."""
         return self.path / "config.toml"
 
     @property
     def environment(self) -> Path:
-        """Versions, device and commit, and what the run is known by."""
+        """Versions, device, commit and run id."""
         return self.path / "environment.json"
 
     @property
@@ -89,62 +89,62 @@ class RunFolder:
 
     @property
     def verdicts(self) -> Path:
-        """What the diagnosis found."""
+        """The verdicts of the diagnosis."""
         return self.path / "verdicts.json"
 
     @property
     def report(self) -> Path:
-        """The page to look at."""
+        """The report, an HTML page."""
         return self.path / "report.html"
 
     @property
     def samples(self) -> Path:
-        """A picture of samples for some rounds."""
+        """Folder of sample sheets."""
         return self.path / "samples"
 
     @property
     def checkpoints(self) -> Path:
-        """A folder for each checkpoint."""
+        """Folder of checkpoints, each a folder."""
         return self.path / "checkpoints"
 
     @property
     def events(self) -> Path:
-        """TensorBoard's event files, where that extra is installed."""
+        """Folder of TensorBoard event files, if that extra is installed."""
         return self.path / "tensorboard"
 
     @property
     def real(self) -> Path:
-        """A sheet of real data, for images."""
+        """Sheet of real data, for images."""
         return self.samples / "real.png"
 
     def sample(self, at_round: int) -> Path:
-        """The picture of samples after that round."""
+        """Path of the sample sheet of a round."""
         return self.samples / f"{at_round:06d}.png"
 
     def sheets(self, say: Say = silent) -> list[Path]:
-        """The pictures of samples that are there, from the first round to the last.
+        """List the sample sheets, sorted by round.
 
         Args:
-            say: Told of a picture that has another name, as a file manager gives a copy: it is passed over.
+            say: Receives a message on each picture with an unknown name (such as a copy), which is skipped.
         """
         if not files.is_folder(self.samples):
             return []
         try:
             pictures = [path for path in self.samples.iterdir() if path.suffix.lower() == ".png" and path != self.real]
         except OSError as error:
-            say(f"{self._shown(self.samples)} cannot be read ({files.reason(error)}); it is passed over")
+            say(f"{self._relative(self.samples)} cannot be read ({files.reason(error)}); it is passed over")
             return []
-        ours = [path for path in pictures if SHEET.fullmatch(path.name) and files.is_regular(path)]
-        for path in sorted(set(pictures) - set(ours)):
-            say(f"{self._shown(path)} is no picture that a training wrote; it is passed over")
-        return sorted(ours, key=lambda path: int(path.stem))
+        sheets = [path for path in pictures if SHEET_NAME.fullmatch(path.name) and files.is_regular(path)]
+        for path in sorted(set(pictures) - set(sheets)):
+            say(f"{self._relative(path)} is no picture that a training wrote; it is passed over")
+        return sorted(sheets, key=lambda path: int(path.stem))
 
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether the folder holds a run (has a config.toml)."""
         return files.is_regular(self.config)
 
     def holds_run(self) -> bool:
-        """Whether a run was begun here whose settings can be read."""
+        """Whether the folder holds a run with readable settings."""
         try:
             self.read_config()
         except RunError:
@@ -152,18 +152,18 @@ class RunFolder:
         return True
 
     def read_config(self) -> Config:
-        """The settings of the run.
+        """Read the settings of the run.
 
         Raises:
-            RunError: There is no run here, it is of another format, or its settings cannot be read.
+            RunError: There is no run here, it has another format, or its settings cannot be read.
         """
         if not self.exists():
             raise RunError(f"there is no run in {named(self.path)}: {self._missing()}. `zerosum list runs` shows them")
-        began = self.read_environment()
-        if "zerosum" in began and began.get("format", 1) != FORMAT:
+        started = self.read_environment()
+        if "zerosum" in started and started.get("format", 1) != FORMAT:
             raise OtherFormat(
-                f"{named(self.path)} is a run of format {named(began.get('format', 1))}, of zerosum "
-                f"{named(began['zerosum'])}; this version reads format {FORMAT}, in which settings and files have "
+                f"{named(self.path)} is a run of format {named(started.get('format', 1))}, of zerosum "
+                f"{named(started['zerosum'])}; this version reads format {FORMAT}, in which settings and files have "
                 "other names. Play it anew, in another folder"
             )
         try:
@@ -172,51 +172,51 @@ class RunFolder:
             raise RunError(f"the settings of the run cannot be read: {error}") from None
 
     def read_environment(self, say: Say = silent) -> dict[str, Any]:
-        """What environment.json holds; empty where it cannot be read, which is said."""
+        """Read environment.json; if it cannot be read, say so and return {}."""
         found = self.read_json(self.environment, say)
         if found is None or isinstance(found, dict):
             return found or {}
-        say(f"{self._shown(self.environment)} holds no environment; it is passed over")
+        say(f"{self._relative(self.environment)} holds no environment; it is passed over")
         return {}
 
-    def identity(self, say: Say = silent) -> str | None:
-        """What this run is known by: the 32 hex digits in each of its checkpoints; None where they are not known."""
+    def run_id(self, say: Say = silent) -> str | None:
+        """The run id, 32 hex digits that its checkpoints repeat; None if unknown."""
         known = self.read_environment(say).get("run")
-        return known if isinstance(known, str) and IDENTITY.fullmatch(known) else None
+        return known if isinstance(known, str) and RUN_ID.fullmatch(known) else None
 
     def read_json(self, path: Path, say: Say = silent) -> Any:
-        """What a file of JSON holds; None where it is not there, or damaged, which is said."""
+        """Read a JSON file; None if it is missing, or damaged, which is said."""
         try:
             return json.loads(self.read(path, 16 * MIB))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
             why = files.reason(error) if isinstance(error, OSError) else "it is no JSON"
-            say(f"{self._shown(path)} cannot be read ({why}); it is passed over")
+            say(f"{self._relative(path)} cannot be read ({why}); it is passed over")
             return None
 
-    def read(self, path: Path, most: int) -> bytes:
-        """The content of one of the run's files.
+    def read(self, path: Path, max_bytes: int) -> bytes:
+        """Read a file of the run.
 
         Raises:
-            OSError: It is not there, no regular file, larger than `most` bytes, or reached through a link.
+            OSError: It is missing, not a regular file, larger than `max_bytes`, or reached through a link.
         """
         self._refuse_links(path)
-        return files.read(path, most)
+        return files.read(path, max_bytes)
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write one of the run's files whole or not at all.
+        """Write a file of the run atomically.
 
         Raises:
-            SystemFault: The disk refused, or the folder is gone or a link.
+            SystemFault: Writing failed, or the folder was removed or is a link.
         """
-        with self.writing(path, len(content)):
+        with self.explain_write_errors(path, len(content)):
             self._refuse_links(path)
             files.write(path, content)
 
     @contextmanager
-    def writing(self, path: Path, needed: int | None = None) -> Iterator[None]:
-        """Say which file could not be written, and why."""
+    def explain_write_errors(self, path: Path, needed: int | None = None) -> Iterator[None]:
+        """Turn an OSError in the block into a SystemFault that says which file could not be written, and why."""
         try:
             yield
         except OSError as error:
@@ -226,16 +226,16 @@ class RunFolder:
             raise SystemFault(f"cannot write {named(path)}: {why}. What was saved before is intact") from None
 
     def _refuse_links(self, path: Path) -> None:
-        """Refuse to go through a link below the run folder, which may lead anywhere."""
+        """Refuse a path through a symbolic link below the run folder, which might lead out of it."""
         for folder in path.relative_to(self.path).parents:
             place = self.path / folder
             if place != self.path and place.is_symlink():
                 raise files.Refused(place, "it is a link, and links in a run folder are not followed")
 
     def _missing(self) -> str:
-        """Why no run is there."""
+        """Why the folder holds no run."""
         try:
-            files.regular(self.config)
+            files.stat_regular(self.config)
         except files.Refused as error:
             return f"config.toml is none of a run ({error.strerror})"
         except PermissionError as error:
@@ -244,20 +244,20 @@ class RunFolder:
             pass
         return "it has no config.toml"
 
-    def _shown(self, path: Path) -> str:
+    def _relative(self, path: Path) -> str:
         return named(path.relative_to(self.path))
 
 
-def new_identity() -> str:
-    """What a new run is to be known by."""
+def new_run_id() -> str:
+    """Make a random run id."""
     return secrets.token_hex(16)
 
 
 def open_folder(path: str | Path) -> RunFolder:
-    """The folder of a run that was begun; a bare name is also looked for under runs/.
+    """Find the folder of a run, at `path` or at runs/`path`.
 
     Raises:
-        RunError: There is no run of that name.
+        RunError: There is no such run.
     """
     folder = RunFolder(Path(path))
     under_runs = RunFolder(Path("runs") / path)
@@ -268,9 +268,9 @@ def open_folder(path: str | Path) -> RunFolder:
 
 
 def choose_folder(config: Config, out: str | Path | None) -> RunFolder:
-    """The folder in which these settings are to be played.
+    """Choose the run folder for these settings: `out`, if given.
 
-    With `out`, that folder. Without, the first of runs/NAME, runs/NAME-2 ... that is free or holds the same run.
+    Otherwise the first of runs/NAME, runs/NAME-2 ... that is free or holds a run with the same settings.
     """
     if out is not None:
         return RunFolder(refuse_name(out, "--out"))
@@ -278,29 +278,29 @@ def choose_folder(config: Config, out: str | Path | None) -> RunFolder:
     while True:
         folder = RunFolder(Path("runs") / (config.name if number == 1 else f"{config.name}-{number}"))
         with suppress(OtherFormat):
-            if not folder.exists() or not settings.differences(adopt(config, folder), folder.read_config()):
+            if not folder.exists() or not settings.differences(keep_automatic(config, folder), folder.read_config()):
                 return folder
         number += 1
 
 
 def refuse_name(given: str | Path, option: str) -> Path:
-    """A path that the user gave for something to be written.
+    """Check a path that the user gave for output, and return it.
 
     Raises:
-        RunError: It is empty, or holds bytes that are no text.
+        RunError: It is empty or not valid text.
     """
     text = str(given)
     if not text:
         raise RunError(f"{option} is empty: name a file or folder, or leave it out")
-    if not settings.is_text(text) or "\0" in text:
+    if not settings.is_utf8(text) or "\0" in text:
         raise RunError(f"{option} {named(text)}: the name holds bytes that are no UTF-8 text; choose another")
     return Path(given)
 
 
-def adopt(config: Config, folder: RunFolder) -> Config:
-    """The settings, with what a machine decided when the run began and the user leaves open now.
+def keep_automatic(config: Config, folder: RunFolder) -> Config:
+    """Fill settings that are now left open with those that were chosen for the machine when the run started.
 
-    Not the threads of each process, where there are more or fewer processes now.
+    Except `threads`, if the number of processes has changed.
     """
     if not folder.exists():
         return config
@@ -312,10 +312,10 @@ def adopt(config: Config, folder: RunFolder) -> Config:
 
 
 def refuse_changes(config: Config, folder: RunFolder) -> None:
-    """Make sure that the run in the folder is the one the settings describe.
+    """Check that the run in the folder has these settings.
 
     Raises:
-        RunError: A setting that touches what was played so far has changed; every difference is named.
+        RunError: A setting that affects the rounds so far has changed; the message lists all differences.
     """
     if not folder.exists():
         return
@@ -328,15 +328,15 @@ def refuse_changes(config: Config, folder: RunFolder) -> None:
         )
 
 
-def refuse_strangers(folder: RunFolder, force: bool) -> None:
-    """Make sure that the folder is a run's, or empty.
+def refuse_foreign_files(folder: RunFolder, force: bool) -> None:
+    """Check that the folder holds a run, or nothing.
 
     Args:
-        folder: In which a run is to be played.
-        force: Whether it may be any folder; what others put there stays.
+        folder: Folder for a new run.
+        force: Accept a folder with other files, which stay.
 
     Raises:
-        RunError: It holds other things, and no run that can be read; or it, or a folder in it, is not a folder.
+        RunError: It holds other files and no readable run, or an entry that should be a folder is none.
     """
     for place in (folder.samples, folder.checkpoints, folder.events):
         if os.path.lexists(place) and not files.is_folder(place):
@@ -344,27 +344,27 @@ def refuse_strangers(folder: RunFolder, force: bool) -> None:
     if force or folder.holds_run():
         return
     try:
-        others = strangers(folder)
+        foreign = foreign_files(folder)
     except OSError as error:
         where = named(error.filename or folder.path)
         raise RunError(f"cannot look into {where}: {files.reason(error)}. Give another --out") from None
-    if others:
-        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise RunError(
             f"{named(folder.path)} is not empty and holds no run that can be read "
-            f"({', '.join(map(named, others[:3]))}{more}). Give another --out; with --force a run is played there, "
+            f"({', '.join(map(named, foreign[:3]))}{more}). Give another --out; with --force a run is played there, "
             "and only files of the names that a run has are overwritten"
         )
 
 
-def strangers(folder: RunFolder) -> list[str]:
-    """What lies in the folder and was not left there by a training that was stopped before its first line."""
-    if not os.path.isdir(folder.path):  # noqa: PTH112  False, too, where the name is too long
+def foreign_files(folder: RunFolder) -> list[str]:
+    """Entries of the folder, except those of a training that stopped before its first reading."""
+    if not os.path.isdir(folder.path):  # noqa: PTH112  also False for a name that is too long
         return []
-    return sorted(path.name for path in folder.path.iterdir() if not _is_beginning(path))
+    return sorted(path.name for path in folder.path.iterdir() if not _is_left_by_start(path))
 
 
-def _is_beginning(path: Path) -> bool:
+def _is_left_by_start(path: Path) -> bool:
     if path.name == "lock":
         return files.is_regular(path) and path.stat().st_size == 0
     if path.name in ("samples", "checkpoints"):
@@ -373,22 +373,22 @@ def _is_beginning(path: Path) -> bool:
 
 
 def erase(folder: RunFolder) -> None:
-    """Remove what zerosum wrote into a run folder, and nothing else.
+    """Remove the files that zerosum wrote into a run folder, and no others.
 
-    The settings go last: whatever is left by a process that was killed meanwhile is still a run, to be erased again.
+    config.toml is removed last: if the process is killed before that, the folder is still a run that can be erased.
     """
     found = (folder.metrics, folder.verdicts, folder.report, folder.real)
-    _remove(*folder.sheets(), *_inside(folder.events, EVENTS), *found)
-    for path in _inside(folder.checkpoints, STEP):
+    _remove(*folder.sheets(), *_entries(folder.events, EVENT_FILE_NAME), *found)
+    for path in _entries(folder.checkpoints, CHECKPOINT_NAME):
         remove_checkpoint(path)
     _remove(folder.readings, folder.environment, folder.config)
 
 
-def sweep(folder: RunFolder) -> None:
-    """Remove what an earlier process left half-written; call it only while holding the run's lock."""
+def remove_temporary(folder: RunFolder) -> None:
+    """Remove temporary files of earlier processes; call it only while holding the run's lock."""
     for place in (folder.path, folder.samples, folder.checkpoints, folder.events):
-        _remove(*filter(files.is_regular, _inside(place, TEMPORARY)))
-    for path in _inside(folder.checkpoints, TEMPORARY):
+        _remove(*filter(files.is_regular, _entries(place, TEMPORARY)))
+    for path in _entries(folder.checkpoints, TEMPORARY):
         remove_checkpoint(path)
 
 
@@ -399,7 +399,7 @@ def _remove(*paths: Path) -> None:
 
 
 def remove_checkpoint(path: Path) -> bool:
-    """Remove a checkpoint's files and its folder; whether it is gone: what others put into it stays, and so does it."""
+    """Remove a checkpoint; return whether it is gone: its folder stays if it contains other files."""
     if not files.is_folder(path):
         return not os.path.lexists(path)
     with suppress(OSError):
@@ -409,33 +409,33 @@ def remove_checkpoint(path: Path) -> bool:
     return not path.exists()
 
 
-def _inside(folder: Path, name: re.Pattern[str]) -> list[Path]:
-    """What lies in a folder under such a name; nothing where the folder is a link."""
+def _entries(folder: Path, name: re.Pattern[str]) -> list[Path]:
+    """Entries of a folder whose names match; none if the folder is a link."""
     if not files.is_folder(folder):
         return []
     return sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
 
 
-def owned(path: Path) -> bool:
-    """Whether a path names something that belongs to a run: overwriting it would damage the run."""
-    whole = Path(os.path.abspath(path))  # noqa: PTH100  the last name is not followed: it is replaced if it is a link
-    place = whole.parent.resolve() / whole.name
+def belongs_to_run(path: Path) -> bool:
+    """Whether a path belongs to a run, so that overwriting it would damage the run."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  a link at the end is not resolved
+    place = absolute.parent.resolve() / absolute.name
     return any(
-        _is_run(RunFolder(above)) and (above == place or place.relative_to(above).parts[0] in OWN)
+        _is_run(RunFolder(above)) and (above == place or place.relative_to(above).parts[0] in RUN_ENTRIES)
         for above in (place, *place.parents)
     )
 
 
 def _is_run(folder: RunFolder) -> bool:
-    """Whether a run was begun there, even if its settings can no longer be read."""
+    """Whether the folder holds a run, even if its settings cannot be read."""
     return folder.exists() and files.is_folder(folder.checkpoints)
 
 
 def make(folder: RunFolder) -> None:
-    """Create the folder, and see that it and its folders can be written to.
+    """Create the run folder, and check that it and its folders are writable.
 
     Raises:
-        RunError: They cannot.
+        RunError: They are not.
     """
     place = folder.path
     try:
@@ -443,9 +443,9 @@ def make(folder: RunFolder) -> None:
             if place == folder.events and not place.exists():
                 continue
             place.mkdir(parents=True, exist_ok=True)
-            trial = place / files.temporary_name()
-            files.write_through(trial, b"")
-            trial.unlink()
+            probe = place / files.temporary_name()
+            files.write_through(probe, b"")
+            probe.unlink()
         place = folder.path / "lock"
         files.append(place, b"")
     except OSError as error:
@@ -455,7 +455,7 @@ def make(folder: RunFolder) -> None:
 
 @contextmanager
 def lock(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder for this process; the operating system lets go when the process dies.
+    """Lock the folder for this process; the operating system releases the lock when the process ends.
 
     Raises:
         RunError: Another process is training here.

@@ -1,7 +1,7 @@
-"""readings.jsonl and metrics.jsonl: lines of JSON, of which any may be damaged.
+"""readings.jsonl and metrics.jsonl: JSON lines, any of which may be damaged.
 
-A process that was killed may leave a last line that is cut short: it is dropped. Any other line that is no reading was
-changed by somebody or something else: it is named, passed over, and kept where the file is written anew.
+A process that was killed may leave an incomplete last line: it is dropped. Any other invalid line was damaged from
+outside: it is reported, skipped, and kept when the file is rewritten.
 """
 
 import json
@@ -17,128 +17,128 @@ from zerosum.run.folder import RunFolder, Say, silent
 
 Reading = dict[str, Any]
 
-MOST_READINGS, MOST_METRICS = GIB, 64 * MIB
-MOST_LINES, LONGEST = 2**21, MIB
-"""Lines of a file, and bytes of one: a short line takes a hundred times as much memory as it has bytes."""
+MAX_READINGS_BYTES, MAX_METRICS_BYTES = GIB, 64 * MIB
+MAX_LINES, MAX_LINE_BYTES = 2**21, MIB
+"""Maximum lines per file, and bytes per line: a parsed short line takes a hundred times its size in memory."""
 
-NAMED = 3
-"""Damaged lines that are named; the others are counted."""
+SHOWN = 3
+"""Number of damaged lines that a message describes; it counts the rest."""
 
-TEXTS = ("order", "reduction", "score")
-"""What of a reading is a word; everything else is a number."""
+TEXT_KEYS = ("order", "reduction", "score")
+"""Keys of a reading whose value is a string; all other values are numbers."""
 
-LARGEST = 2**63 - 1
+MAX_INT = 2**63 - 1
 
 
 class Line(NamedTuple):
-    """A line of a file, as it stands there and as it is understood."""
+    """A line of a file: its bytes and its parsed value."""
 
     raw: bytes
     value: dict[str, Any] | None
     fault: str = ""
-    """Why it is not understood."""
+    """Why `value` is None."""
 
 
 def append(folder: RunFolder, reading: Reading) -> None:
-    """Add one reading.
+    """Append one reading.
 
     Raises:
-        SystemFault: The disk refused.
+        SystemFault: Writing failed.
     """
     line = json.dumps(reading).encode() + b"\n"
-    with folder.writing(folder.readings, len(line)):
+    with folder.explain_write_errors(folder.readings, len(line)):
         files.append(folder.readings, line)
 
 
 def flush(folder: RunFolder) -> None:
-    """See the readings onto the disk: no checkpoint is to be there without those before it.
+    """Flush the readings to disk (fsync), so that no checkpoint exists without the readings before it.
 
     Raises:
-        SystemFault: The disk refused.
+        SystemFault: Writing failed.
     """
-    with folder.writing(folder.readings), suppress(FileNotFoundError):
+    with folder.explain_write_errors(folder.readings), suppress(FileNotFoundError):
         files.flush(folder.readings)
 
 
 def read(folder: RunFolder, say: Say = silent) -> list[Reading]:
-    """Every reading, oldest first; a last line that a crash cut short is left out.
+    """Read all readings, oldest first, without an incomplete last line.
 
     Args:
         folder: The run.
-        say: Told of lines that are damaged otherwise, and passed over.
+        say: Receives a message on other damaged lines, which are skipped.
     """
-    lines = _lines(folder, folder.readings, MOST_READINGS, reading_fault, say)
+    lines = _lines(folder, folder.readings, MAX_READINGS_BYTES, reading_fault, say)
     return [line.value for line in lines if line.value is not None]
 
 
-def cut(folder: RunFolder, at_round: int) -> None:
-    """Drop the readings past a round: the run goes on from there and will write them again.
+def truncate(folder: RunFolder, at_round: int) -> None:
+    """Drop the readings after a round, from which the run resumes and writes them again.
 
     Raises:
-        SystemFault: The disk refused, or the file cannot be read: nothing is dropped then.
+        SystemFault: The file cannot be read or written; it is unchanged.
     """
-    with folder.writing(folder.readings):
-        lines = _split(_content(folder, folder.readings, MOST_READINGS, maxsize), reading_fault)
+    with folder.explain_write_errors(folder.readings):
+        lines = _split(_content(folder, folder.readings, MAX_READINGS_BYTES, maxsize), reading_fault)
         kept = b"".join(line.raw + b"\n" for line in lines if line.value is None or line.value["round"] <= at_round)
     folder.write(folder.readings, kept)
 
 
 def read_metrics(folder: RunFolder, say: Say = silent) -> list[dict[str, Any]]:
-    """Every evaluation, oldest first: {"round": ..., "metrics": [...]}; damaged lines are named and passed over."""
-    lines = _lines(folder, folder.metrics, MOST_METRICS, metrics_fault, say)
+    """Read all evaluations, oldest first: {"round": ..., "metrics": [...]}; damaged lines are reported and skipped."""
+    lines = _lines(folder, folder.metrics, MAX_METRICS_BYTES, metrics_fault, say)
     return [line.value for line in lines if line.value is not None]
 
 
 def record_metrics(folder: RunFolder, evaluation: dict[str, Any]) -> None:
-    """Add an evaluation.
+    """Append an evaluation.
 
     Raises:
-        SystemFault: The disk refused; the numbers before it are untouched.
+        SystemFault: Writing failed; the file is unchanged.
     """
-    with folder.writing(folder.metrics):
-        lines = [*_split(_content(folder, folder.metrics, MOST_METRICS, MOST_LINES), metrics_fault)]
+    with folder.explain_write_errors(folder.metrics):
+        lines = [*_split(_content(folder, folder.metrics, MAX_METRICS_BYTES, MAX_LINES), metrics_fault)]
     new = json.dumps(evaluation).encode()
     folder.write(folder.metrics, b"".join(raw + b"\n" for raw in [*(line.raw for line in lines), new]))
 
 
-def _lines(folder: RunFolder, path: Path, most: int, fault: Callable[[Any], str], say: Say) -> list[Line]:
+def _lines(folder: RunFolder, path: Path, max_bytes: int, fault: Callable[[Any], str], say: Say) -> list[Line]:
     try:
-        lines = [*_split(_content(folder, path, most, MOST_LINES), fault)]
+        lines = [*_split(_content(folder, path, max_bytes, MAX_LINES), fault)]
     except OSError as error:
         say(f"{path.name} cannot be read ({files.reason(error)}); it is passed over")
         return []
-    odd = [f"line {number} ({line.fault})" for number, line in enumerate(lines, 1) if line.value is None]
-    if odd:
-        more = f" and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
-        say(f"{path.name} is damaged: {', '.join(odd[:NAMED])}{more}; what is damaged is passed over and kept")
+    damaged = [f"line {number} ({line.fault})" for number, line in enumerate(lines, 1) if line.value is None]
+    if damaged:
+        more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+        say(f"{path.name} is damaged: {', '.join(damaged[:SHOWN])}{more}; what is damaged is passed over and kept")
     return lines
 
 
-def _content(folder: RunFolder, path: Path, most: int, most_lines: int) -> bytes:
+def _content(folder: RunFolder, path: Path, max_bytes: int, max_lines: int) -> bytes:
     try:
-        content = folder.read(path, most)
+        content = folder.read(path, max_bytes)
     except FileNotFoundError:
         return b""
     lines = content.count(b"\n")
-    if lines > most_lines:
-        raise files.Refused(path, f"it has {lines:,} lines, at most {most_lines:,} are read")
+    if lines > max_lines:
+        raise files.Refused(path, f"it has {lines:,} lines, at most {max_lines:,} are read")
     return content
 
 
 def _split(content: bytes, fault: Callable[[Any], str]) -> Iterator[Line]:
-    """The lines of a file, less empty ones and a last one that was cut short; one at a time, for memory's sake."""
-    begin = 0
-    while (end := content.find(b"\n", begin)) >= 0:
-        raw, begin = content[begin:end], end + 1
+    """Yield the lines of a file, without empty ones and an incomplete last one; one at a time, to save memory."""
+    start = 0
+    while (end := content.find(b"\n", start)) >= 0:
+        raw, start = content[start:end], end + 1
         if raw.strip():
-            yield _understood(raw, fault)
-    last = _understood(content[begin:], fault)
+            yield _parse(raw, fault)
+    last = _parse(content[start:], fault)
     if last.value is not None:
         yield last
 
 
-def _understood(raw: bytes, fault: Callable[[Any], str]) -> Line:
-    if len(raw) > LONGEST:
+def _parse(raw: bytes, fault: Callable[[Any], str]) -> Line:
+    if len(raw) > MAX_LINE_BYTES:
         return Line(raw, None, "too long")
     try:
         value = json.loads(raw)
@@ -149,7 +149,7 @@ def _understood(raw: bytes, fault: Callable[[Any], str]) -> Line:
 
 
 def reading_fault(value: Any) -> str:
-    """Why a value is no reading; empty where it is one.
+    """Say why a value is no valid reading; "" if it is one.
 
     >>> reading_fault({"round": 5, "discriminator_cost": 1.2}), reading_fault({"round": True})
     ('', 'no round')
@@ -158,15 +158,15 @@ def reading_fault(value: Any) -> str:
         return "no reading"
     if not is_count(value.get("round")):
         return "no round"
-    odd = [key for key, one in value.items() if key not in (*TEXTS, "signs") and not is_number(one)]
-    odd += [key for key in TEXTS if key in value and not isinstance(value[key], str)]
-    if "signs" in value and not _are_signs(value["signs"]):
-        odd.append("signs")
-    return f"{ascii(odd[0])[:40]} is not what it should be" if odd else ""
+    damaged = [key for key, one in value.items() if key not in (*TEXT_KEYS, "signs") and not is_number(one)]
+    damaged += [key for key in TEXT_KEYS if key in value and not isinstance(value[key], str)]
+    if "signs" in value and not _is_signs(value["signs"]):
+        damaged.append("signs")
+    return f"{ascii(damaged[0])[:40]} is not what it should be" if damaged else ""
 
 
 def metrics_fault(value: Any) -> str:
-    """Why a value is no evaluation; empty where it is one."""
+    """Say why a value is no valid evaluation; "" if it is one."""
     if not isinstance(value, dict) or not is_count(value.get("round")) or not isinstance(value.get("metrics"), list):
         return "no evaluation"
     return "" if all(map(_is_row, value["metrics"])) else "a metric is not what it should be"
@@ -180,7 +180,7 @@ def _is_row(row: Any) -> bool:
     return all(is_number(one) or isinstance(one, str) for one in numbers) and all(isinstance(one, str) for one in texts)
 
 
-def _are_signs(signs: Any) -> bool:
+def _is_signs(signs: Any) -> bool:
     return isinstance(signs, Mapping) and all(
         is_number(one) or isinstance(one, bool) or (isinstance(one, list) and all(map(is_number, one)))
         for one in signs.values()
@@ -188,12 +188,12 @@ def _are_signs(signs: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that a double holds, or null: not known."""
+    """Whether a value is a number that fits into 64 bits, or None (unknown)."""
     if value is None or isinstance(value, float):
         return True
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INT
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value is a whole number, 0 or more."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+    """Whether a value is an integer >= 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INT

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zerosum import files
-from zerosum.config.settings import LONG
+from zerosum.config.settings import MAX_SECONDS
 from zerosum.errors import CheckpointError, named
 from zerosum.files import GIB, KIB, MIB
-from zerosum.run.folder import MANIFEST, STATE, STEP, TENSORS, RunFolder, Say
+from zerosum.run.folder import CHECKPOINT_NAME, MANIFEST, STATE, TENSORS, RunFolder, Say
 
 CONTENTS = (*TENSORS, STATE)
 """The files that the manifest lists."""
@@ -29,7 +29,7 @@ def newest_first(folder: Path) -> list[Path]:
     if not files.is_folder(folder):
         return []
     try:
-        found = [path for path in folder.iterdir() if STEP.fullmatch(path.name)]
+        found = [path for path in folder.iterdir() if CHECKPOINT_NAME.fullmatch(path.name)]
     except OSError as error:
         raise CheckpointError(f"cannot read {named(folder)}: {files.reason(error)}") from None
     return sorted(found, key=lambda path: int(path.name), reverse=True)
@@ -125,7 +125,7 @@ def _is_extra(extra: dict[str, Any]) -> bool:
     """Whether `extra` is a flat table of numbers and strings, and its "seconds" are a valid duration."""
     seconds = extra.get("seconds", 0.0)
     flat = all(value is None or isinstance(value, str | int | float) for value in extra.values())
-    return flat and isinstance(seconds, int | float) and 0 <= seconds < LONG
+    return flat and isinstance(seconds, int | float) and 0 <= seconds < MAX_SECONDS
 
 
 def read_verified(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> bytes:
@@ -142,11 +142,11 @@ def verify(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> None:
 def verified_chunks(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> Iterator[bytes]:
     """Yield the content of a file chunk by chunk; raise CheckpointError if it is not what the manifest says."""
     try:
-        size = files.regular(path / name, max_bytes).st_size
+        size = files.stat_regular(path / name, max_bytes).st_size
         if size != entry.size:
             raise damaged(path, f"{name} has {size} bytes, expected {entry.size}")
         digest = hashlib.sha256()
-        for chunk in files.pieces(path / name, max_bytes):
+        for chunk in files.read_chunks(path / name, max_bytes):
             digest.update(chunk)
             yield chunk
     except OSError as error:
@@ -184,7 +184,7 @@ def say_faults(folder: RunFolder, say: Say) -> None:
         say: Called with one sentence for each.
     """
     faults: list[str] = []
-    run = folder.identity()
+    run = folder.run_id()
     for path in newest_first(folder.checkpoints):
         if (found := fault(path, run)) is None:
             for one in faults:

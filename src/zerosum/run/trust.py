@@ -1,9 +1,8 @@
-"""Whether a run was made here: what its settings name may then be imported and opened.
+"""Trust: a run made on this machine may import the code and open the paths that its settings name.
 
-`train` notes each run that it plays in the user's own state folder: its path, what it is known by, the sha256 of its
-config.toml, and the folder that it was started from. A run is trusted where all of that is still so. A folder that came
-from elsewhere, was moved, or whose settings were changed by hand is not; `--trust` or `trust=True` says for one command
-that its names may be followed.
+`train` records each run in the user's state folder: its path, run id, the sha256 of its config.toml, and the folder in
+which it was started. A run is trusted while the record matches. A run folder from elsewhere, one that was moved or
+whose settings were edited is not; `--trust` or `trust=True` trusts it for one command.
 """
 
 import hashlib
@@ -23,71 +22,71 @@ from zerosum.run.folder import RunFolder
 
 
 @contextmanager
-def permitted(folder: RunFolder, config: Config, asked: bool = False) -> Iterator[None]:
-    """Let the block follow the names in a run's settings, if the run is trusted.
+def permitted(folder: RunFolder, config: Config, trusted: bool = False) -> Iterator[None]:
+    """In the block, allow imports and paths that a run's settings name, if the run is trusted.
 
     Args:
         folder: The run.
         config: Its settings.
-        asked: Whether the user vouches for it.
+        trusted: The user trusts it (`--trust`).
 
     Raises:
-        Untrusted: It is not, and they name code.
+        Untrusted: It is not trusted, and its settings name code.
     """
-    found = of(folder, asked)
-    if found is None:
+    code = code_folder(folder, trusted)
+    if code is None:
         refuse_code(folder, config)
         yield
         return
-    with permission.granted(code=found, paths=True):
+    with permission.granted(code=code, paths=True):
         yield
 
 
-def of(folder: RunFolder, asked: bool = False) -> Path | None:
-    """The folder from which a run that is trusted imports its own modules; None where it was not made here.
+def code_folder(folder: RunFolder, trusted: bool = False) -> Path | None:
+    """The folder from which a trusted run imports the user's modules; None if the run is not trusted.
 
     Args:
         folder: The run.
-        asked: Whether the user vouches for it; modules are then looked for in the working folder.
+        trusted: The user trusts it; modules are then imported from the working folder.
     """
-    if asked:
+    if trusted:
         return Path.cwd()
     try:
-        found = json.loads(files.read(_note(folder), MIB))
+        found = json.loads(files.read(_record_path(folder), MIB))
     except (OSError, ValueError, RecursionError):
         return None
-    known = _facts(folder)
+    known = _fingerprint(folder)
     if known is None or not isinstance(found, dict) or any(found.get(key) != value for key, value in known.items()):
         return None
     return Path(str(found.get("code", "")))
 
 
-def remember(folder: RunFolder, code: Path) -> None:
-    """Note that a run is made here.
+def record(folder: RunFolder, code: Path) -> None:
+    """Record that a run was made here.
 
     Args:
-        folder: The run, begun.
-        code: The folder in which modules of the user's own were looked for.
+        folder: The run, already created.
+        code: The folder from which the user's modules are imported.
 
     Raises:
-        OSError: The note cannot be written: other commands will want to be told that they may trust the run.
+        OSError: The record cannot be written; other commands will need --trust.
     """
-    known = _facts(folder)
-    if known is None:
+    fingerprint = _fingerprint(folder)
+    if fingerprint is None:
         return
-    note = _note(folder)
-    note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files.sweep(note.parent)
-    files.write(note, json.dumps({**known, "code": str(code.resolve())}).encode())
+    path = _record_path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.remove_stale_temporary(path.parent)
+    files.write(path, json.dumps({**fingerprint, "code": str(code.resolve())}).encode())
 
 
 def refuse_code(folder: RunFolder, config: Config) -> None:
-    """Stop where the settings of a run that is not trusted name code.
+    """Refuse settings of an untrusted run that name code.
 
     Raises:
-        Untrusted: They do; the message says what would be imported.
+        Untrusted: They do; the message lists what would be imported.
     """
-    names = settings.code_names(config)
+    names = settings.code_settings(config)
     if names:
         raise Untrusted(
             f"{named(folder.path)} was not made here, and its settings name code, which was not imported: "
@@ -96,20 +95,20 @@ def refuse_code(folder: RunFolder, config: Config) -> None:
         )
 
 
-def _facts(folder: RunFolder) -> dict[str, str] | None:
-    """What has to be the same as when the run was made; None where it cannot be told."""
-    identity = folder.identity()
+def _fingerprint(folder: RunFolder) -> dict[str, str] | None:
+    """What identifies a run: path, run id and hash of config.toml; None if they cannot be read."""
+    run_id = folder.run_id()
     try:
         content = folder.read(folder.config, MIB)
         place = folder.path.resolve()
     except (OSError, RuntimeError):
         return None
-    return None if identity is None else {
-        "path": str(place), "run": identity, "config": hashlib.sha256(content).hexdigest(),
+    return None if run_id is None else {
+        "path": str(place), "run": run_id, "config": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
 
 
-def _note(folder: RunFolder) -> Path:
-    """Where the note on a run lies."""
+def _record_path(folder: RunFolder) -> Path:
+    """Path of the record of a run."""
     name = hashlib.sha256(str(folder.path.resolve()).encode(errors="surrogateescape")).hexdigest()[:32]
     return user_state_path("zerosum") / "runs" / f"{name}.json"

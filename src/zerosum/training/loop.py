@@ -99,10 +99,10 @@ def fit(
     """
     fresh = fresh and not was_restarted()  # a restart after a lost process resumes instead
     if world.is_main:
-        run.refuse_strangers(folder, force)
+        run.refuse_foreign_files(folder, force)
     settings = config.with_train(settings, processes=world.size)
     with permission.to_train():
-        settings = broadcast_settings(settings if fresh else run.adopt(settings, folder), world)
+        settings = broadcast_settings(settings if fresh else run.keep_automatic(settings, folder), world)
         until_finished = world.broadcast(bytes([until_finished])) == b"\1"
         set_threads_and_allocator(settings)
         with world.local_main_first():  # one process of each machine may have to download
@@ -128,7 +128,7 @@ def fit(
 
 def out_of_memory_error(setup: Setup, error: Exception) -> SystemFault | None:
     """Return the error to raise if a round ran out of memory; None if it failed for another reason."""
-    if not memory.ran_out(error):
+    if not memory.is_out_of_memory(error):
         return None
     game = setup.config.game
     return SystemFault(
@@ -178,7 +178,7 @@ def locked_folder(setup: Setup, folder: RunFolder, fresh: bool) -> Iterator[None
         if fresh:
             run.erase(folder)
         run.refuse_changes(setup.config, folder)
-        run.sweep(folder)
+        run.remove_temporary(folder)
         yield
 
 

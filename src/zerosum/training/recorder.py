@@ -71,10 +71,10 @@ class RunRecorder:
         state, metadata = self.setup.state, self._metadata
         for note in (*self.setup.data.notes, *multi_process_notes(self.setup)):
             self.say(note)
-        run_id = self.folder.identity(self.say)
+        run_id = self.folder.run_id(self.say)
         expected_layout = lambda _: checkpoint.layout_of(state)  # noqa: E731
         saved = checkpoint.load(self.folder.checkpoints, self.say, run_id, expected_layout)
-        self.identity = run.new_identity() if saved is None else saved.state["run"]
+        self.identity = run.new_run_id() if saved is None else saved.state["run"]
         if saved is not None:
             checkpoint.refuse_other_data(saved, self.setup.data.name, metadata["fingerprint"])
             checkpoint.restore(saved, state)
@@ -84,7 +84,7 @@ class RunRecorder:
             info = {"format": FORMAT, "run": self.identity, **environment()}
             self.folder.write(self.folder.environment, json.dumps(info, indent=1).encode())
         self._record_trust()
-        run.cut(self.folder, state.round)
+        run.truncate_readings(self.folder, state.round)
         self.history = list(map(dict, health.checkups(run.read(self.folder, self.say))))
         self._diagnose()
         if saved is not None:  # a kill may have interrupted the last part of a save
@@ -98,7 +98,7 @@ class RunRecorder:
     def _record_trust(self) -> None:
         """Record that the run is made here, so that other commands trust the code and data that its settings name."""
         try:
-            trust.remember(self.folder, permission.current().code or Path.cwd())
+            trust.record(self.folder, permission.current().code or Path.cwd())
         except OSError as error:
             why = f"{named(error.filename)}: {files.reason(error)}"
             self.say(f"it cannot be noted that this run is made here ({why}); other commands will want --trust")
