@@ -72,7 +72,7 @@ def test_batches_do_not_depend_on_the_order_in_which_they_are_asked_for():
 
 
 def uniform(counts):
-    """Whether counts fit the uniform law: the chi-square statistic within its 1e-6 and 1 - 1e-6 quantiles."""
+    """Whether counts fit the uniform distribution: the chi-square statistic within its 1e-6 and 1 - 1e-6 quantiles."""
     expected = counts.sum() / counts.size
     statistic = ((counts - expected) ** 2 / expected).sum()
     low, high = chi2.ppf([1e-6, 1 - 1e-6], counts.size - 1)

@@ -24,7 +24,7 @@ def test_ties_count_half():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_new_samples_of_the_law_are_no_copies(seed):
+def test_new_samples_of_the_distribution_are_no_copies(seed):
     found = data_copying_test(rows(1000, seed), rows(500, seed + 10), rows(500, seed + 20))
     assert abs(found.z) < 4
     assert found.cells == 3

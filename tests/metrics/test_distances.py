@@ -117,7 +117,7 @@ def test_the_error_of_frechet_is_that_of_repeated_draws_of_samples():
     assert 0.6 < found[:, 1].mean() / found[:, 0].std() < 1.5
 
 
-def test_the_kernel_distance_of_one_law_is_zero_in_the_mean():
+def test_the_kernel_distance_of_one_distribution_is_zero_in_the_mean():
     rng = torch.Generator().manual_seed(0)
     found = torch.tensor([kernel_distance(*torch.randn(2, 100, 4, generator=rng)).value for _ in range(60)])
     assert abs(found.mean()) < 4 * found.std() / 60**0.5

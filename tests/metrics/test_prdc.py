@@ -41,7 +41,7 @@ def test_coverage_by_hand():
 
 
 def test_a_perfect_sampler_covers_the_expected_share():
-    """1 - prod_{i=1..k} (n - i) / (2n - i) for as many fakes as reals of the same law, about 1 - 2^-k."""
+    """1 - prod_{i=1..k} (n - i) / (2n - i) for as many fakes as reals of the same distribution, about 1 - 2^-k."""
     n, k = 1000, 5
     factors = [(n - i) / (2 * n - i) for i in range(1, k + 1)]
     expected = 1 - torch.tensor(factors).prod().item()
@@ -78,7 +78,7 @@ def test_a_collapsed_generator_is_precise_and_covers_nothing():
     assert found.coverage < 0.1
 
 
-def test_the_same_law_has_the_density_of_theory():
+def test_the_same_distribution_has_the_density_of_theory():
     found = prdc(torch.randn(2000, 3), torch.randn(2000, 3))
     assert found.density == pytest.approx(1, abs=0.05)
     assert found.coverage == pytest.approx(1 - 2**-5, abs=0.02)

@@ -31,7 +31,7 @@ def test_the_energy_distance_in_one_dimension_is_scipys():
     assert ours.item() == pytest.approx(of_scipy(x.flatten().numpy(), y.flatten().numpy()) ** 2, rel=1e-9)
 
 
-def test_the_energy_distance_of_two_shifted_normal_laws_is_the_closed_form():
+def test_the_energy_distance_of_two_shifted_normal_distributions_is_the_closed_form():
     """E|x - y| is that of N(mu, 2), whose absolute value has a known mean."""
     mu = torch.tensor(1.0, dtype=torch.float64)
     apart = 2 / torch.pi**0.5 * torch.exp(-(mu**2) / 4) + mu * torch.erf(mu / 2)
@@ -40,13 +40,13 @@ def test_the_energy_distance_of_two_shifted_normal_laws_is_the_closed_form():
     assert np.mean(found) == pytest.approx((2 * apart.item() - 2 * alone) / alone, abs=4 * np.std(found) / 10**0.5)
 
 
-def test_the_energy_distance_of_equal_laws_is_zero_without_bias():
+def test_the_energy_distance_of_equal_distributions_is_zero_without_bias():
     found = [energy_distance(two_sample_distances(normal(100, 3, s), normal(100, 3, 100 + s))) for s in range(50)]
     assert abs(np.mean(found)) < 4 * np.std(found) / 50**0.5
     assert min(found) < 0 < max(found)
 
 
-def test_being_told_apart_is_the_leave_one_out_accuracy_of_the_nearest_neighbour():
+def test_nn_accuracy_is_the_leave_one_out_accuracy_of_the_nearest_neighbour():
     x, y = normal(60), normal(60, seed=1, shift=0.5)
     both, kind = torch.cat([x, y]).numpy(), np.repeat([0, 1], 60)
     right = 0
@@ -56,7 +56,7 @@ def test_being_told_apart_is_the_leave_one_out_accuracy_of_the_nearest_neighbour
     assert nn_accuracy(two_sample_distances(x, y)) == pytest.approx(right / len(both))
 
 
-def test_coverage_is_that_of_the_metrics_where_no_reach_is_at_its_least():
+def test_coverage_is_that_of_the_metrics_where_no_radius_is_at_its_minimum():
     x, y = normal(200, 8), normal(150, 8, seed=1)
     assert coverage(two_sample_distances(x, y)) == prdc.coverage(x, y, k=5)
 
@@ -78,7 +78,7 @@ def test_copies_of_training_rows_are_nearer_to_them_and_fresh_rows_are_not():
 
 
 @pytest.mark.parametrize("width", [0.1, 0.5, 2.0])
-def test_a_narrow_or_wide_sampler_of_the_law_copies_nothing(width):
+def test_a_narrow_or_wide_sampler_of_the_distribution_copies_nothing(width):
     """Where C_T takes narrowness for copying, this does not."""
     found = [memorization(width * normal(200, 2, s), normal(500, 2, 100 + s), normal(500, 2, 200 + s)) for s in SEEDS]
     assert abs(np.mean(found) - 0.5) < 4 * np.std(found) / 30**0.5

@@ -39,7 +39,7 @@ MIN_NORMAL = float(np.finfo(np.float32).tiny)
 """The smallest float32 number with full precision."""
 
 STATISTICS_ROWS = 2**18
-"""Maximum number of rows from which mean and standard deviation are estimated: the mean is then exact to 0.2 %."""
+"""Maximum number of rows for estimating mean and standard deviation (s): the error of the mean is then 0.002 s."""
 
 
 @dataclass(frozen=True)
