@@ -213,7 +213,7 @@ def _guarded(setup: Setup, diary: RunRecorder, until_finished: bool) -> Iterator
                 watch.look()
                 report = describe(moment, setup.game, setup.engine, world) | clock.reading(setup.game.batch)
                 if checks:
-                    report["signs"] = diary.health.look(state)
+                    report["signs"] = diary.health.measure(state)
                 state.extra["seconds"] = report["seconds"]
                 diary.log(report)
                 moment = moment._replace(report=report)  # noqa: PLW2901  the same moment, now described

@@ -89,7 +89,7 @@ class RunRecorder:
         self._diagnose()
         if saved is not None:  # what a save does last may be what a kill kept it from
             checkpoint.prune(self.folder.checkpoints, state.round, self.setup.config.train.keep)
-            health.record(self.folder, self.verdicts, state.round)
+            health.write_verdicts(self.folder, self.verdicts, state.round)
         if self.setup.data.kind == "images":
             self.folder.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
@@ -157,7 +157,7 @@ class RunRecorder:
         facts = {"run": self.identity, **self._facts}
         run.flush(self.folder)
         checkpoint.save(self.folder.checkpoints, self.setup.state, facts, keep)
-        health.record(self.folder, self.verdicts, self.setup.state.round)
+        health.write_verdicts(self.folder, self.verdicts, self.setup.state.round)
 
     def picture(self) -> None:
         """Draw samples from the same latents as always."""
