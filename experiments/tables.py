@@ -47,7 +47,8 @@ def games():
         )
         rows.append(f"| `{name}` | {costs[0]} | {costs[1]} | {where} |")
     rows += ["", "| penalty | D also pays | source |", "|---|---|---|"]
-    rows += [f"| `{name}` | {cell(formula(row))} | {source(row)} |" for name, row in PENALTIES.items()]
+    functions = {name: row.function for name, row in PENALTIES.items()}
+    rows += [f"| `{name}` | {cell(formula(row))} | {source(row)} |" for name, row in functions.items()]
     return rows
 
 
