@@ -65,11 +65,11 @@ def questions():
     for question in QUESTIONS:
         found = "; or ".join(
             " and ".join(
-                f"`{limit.measure}` {'>' if limit.sick == 'above' else '<'} {limit.threshold:g}" for limit in one
+                f"`{limit.measure}` {'>' if limit.sick_side == 'above' else '<'} {limit.threshold:g}" for limit in one
             )
             for one in (finding.limits for finding in question.findings)
         )
-        rows.append(f"| {question.name} | {question.asks} | {found} |")
+        rows.append(f"| {question.name} | {question.text} | {found} |")
     rows += ["", "Measures that are no sign:", ""]
     for name, function in MEASURES.items():
         says = " ".join(getdoc(function).split())

@@ -151,7 +151,7 @@ class Run:
 
     def verdict(self) -> str:
         """Return the diagnosis in one sentence."""
-        return health.headline(health.of_run(self.folder))
+        return health.headline(health.compute_verdicts(self.folder))
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write report.html, one self-contained file, into the run folder.

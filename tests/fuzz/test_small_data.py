@@ -18,7 +18,7 @@ from zerosum.data import from_array, validate
 from zerosum.errors import DataError, UsageError
 from zerosum.game.losses import LOSSES
 from zerosum.health import probes
-from zerosum.health.probes import FEWEST, prepare
+from zerosum.health.probes import MIN_HOLDOUT, prepare
 from zerosum.metrics import data_copying, features
 from zerosum.report import images as pages
 from zerosum.sampling import Sampler, Samples
@@ -114,7 +114,8 @@ def case_of(seed):
         settings += ["nets.name=dcgan"]
     if labels is not None and rng.random() < 0.5:
         settings += ["nets.conditions=labels"]
-    return Case(x, labels, options, settings, int(rng.choice([0, 2])), int(rng.choice([4, FEWEST])), rng.random() < 0.5)
+    numbers = int(rng.choice([0, 2])), int(rng.choice([4, MIN_HOLDOUT]))
+    return Case(x, labels, options, settings, *numbers, rng.random() < 0.5)
 
 
 def setup_of(case):
@@ -140,18 +141,18 @@ def setup_of(case):
 
 def real_width(setup):
     """How far held-out rows lie apart in the mean, and how long they are, by differences in float64."""
-    x = prepare(setup).held.x.flatten(1).double()
+    x = prepare(setup).holdout.x.flatten(1).double()
     return torch.pdist(x).mean().item(), x.norm(dim=1).mean().item()
 
 
 def look_at_signs(setup):
     """Every sign is a number in its range, or null; null where there is no unit, and not where there is one."""
-    signs = prepare(setup).look(setup.state)
+    signs = prepare(setup).measure(setup.state)
     json.dumps(signs, allow_nan=False)
     for name in SHARES:
         assert signs.get(name) is None or 0 <= signs[name] <= 1, (name, signs[name])
     assert signs["spread"] is None or signs["spread"] >= 0
-    assert signs["held_out"] is (len(setup.data.test) >= probes.FEWEST)
+    assert signs["held_out"] is (len(setup.data.test) >= probes.MIN_HOLDOUT)
     for name in ("cells", "cells_real"):
         assert signs[name] is None or sum(signs[name]) == pytest.approx(1, abs=1e-3)
     width, length = real_width(setup)
@@ -196,7 +197,7 @@ def look_at_pictures(setup, sampler):
 def play(seed, measures, draws, monkeypatch):
     """Ask everything of the data of a seed."""
     case = case_of(seed)
-    monkeypatch.setattr(probes, "FEWEST", case.held_out_enough)
+    monkeypatch.setattr(probes, "MIN_HOLDOUT", case.held_out_enough)
     try:
         setup = setup_of(case)
     except DataError as error:

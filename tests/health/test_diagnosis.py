@@ -117,7 +117,7 @@ def test_every_limit_is_a_measure_and_every_sentence_can_be_said():
         for finding in question.findings:
             for limit in finding.limits:
                 assert limit.measure in MEASURES or limit.measure in WELL
-            assert diagnosis.said(finding.answer, diagnosis.Known(readings))
+            assert diagnosis.fill_in(finding.answer, diagnosis.MeasureCache(readings))
 
 
 def test_an_unknown_measure_is_none():
@@ -176,8 +176,8 @@ def test_verdicts_are_written_as_json(tmp_path):
     (tmp_path / "config.toml").write_text(config.dumps(build.resolve(SETTINGS)))
     (tmp_path / "readings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history(overfit=0.9)))
     folder = RunFolder(tmp_path)
-    verdicts = health.of_run(folder)
-    health.record(folder, verdicts, 1200)
+    verdicts = health.compute_verdicts(folder)
+    health.write_verdicts(folder, verdicts, 1200)
     facts = json.loads(folder.verdicts.read_text())
     assert facts["round"] == 1200
     (sick,) = (verdict for verdict in facts["verdicts"] if verdict["sick"])

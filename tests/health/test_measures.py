@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from zerosum.health.measures import MEASURES, checkups, measure, number, sign, turnover
+from zerosum.health.measures import MEASURES, checkups, measure, number, recent_median, turnover
 
 ODD = [None, True, "0.5", "", [], [[0.5]], {}, {"a": 1}, 10**400, -(10**400), math.inf, -math.inf, math.nan, object()]
 SIGNS = ("logit_size", "distance", "told", "told_real", "covered", "unreached", "slope")
@@ -26,12 +26,12 @@ def test_what_is_no_number_is_not_known(odd):
 def test_one_that_is_odd_leaves_the_others(odd):
     readings = history()
     readings[-2]["signs"]["told"] = odd
-    assert sign("told", readings) == 0.5
+    assert recent_median("told", readings) == 0.5
 
 
 def test_whole_numbers_are_numbers():
-    assert sign("told", history(told=1)) == 1.0
-    assert isinstance(sign("told", history(told=1)), float)
+    assert recent_median("told", history(told=1)) == 1.0
+    assert isinstance(recent_median("told", history(told=1)), float)
     assert number(10**300) == 1e300
 
 
@@ -59,4 +59,4 @@ def test_only_readings_with_signs_are_checkups():
 
 def test_what_grows_beyond_all_numbers_is_not_known():
     assert measure("growth", history(7, logit_size=5e-324) + history(7, logit_size=1e308)) is None
-    assert sign("told", history(told=1.7e308)) is None  # the mean of two of them is none
+    assert recent_median("told", history(told=1.7e308)) is None  # the mean of two of them is none

@@ -16,7 +16,7 @@ from zerosum.health.probes import detail, edges, plain, prepare
 from zerosum.run import RunFolder
 from zerosum.training.loop import fit, rounds
 
-CLOUD = {"distance", "spread", "missing", "covered", "near", "told"}
+TWO_SAMPLE = {"distance", "spread", "missing", "covered", "near", "told"}
 LOGITS = {"auc", "auc_seen", "gap", "logit_size", "push", "slope", "steer"}
 
 
@@ -36,39 +36,39 @@ def test_a_checkup_leaves_the_game_as_it_is(settings, net):
         pass
     health = prepare(watched)
     for _ in rounds(watched.state, watched.game, watched.batches, 3):
-        health.look(watched.state)
+        health.measure(watched.state)
     assert all(torch.equal(one, other) for one, other in zip(weights(alone), weights(watched), strict=True))
 
 
 def test_the_same_moment_has_the_same_signs(settings):
     setup = build.assemble(settings())
-    assert prepare(setup).look(setup.state) == prepare(setup).look(setup.state)
+    assert prepare(setup).measure(setup.state) == prepare(setup).measure(setup.state)
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_every_game_has_every_sign(settings, loss):
     setup = build.assemble(settings(f"loss={loss}", "penalties=[]"))
-    signs = prepare(setup).look(setup.state)
-    assert signs.keys() >= CLOUD | LOGITS | {"overfit", "nearer", "edges", "detail", "cells", "unreached"}
-    assert all(math.isfinite(signs[name]) for name in CLOUD | LOGITS)
+    signs = prepare(setup).measure(setup.state)
+    assert signs.keys() >= TWO_SAMPLE | LOGITS | {"overfit", "nearer", "edges", "detail", "cells", "unreached"}
+    assert all(math.isfinite(signs[name]) for name in TWO_SAMPLE | LOGITS)
     assert sum(signs["cells"]) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("net", "overrides"), [("mlp", ["nets.conditions=labels"]), ("mlp", ['data="ring"'])])
 def test_classes_and_points_are_looked_at_as_well(settings, net, overrides):
     setup = build.assemble(settings(f"nets.name={net}", *overrides))
-    signs = prepare(setup).look(setup.state)
-    assert signs.keys() >= CLOUD | LOGITS
+    signs = prepare(setup).measure(setup.state)
+    assert signs.keys() >= TWO_SAMPLE | LOGITS
     assert ("edges" in signs) == (setup.data.kind == "images")
 
 
 def test_without_rows_held_out_nothing_is_said_of_over_fitting(settings):
     setup = build.assemble(settings())
     bare = replace(setup, data=replace(setup.data, test=replace(setup.data.test, x=setup.data.test.x[:0], labels=None)))
-    signs = prepare(bare).look(bare.state)
+    signs = prepare(bare).measure(bare.state)
     assert not signs.keys() & {"overfit", "nearer"}
     assert signs["held_out"] is False
-    assert signs.keys() >= CLOUD | LOGITS
+    assert signs.keys() >= TWO_SAMPLE | LOGITS
 
 
 class Fixed(nn.Module):
@@ -85,7 +85,7 @@ class Fixed(nn.Module):
 def signs_of(setup, rows):
     state = setup.state
     state.generator, state.average = Fixed(rows), Fixed(rows)
-    return prepare(setup).look(state)
+    return prepare(setup).measure(state)
 
 
 def encoded(setup, rows, n):
@@ -155,11 +155,11 @@ def test_checkups_are_written_where_they_are_due_and_a_resumed_run_has_the_same(
 
 def test_rows_are_spread_over_the_data(settings):
     health = prepare(build.assemble(settings()))
-    assert len(health.held.x) == len(health.seen.x) == probes.ROWS
+    assert len(health.holdout.x) == len(health.train.x) == probes.ROWS
     assert len(health.candidates[0]) == len(health.candidates[1]) == 540
 
 
-UNITS = CLOUD | {f"{name}_real" for name in probes.OF_DATA} | {"slope", "steer", "cells", "cells_real"}
+UNITS = TWO_SAMPLE | {f"{name}_real" for name in probes.ALSO_OF_TRAIN} | {"slope", "steer", "cells", "cells_real"}
 """Signs that count in the usual distance between held-out rows, or in parts of their space."""
 
 
@@ -171,10 +171,10 @@ def played(settings, data, *overrides):
     """The signs of a game on these rows, before the first round and after the second."""
     setup = build.assemble(settings(*overrides), data)
     health = prepare(setup)
-    yield health.look(setup.state)
+    yield health.measure(setup.state)
     for _ in rounds(setup.state, setup.game, setup.batches, 2):
         pass
-    yield health.look(setup.state)
+    yield health.measure(setup.state)
 
 
 def picture(size=8, seed=0):
@@ -251,8 +251,8 @@ def test_samples_that_are_no_numbers_have_no_place(settings, bad):
     rows = encoded(setup, setup.data.train, 100)
     rows[3, 0] = bad
     signs = signs_of(setup, rows)
-    assert null(signs) >= CLOUD | {"nearer", "cells", "unreached"}
-    assert not null(signs) & {f"{name}_real" for name in probes.OF_DATA}
+    assert null(signs) >= TWO_SAMPLE | {"nearer", "cells", "unreached"}
+    assert not null(signs) & {f"{name}_real" for name in probes.ALSO_OF_TRAIN}
     assert null(signs) >= {"auc", "auc_seen"} or math.isfinite(signs["auc"])  # D may say something of infinity
     json.dumps(signs, allow_nan=False)
 
@@ -267,6 +267,6 @@ def test_samples_far_off_and_all_alike_are_narrow(settings, place):
 
 
 def test_images_larger_than_what_is_looked_at_have_a_span(settings, monkeypatch):
-    monkeypatch.setattr(probes, "LOOKED_AT", 50)
+    monkeypatch.setattr(probes, "SPAN_VALUES", 50)
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     assert all(0.9 < signs["data_span"] <= 1 for signs in played(settings, from_array(images)))

@@ -1,29 +1,29 @@
-"""Health: what is wrong with a run, how one can tell, and which setting to change.
+"""Health: faults of a run, the evidence for them, and the setting to change.
 
-    probes      what a checkup computes while a run plays: the one file here that needs torch
-    measures    signs of the last checkups -> numbers       questions   limits of the measures, and what they mean
-    advice      settings -> the setting to change           verdict     what is asked and answered
+    probes      computes the signs of a checkup during training; the only module here that imports torch
+    measures    signs of the last checkups -> numbers       questions   thresholds on the measures, and their meaning
+    advice      settings -> the setting to change           verdict     types: question, finding, limit, verdict
     diagnosis   readings -> verdicts
 
-The limits come from a zoo of runs with planted faults and of healthy ones (docs/zoo.md). A run folder on a machine
-without torch can be diagnosed, too.
+The thresholds were chosen on healthy runs and on runs with planted faults (docs/zoo.md). A run folder can be diagnosed
+on a machine without torch.
 """
 
 from zerosum.health.diagnosis import (
-    FEWEST,
+    MIN_CHECKUPS,
     PROGRESS,
+    compute_verdicts,
     diagnose,
     diagnose_run,
     finished,
     headline,
-    of_run,
-    record,
+    write_verdicts,
 )
 from zerosum.health.measures import checkups
 from zerosum.health.questions import QUESTIONS
 from zerosum.health.verdict import Evidence, Verdict
 
 __all__ = [
-    "FEWEST", "PROGRESS", "QUESTIONS", "Evidence", "Verdict", "checkups", "diagnose", "diagnose_run", "finished",
-    "headline", "of_run", "record",
+    "MIN_CHECKUPS", "PROGRESS", "QUESTIONS", "Evidence", "Verdict", "checkups", "compute_verdicts", "diagnose",
+    "diagnose_run", "finished", "headline", "write_verdicts",
 ]  # fmt: skip

@@ -1,94 +1,94 @@
-"""What to change: a setting, given those of the run."""
+"""Advice: which setting of a run to change for each fault, as options of `zerosum train`."""
 
 from typing import Literal
 
 from zerosum.config.settings import Config
 
 
-def option(key: str, value: float | str) -> str:
-    """A setting as it is typed after `zerosum train`."""
+def as_option(key: str, value: float | str) -> str:
+    """Format a setting as a command-line option of `zerosum train`: --set KEY=VALUE."""
     return f"--set {key}={value:.3g}" if isinstance(value, float) else f"--set {key}={value}"
 
 
 def lr(config: Config, player: Literal["generator", "discriminator"]) -> float:
-    """A player's step size."""
+    """Return a player's learning rate."""
     return float(getattr(config.optimizers, player).options.get("lr", 2e-4))
 
 
-def slower(config: Config, *players: Literal["generator", "discriminator"], by: float = 3.0) -> str:
-    """Smaller steps for some players."""
-    return " ".join(option(f"optimizers.{player}.lr", lr(config, player) / by) for player in players)
+def lower_lr(config: Config, *players: Literal["generator", "discriminator"], by: float = 3.0) -> str:
+    """Advise to divide the learning rate of the given players by `by`."""
+    return " ".join(as_option(f"optimizers.{player}.lr", lr(config, player) / by) for player in players)
 
 
-def calm(config: Config, weight: float = 1.0) -> str:
-    """A penalty on D's slope where there is none; ten times its weight where there is one."""
+def stronger_penalty(config: Config, weight: float = 1.0) -> str:
+    """Advise to add a penalty on D's input gradient of this weight, or to multiply that of the first penalty by ten."""
     if not config.penalties:
         return f"""--set 'penalties=[{{name="r1+r2", weight={weight:g}}}]'"""
-    return option("penalties.0.weight", 10 * config.penalties[0].weight or weight)
+    return as_option("penalties.0.weight", 10 * config.penalties[0].weight or weight)
 
 
 def against_collapse(config: Config) -> str:
-    """D must see more of what G leaves out."""
+    """Advice against mode collapse: penalize D, then use larger batches, so that D sees the missing modes."""
     if config.nets.conditions == "labels":
-        return f"{calm(config)}, and look whether G's noise reaches its samples"
-    bigger = option("game.batch", str(2 * config.game.batch))
-    return calm(config) if not config.penalties else f"{bigger} {slower(config, 'generator')}"
+        return f"{stronger_penalty(config)}, and look whether G's noise reaches its samples"
+    bigger = as_option("game.batch", str(2 * config.game.batch))
+    return stronger_penalty(config) if not config.penalties else f"{bigger} {lower_lr(config, 'generator')}"
 
 
-def against_strong(config: Config) -> str:
-    """G must be told more, or D less."""
+def against_strong_discriminator(config: Config) -> str:
+    """Advice against a D that is too strong: a G loss that does not saturate, fewer D steps, or a penalty on D."""
     if config.loss.name == "minimax":
-        return "--set loss=non-saturating (its gradient does not vanish where D is sure)"
+        return "--set loss=non-saturating (its gradient does not vanish where D is confident)"
     if config.game.k > 1:
-        return option("game.k", "1")
-    return calm(config) if not config.penalties else slower(config, "discriminator")
+        return as_option("game.k", "1")
+    return stronger_penalty(config) if not config.penalties else lower_lr(config, "discriminator")
 
 
-def against_weak(config: Config) -> str:
-    """D must be able to learn, and to keep up."""
+def against_weak_discriminator(config: Config) -> str:
+    """Advice against a D that is too weak: fewer flipped labels, no weight clipping, a higher lr, or more D steps."""
     if config.game.flip > 0.2:
-        return option("game.flip", "0.0")
+        return as_option("game.flip", "0.0")
     if config.game.clip is not None:
         return """--set 'penalties=[{name="wgan-gp", weight=10}]' and take game.clip out of the recipe"""
     if lr(config, "discriminator") < lr(config, "generator"):
-        return option("optimizers.discriminator.lr", lr(config, "generator"))
-    return option("game.k", str(2 * config.game.k))
+        return as_option("optimizers.discriminator.lr", lr(config, "generator"))
+    return as_option("game.k", str(2 * config.game.k))
 
 
-def against_overfit(config: Config) -> str:
-    """D must not be able to know its rows by heart."""
+def against_overfitting(config: Config) -> str:
+    """Advice against a D that over-fits: more training data, a penalty, or a smaller D."""
     width = config.nets.discriminator.get("width")
-    smaller = f" {option('nets.discriminator.width', str(max(8, width // 4)))}" if isinstance(width, int) else ""
-    return f"more training rows, or {calm(config, 10.0)}{smaller}"
+    smaller = f" {as_option('nets.discriminator.width', str(max(8, width // 4)))}" if isinstance(width, int) else ""
+    return f"more training rows, or {stronger_penalty(config, 10.0)}{smaller}"
 
 
 def against_oscillation(config: Config) -> str:
-    """D must follow G closely, and both must come to rest."""
+    """Advice against oscillation: a D at least as fast as G, a penalty on D, and a decaying learning rate."""
     if lr(config, "discriminator") < lr(config, "generator"):
-        return option("optimizers.discriminator.lr", lr(config, "generator"))
+        return as_option("optimizers.discriminator.lr", lr(config, "generator"))
     rest = (
         ""
         if config.schedule.decay != "none"
         else f" --set schedule.decay=cosine --set schedule.end={config.train.rounds}"
     )
-    return f"{calm(config)}{rest}"
+    return f"{stronger_penalty(config)}{rest}"
 
 
 def against_divergence(config: Config) -> str:
-    """D's slope must be bounded, and the steps smaller."""
+    """Advice against divergence: a penalty on D's input gradient, or lower learning rates."""
     if config.loss.name == "wasserstein" and not config.penalties and config.game.clip is None:
-        return """--set 'penalties=[{name="wgan-gp", weight=10}]' (Wasserstein's critic needs a bounded slope)"""
-    return slower(config, "generator", "discriminator") if config.penalties else calm(config)
+        return """--set 'penalties=[{name="wgan-gp", weight=10}]' (a Wasserstein critic needs a bounded gradient)"""
+    return lower_lr(config, "generator", "discriminator") if config.penalties else stronger_penalty(config)
 
 
-def against_memorising(config: Config) -> str:
-    """G must not be able to hold its rows."""
+def against_memorization(config: Config) -> str:
+    """Advice against a G that memorizes training rows: more training data, early stopping, or a smaller D."""
     earlier = max(1, config.train.rounds // 3)
-    return f"more training rows; or stop earlier: --rounds {earlier}; or {against_overfit(config)}"
+    return f"more training rows; or stop earlier: --rounds {earlier}; or {against_overfitting(config)}"
 
 
 def against_mismatch(config: Config) -> str:
-    """What the networks see must fill what they can make."""
+    """Advice against a range mismatch: declare the range of images, standardize points."""
     return (
         "images: --set 'data.range=[black,white]' with the data's own lowest and highest value, and a G that ends in a "
         "tanh; points: --set data.standardize=true"
@@ -96,7 +96,7 @@ def against_mismatch(config: Config) -> str:
 
 
 def against_blur(config: Config) -> str:
-    """D must see the detail, and the average must not smear it."""
+    """Advice against blurred samples: a shorter half-life of G's moving average, or a wider D."""
     if config.ema.half_life > 100_000:
-        return option("ema.half_life", 10_000.0)
+        return as_option("ema.half_life", 10_000.0)
     return "a G without smoothing at its end, and a wider D: --set nets.discriminator.width=256"

@@ -1,16 +1,16 @@
-"""A checkup: the signs of a run's health, measured now and then while it plays.
+"""A checkup: computes the signs of a run's health at intervals during training.
 
-Three clouds of at most 512 rows meet: held-out rows, training rows, and samples from latents that stay the same.
+It compares at most 512 held-out rows, as many training rows, and as many samples from fixed latents.
 
-    of the averaged G's samples     distance, spread, missing, covered, near, told, nearer; edges and detail of images
-    of G as it is now               cells: which share of its samples lies in which part of the space; unreached
-    of D's logits                   auc, auc_seen: held-out or training rows above samples; overfit: training rows above
-                                    held-out ones; slope: |d logit / d sample|, per usual distance
-    of the way from D to G          push: |d cost_G / d logit|;  steer: |d cost_G / d sample|, per usual distance
+    samples of the averaged G   distance, spread, missing, covered, near, told, nearer; edges and detail of images
+    samples of the current G    cells: share of samples in each k-means cell; unreached: share of data beyond G's range
+    D's logits                  auc, auc_seen: P(held-out or training row scores above a sample); overfit: P(training
+                                row scores above a held-out row); slope: |d logit / d sample| x mean distance
+    gradients from D to G       push: |d cost_G / d logit|;  steer: |d cost_G / d sample| x mean distance
 
-Nothing here touches the game: no parameter, no buffer, no gradient, and no random number that a round will draw.
-`diagnostics` reads the signs; a number that is not finite is null there, and so is what cannot be measured: all that
-counts in usual distances where held-out rows are all alike, sharpness beside flat images, samples that are no numbers.
+A checkup changes no parameter, buffer or gradient, and draws no random number of a round. Signs that are not finite or
+cannot be computed are null in readings.jsonl: those in units of the mean distance if all held-out rows are equal, edges
+and detail if the held-out images are flat, and all signs of samples that are not finite.
 """
 
 import math
@@ -46,24 +46,24 @@ from zerosum.metrics.two_sample import (
 )
 
 ROWS = 512
-"""Rows of each kind: a share is then known to within 0.02."""
+"""Largest number of held-out rows, training rows and samples: a share then has a standard error of about 0.02."""
 
-NUMBERS = 2048 * 784
-"""Numbers in the rows among which nearest ones are sought: 2,048 images of MNIST."""
+NEIGHBOR_VALUES = 2048 * 784
+"""Largest number of values in the rows that are searched for nearest neighbors: 2,048 MNIST images."""
 
-FEWEST = 40
-"""Held-out rows below which training rows stand in for them."""
+MIN_HOLDOUT = 40
+"""With fewer held-out rows than this, half of the training rows replace them."""
 
 CELLS = 8
-"""Parts of the space whose shares of samples are followed."""
+"""Number of k-means cells in which samples are counted."""
 
-LOOKED_AT = 2**22
-"""Numbers from which the data's span is taken."""
+SPAN_VALUES = 2**22
+"""Largest number of values from which the quantiles of the data are computed."""
 
-FAINT = torch.finfo(torch.float32).eps
-"""Share of the images' own values below which their edges are rounding."""
+FLAT = torch.finfo(torch.float32).eps
+"""Edges smaller than this share of the images' mean |value| are rounding errors."""
 
-CLOUD: dict[str, Callable[[TwoSampleDistances], float]] = {
+TWO_SAMPLE: dict[str, Callable[[TwoSampleDistances], float]] = {
     "distance": energy_distance,
     "spread": spread_ratio,
     "missing": mode_deficit,
@@ -71,75 +71,75 @@ CLOUD: dict[str, Callable[[TwoSampleDistances], float]] = {
     "near": precision,
     "told": nn_accuracy,
 }
-"""Signs of where samples lie among held-out rows."""
+"""Sign -> two-sample statistic of held-out rows and samples."""
 
-OF_DATA = ("distance", "missing", "covered", "told")
-"""Those that training rows are put to as well."""
+ALSO_OF_TRAIN = ("distance", "missing", "covered", "told")
+"""Statistics that are also computed for training rows, as a reference (sign NAME_real)."""
 
 Signs = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Rows as the players see them, and their classes where the players are told."""
+    """Encoded rows, with their classes if the game is conditional."""
 
     x: Tensor
     c: Condition
 
     @property
     def flat(self) -> Tensor:
-        """(n, d) in float32."""
+        """Rows as vectors, (n, d) in float32."""
         return self.x.flatten(1).float()
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What every checkup of a run compares with.
+    """Computes the signs of a run; holds the rows that every checkup compares with.
 
     Args:
-        game: The rules.
+        game: The game.
         images: Whether samples are images.
-        held: Held-out rows, or every other training row where too few are held out.
-        seen: Training rows, others than those.
-        candidates: Training rows and as many held-out ones, among which nearest ones are sought; None: none held out.
-        parts: (8, d) centres of the parts of the space.
-        together: Rows that a player sees at once.
+        holdout: Held-out rows, or every other training row if too few are held out.
+        train: Training rows, disjoint from `holdout`.
+        candidates: As many training as held-out rows (k, d), searched for nearest neighbors; None: too few held out.
+        centers: Centers of the k-means cells, (8, d).
+        batch: Rows in one call of a network.
     """
 
     game: Game
     images: bool
-    held: EncodedRows
-    seen: EncodedRows
+    holdout: EncodedRows
+    train: EncodedRows
     candidates: tuple[Tensor, Tensor] | None
-    parts: Tensor
-    together: int
+    centers: Tensor
+    batch: int
 
-    def look(self, state: State) -> Signs:
-        """The signs of this moment, in about the time of a few rounds."""
+    def measure(self, state: State) -> Signs:
+        """Compute all signs of a state; takes about as long as a few rounds."""
         rng.set_global(self.game.seed, state.round, "checkup")
-        now, average = (self._samples(net) for net in (state.generator, state.average))
+        current, average = (self._samples(net) for net in (state.generator, state.average))
         found = {
             **self.constants,
-            **dict(self._cloud(average)),
-            "cells": self._shares(now),
-            "unreached": self._unreached(now),
-            **self._judged(state.discriminator, now),
+            **dict(self._sample_signs(average)),
+            "cells": self._cell_shares(current),
+            "unreached": self._unreached(current),
+            **self._discriminator_signs(state.discriminator, current),
         }
         return {name: plain(value) for name, value in found.items()}
 
     @cached_property
     def constants(self) -> Signs:
-        """What the data itself scores."""
-        real = self._among(self.seen.flat)
-        x = self.held.flat
-        some = x[: max(1, LOOKED_AT // x.shape[1])].flatten()[:LOOKED_AT]
+        """Signs of the data itself, which are the same at every checkup."""
+        real = self._two_sample(self.train.flat)
+        x = self.holdout.flat
+        some = x[: max(1, SPAN_VALUES // x.shape[1])].flatten()[:SPAN_VALUES]
         low, high = torch.quantile(some, torch.tensor([0.001, 0.999]).to(x)).tolist()
         return {
-            "rows": len(self.held.x),
-            "seen": len(self.seen.x),
+            "rows": len(self.holdout.x),
+            "seen": len(self.train.x),
             "held_out": self.candidates is not None,
-            **{f"{name}_real": CLOUD[name](real) for name in OF_DATA},
-            "cells_real": self._shares(self.held.flat),
+            **{f"{name}_real": TWO_SAMPLE[name](real) for name in ALSO_OF_TRAIN},
+            "cells_real": self._cell_shares(self.holdout.flat),
             "data_span": (high - low) / 2,
             "data_centre": x.mean(0).abs().max().item(),
             "data_deviation": x.std(0).max().item(),
@@ -147,24 +147,24 @@ class Probe:
 
     @torch.no_grad()
     def _samples(self, net: nn.Module) -> Tensor:
-        """As many samples as there are held-out rows, batch by batch as in training."""
-        z = self.game.latent(len(self.held.x), self.game.seed, "checkup").to(self.held.x)
-        return torch.cat([call_stateless(net, z[part], c) for part, c in self._batches(len(z), self.held.c)])
+        """Generate one sample per held-out row from fixed latents, in batches as in training."""
+        z = self.game.latent(len(self.holdout.x), self.game.seed, "checkup").to(self.holdout.x)
+        return torch.cat([call_stateless(net, z[part], c) for part, c in self._batches(len(z), self.holdout.c)])
 
     def _batches(self, n: int, c: Condition) -> Iterator[tuple[slice, Condition]]:
-        """Slices of a batch each, with their classes; the last one joins the one before it if it is short."""
-        size = self.together
+        """Yield slices of n rows with their classes; a short last batch is merged with the one before it."""
+        size = self.batch
         cuts = [*range(0, max(1, n - size // 2), size), n]
         for first, last in pairwise(cuts):
             part = slice(first, last)
             yield part, None if c is None else c[part]
 
-    def _cloud(self, samples: Tensor) -> Iterator[tuple[str, float]]:
-        """Where the samples lie, as a user would see them: images clipped to black and white."""
+    def _sample_signs(self, samples: Tensor) -> Iterator[tuple[str, float]]:
+        """Compute the signs of the averaged G's samples; images are clipped to [-1, 1], as they are when saved."""
         samples = samples.clamp(-1, 1) if self.images else samples
         fake = samples.flatten(1).float()
-        among = self._among(fake)
-        for name, measure in CLOUD.items():
+        among = self._two_sample(fake)
+        for name, measure in TWO_SAMPLE.items():
             yield name, measure(among)
         if self.candidates is not None:
             yield "nearer", memorization(fake, *self.candidates) if among.valid else math.nan
@@ -173,62 +173,64 @@ class Probe:
             yield "edges", edges(samples) / sharp[0]
             yield "detail", detail(samples) / sharp[1]
 
-    def _among(self, rows: Tensor) -> TwoSampleDistances:
-        """How rows lie among the held-out ones."""
-        return TwoSampleDistances(self._real, pairwise_distances(rows), torch.cdist(self.held.flat, rows))
-
-    @cached_property
-    def _sharpness(self) -> tuple[float, float]:
-        """Edges and detail of held-out images; NaN where there is nothing but rounding."""
-        x = self.held.x
-        steps, fine = edges(x), detail(x)
-        energy = x.double().square().flatten(1).sum(1).mean().item()  # in each frequency, on the average
-        return (
-            steps if steps > FAINT * x.abs().mean().item() else math.nan,
-            fine if fine > FAINT**2 * energy else math.nan,
+    def _two_sample(self, rows: Tensor) -> TwoSampleDistances:
+        """Compute the distances of rows to each other and to the held-out rows."""
+        return TwoSampleDistances(
+            self._holdout_distances, pairwise_distances(rows), torch.cdist(self.holdout.flat, rows)
         )
 
     @cached_property
-    def _real(self) -> PairwiseDistances:
-        """Distances between held-out rows."""
-        return pairwise_distances(self.held.flat)
+    def _sharpness(self) -> tuple[float, float]:
+        """Edges and detail of held-out images; NaN if they are below the rounding error."""
+        x = self.holdout.x
+        steps, fine = edges(x), detail(x)
+        energy = x.double().square().flatten(1).sum(1).mean().item()  # mean energy per frequency, by Parseval
+        return (
+            steps if steps > FLAT * x.abs().mean().item() else math.nan,
+            fine if fine > FLAT**2 * energy else math.nan,
+        )
 
-    def _shares(self, x: Tensor) -> list[float] | None:
-        """Which share of the rows lies in each part of the space; None where nothing parts the space."""
-        if not (self._real.has_scale and len(x) and x.isfinite().all()):
+    @cached_property
+    def _holdout_distances(self) -> PairwiseDistances:
+        """Distances between held-out rows."""
+        return pairwise_distances(self.holdout.flat)
+
+    def _cell_shares(self, x: Tensor) -> list[float] | None:
+        """Share of the rows in each k-means cell; None if held-out rows are equal or a row is not finite."""
+        if not (self._holdout_distances.has_scale and len(x) and x.isfinite().all()):
             return None
-        part = torch.cdist(x.flatten(1).float(), self.parts).argmin(1)
-        return (torch.bincount(part, minlength=len(self.parts)).double() / len(x)).tolist()
+        part = torch.cdist(x.flatten(1).float(), self.centers).argmin(1)
+        return (torch.bincount(part, minlength=len(self.centers)).double() / len(x)).tolist()
 
     def _unreached(self, samples: Tensor) -> float:
-        """Share of the held-out numbers that lie beyond all that G makes: of images in all, of points in each."""
+        """Share of held-out values outside G's range (5 % slack): the range of all pixels, or that of each column."""
         if not samples.isfinite().all():
             return math.nan
         axes = (0, 1) if self.images else (0,)
-        fake, real = samples.flatten(1).float(), self.held.flat
+        fake, real = samples.flatten(1).float(), self.holdout.flat
         low, high = fake.amin(axes), fake.amax(axes)
         slack = 0.05 * (real.amax(axes) - real.amin(axes))
         return ((real < low - slack) | (real > high + slack)).double().mean().item()
 
-    def _judged(self, net: nn.Module, samples: Tensor) -> Signs:
-        """What D says of held-out rows, training rows and samples, and what G learns from it."""
-        held, seen = (self._logits(net, look.x, look.c) for look in (self.held, self.seen))
-        fake = self._logits(net, samples, self.held.c)
+    def _discriminator_signs(self, net: nn.Module, samples: Tensor) -> Signs:
+        """Compute the signs of D's logits of held-out rows, training rows and samples, and of G's gradients."""
+        real, train = (self._logits(net, rows.x, rows.c) for rows in (self.holdout, self.train))
+        fake = self._logits(net, samples, self.holdout.c)
         a = fake.detach().requires_grad_()
         with torch.enable_grad():
-            cost = self.game.loss.generator(held if self.game.loss.uses_real else torch.full_like(held, torch.nan), a)
+            cost = self.game.loss.generator(real if self.game.loss.uses_real else torch.full_like(real, torch.nan), a)
             (push,) = torch.autograd.grad(cost.sum(), a)
-        real_score, fake_score, seen_score = (logits.flatten(1).mean(1) for logits in (held, fake, seen))
+        real_score, fake_score, train_score = (logits.flatten(1).mean(1) for logits in (real, fake, train))
         signs = {
             "auc": auc(real_score, fake_score),
-            "auc_seen": auc(seen_score, fake_score),
+            "auc_seen": auc(train_score, fake_score),
             "gap": (real_score.mean() - fake_score.mean()).item(),
             "logit_size": torch.cat([real_score, fake_score]).abs().median().item(),
             "push": push.abs().mean().item(),
-            **self._slopes(net, samples),
+            **self._input_gradients(net, samples),
         }
         if self.candidates is not None:
-            signs["overfit"] = auc(seen_score, real_score)
+            signs["overfit"] = auc(train_score, real_score)
         return signs
 
     @torch.no_grad()
@@ -236,61 +238,57 @@ class Probe:
         logits = torch.cat([call_stateless(net, x[part], labels) for part, labels in self._batches(len(x), c)])
         return logits.unsqueeze(1) if logits.ndim == 1 else logits
 
-    def _slopes(self, net: nn.Module, samples: Tensor) -> Signs:
-        """How fast D's logit and G's cost change as a sample moves by the usual distance; of a batch of samples."""
-        m, usually = self.together, self._real.mean if self._real.has_scale else math.nan
-        c = None if self.held.c is None else self.held.c[:m]
+    def _input_gradients(self, net: nn.Module, samples: Tensor) -> Signs:
+        """Mean norm of the input gradients of D's logit and of G's cost over one batch, times the mean distance."""
+        m, scale = self.batch, self._holdout_distances.mean if self._holdout_distances.has_scale else math.nan
+        c = None if self.holdout.c is None else self.holdout.c[:m]
         x = samples[:m].detach().requires_grad_()
         with torch.enable_grad():
             a = call_stateless(net, x, c)
             real = (
-                call_stateless(net, self.held.x[:m], c).detach()
+                call_stateless(net, self.holdout.x[:m], c).detach()
                 if self.game.loss.uses_real
                 else torch.full_like(a, torch.nan)
             )
             costs = {"slope": a.sum(), "steer": self.game.loss.generator(real, a).sum()}
-            slopes = {name: torch.autograd.grad(cost, x, retain_graph=True)[0] for name, cost in costs.items()}
-        return {name: slope.flatten(1).norm(dim=1).mean().item() * usually for name, slope in slopes.items()}
+            gradients = {name: torch.autograd.grad(cost, x, retain_graph=True)[0] for name, cost in costs.items()}
+        return {name: gradient.flatten(1).norm(dim=1).mean().item() * scale for name, gradient in gradients.items()}
 
 
 def prepare(setup: Setup) -> Probe:
-    """Choose the rows of a run's checkups: the same every time, evenly spread over the data.
-
-    Args:
-        setup: The run.
-    """
-    data, like = setup.data, next(setup.state.discriminator.parameters())
-    enough = len(data.test) >= FEWEST
-    show = partial(_shown, setup.data, like, setup.game.conditional)
-    held = show(data.test, 0, 1) if enough else show(data.train, 0, 2)
-    seen = show(data.train, 0, 1) if enough else show(data.train, 1, 2)
-    most = min(len(data.train), len(data.test), max(1, NUMBERS // math.prod(data.shape)))
-    near_ones = tuple(show(rows, 0, 1, most).flat for rows in (data.train, data.test)) if enough else None
-    pool = (near_ones[0] if near_ones else seen.flat if len(seen.x) else held.flat)[:2048]
-    parts = kmeans_centers(pool, min(CELLS, len(pool)))
-    together = setup.engine.largest(setup.game.batch)
-    return Probe(setup.game, data.kind == "images", held, seen, near_ones, parts, together)  # type: ignore[arg-type]
+    """Make the probe of a run, from rows that are evenly spaced over the data and thus always the same."""
+    data, template = setup.data, next(setup.state.discriminator.parameters())
+    enough = len(data.test) >= MIN_HOLDOUT
+    encode = partial(_encode_rows, setup.data, template, setup.game.conditional)
+    holdout = encode(data.test, 0, 1) if enough else encode(data.train, 0, 2)
+    train = encode(data.train, 0, 1) if enough else encode(data.train, 1, 2)
+    limit = min(len(data.train), len(data.test), max(1, NEIGHBOR_VALUES // math.prod(data.shape)))
+    neighbors = tuple(encode(rows, 0, 1, limit).flat for rows in (data.train, data.test)) if enough else None
+    pool = (neighbors[0] if neighbors else train.flat if len(train.x) else holdout.flat)[:2048]
+    centers = kmeans_centers(pool, min(CELLS, len(pool)))
+    batch = setup.engine.largest(setup.game.batch)
+    return Probe(setup.game, data.kind == "images", holdout, train, neighbors, centers, batch)  # type: ignore[arg-type]
 
 
-def _shown(
-    data: Data, like: Tensor, labelled: bool, rows: Split, first: int, step: int, most: int = ROWS
+def _encode_rows(
+    data: Data, template: Tensor, labelled: bool, rows: Split, first: int, step: int, limit: int = ROWS
 ) -> EncodedRows:
-    """At most so many of every `step`-th row from `first` on, encoded."""
-    places = np.arange(first, len(rows), step)
-    places = places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(np.int64)]
-    x, labels = rows[places]
-    encoded = data.spec.encode(as_tensor(x)).to(like)
-    c = torch.from_numpy(np.full(len(x), -1) if labels is None else labels).to(like.device) if labelled else None
+    """Encode at most `limit` rows, evenly spaced over rows[first::step]."""
+    indices = np.arange(first, len(rows), step)
+    indices = indices[np.linspace(0, len(indices) - 1, min(limit, len(indices))).astype(np.int64)]
+    x, labels = rows[indices]
+    encoded = data.spec.encode(as_tensor(x)).to(template)
+    c = torch.from_numpy(np.full(len(x), -1) if labels is None else labels).to(template.device) if labelled else None
     return EncodedRows(encoded, c)
 
 
 def edges(x: Tensor) -> float:
-    """Mean size of the step from a pixel to the next, across and down: what blur takes away first."""
+    """Mean |difference| of neighboring pixels, horizontal plus vertical; blur reduces it."""
     return (x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean()).item()
 
 
 def detail(x: Tensor) -> float:
-    """Mean energy of the frequencies above half of the highest."""
+    """Mean energy of the frequencies above half the Nyquist frequency."""
     power = torch.fft.fft2(x.double()).abs().square()
     fy, fx = (torch.fft.fftfreq(size, dtype=torch.float64, device=x.device) for size in x.shape[2:])
     high = torch.maximum(fy.abs()[:, None], fx.abs()[None]) > 0.25
@@ -298,7 +296,7 @@ def detail(x: Tensor) -> float:
 
 
 def plain(value: Any) -> Any:
-    """A number with five digits; null where it is not finite; the same for each number of a list."""
+    """Round a float, or each float of a list, to five digits for JSON; None if it is not finite."""
     if isinstance(value, list):
         return [plain(one) for one in value]
     if not isinstance(value, float):

@@ -1,7 +1,7 @@
-"""The questions that are asked of every run: causes before what follows from them.
+"""The questions about a run, ordered so that causes come before their consequences.
 
-A question has findings; one is made where all its limits are broken at once. The thresholds are those of docs/zoo.md,
-chosen from its runs with even seeds: beyond what healthy runs reach, before what sick ones do.
+A finding is made if all its limits are broken at once. The thresholds were chosen on the runs of docs/zoo.md with even
+seeds, between the values of healthy runs and those of runs with a fault.
 """
 
 from zerosum.health import advice
@@ -13,7 +13,7 @@ QUESTIONS: tuple[Question, ...] = (
         "Do the networks see the range of the data, and can G make it?",
         (
             Finding("No: the data fills only {data_span:.1%} of its declared range", (below("data_span", 0.35),)),
-            Finding("No: the data's deviation is {data_deviation:.3g}, not about 1", (above("data_deviation", 5.0),)),
+            Finding("No: the standard deviation is {data_deviation:.3g}, not about 1", (above("data_deviation", 5.0),)),
             Finding("No: the data's mean is {data_centre:.3g}, not about 0", (above("data_centre", 5.0),)),
             Finding(
                 "No: G cannot make {unreached:.0%} of the values in the data",
@@ -28,14 +28,14 @@ QUESTIONS: tuple[Question, ...] = (
         "Does anything grow without bound?",
         (
             Finding(
-                "Yes: D's values have grown to {logit_size:.3g}, {growth:.1f} times what they were",
+                "Yes: D's logits have grown to {logit_size:.3g}, {growth:.1f} times what they were",
                 (above("logit_size", 25.0), above("growth", 3.0)),
             ),
-            Finding("Yes: D's values are {logit_size:.3g}", (above("logit_size", 1000.0),)),
+            Finding("Yes: D's logits are {logit_size:.3g}", (above("logit_size", 1000.0),)),
             Finding("Yes: samples lie {spread:.1f} times as wide as the data", (above("spread", 3.0),)),
             Finding("Yes: samples run away; they are {distance:.3g} from the data", (above("distance", 2.5),)),
         ),
-        "No: D's values are about {logit_size:.2g}, and samples lie {spread:.0%} as wide as the data",
+        "No: D's logits are about {logit_size:.2g}, and samples lie {spread:.0%} as wide as the data",
         advice.against_divergence,
     ),
     Question(
@@ -43,7 +43,7 @@ QUESTIONS: tuple[Question, ...] = (
         "Is D too weak to teach G anything?",
         (
             Finding(
-                "Yes: D's logit changes by only {slope:.2g} between samples; a nearest neighbour tells them from data",
+                "Yes: D's logit changes by only {slope:.2g} between samples, which a nearest neighbour tells from data",
                 (below("slope", 0.5), above("excess", 0.4)),
             ),
             Finding(
@@ -52,7 +52,7 @@ QUESTIONS: tuple[Question, ...] = (
             ),
         ),
         "No: D puts {auc_seen:.0%} of the pairs of training row and sample in order; 50% where both are alike",
-        advice.against_weak,
+        advice.against_weak_discriminator,
     ),
     Question(
         "oscillating",
@@ -68,7 +68,7 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(
         "D too strong",
-        "Does D win so surely that G learns nothing?",
+        "Is D so confident that G learns nothing?",
         (
             Finding(
                 "Yes: D puts {auc_seen:.1%} of the pairs of data and sample in order, and samples get no nearer",
@@ -76,11 +76,11 @@ QUESTIONS: tuple[Question, ...] = (
             ),
         ),
         "No: D puts {auc_seen:.0%} of the pairs of training row and sample in order; 50% where both are alike",
-        advice.against_strong,
+        advice.against_strong_discriminator,
     ),
     Question(
         "D over-fits",
-        "Does D know its training rows by heart?",
+        "Has D memorized its training rows?",
         (
             Finding(
                 "Yes: D scores a training row above a held-out one in {overfit:.0%} of the pairs; 50% is chance",
@@ -88,7 +88,7 @@ QUESTIONS: tuple[Question, ...] = (
             ),
         ),
         "No: D scores training rows above held-out ones in {overfit:.0%} of the pairs; 50% is chance",
-        advice.against_overfit,
+        advice.against_overfitting,
     ),
     Question(
         "memorising",
@@ -100,7 +100,7 @@ QUESTIONS: tuple[Question, ...] = (
             ),
         ),
         "No: {nearer:.0%} of the samples are nearer to training rows than to as many held-out ones; 50% is chance",
-        advice.against_memorising,
+        advice.against_memorization,
     ),
     Question(
         "mode collapse",
@@ -132,4 +132,4 @@ QUESTIONS: tuple[Question, ...] = (
         advice.against_blur,
     ),
 )
-"""What is asked of every run."""
+"""All questions; `diagnose` answers each of them."""

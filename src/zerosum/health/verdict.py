@@ -1,4 +1,4 @@
-"""What is asked of a run, and what is answered: questions, limits, evidence, verdicts."""
+"""Types of the diagnosis: questions with findings and limits; verdicts with evidence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,78 +12,78 @@ Side = Literal["above", "below"]
 
 
 class Evidence(NamedTuple):
-    """A number that an answer rests on."""
+    """A measured value with the threshold it is compared with."""
 
     name: str
     value: float
     threshold: float
     healthy: Side
-    """On which side of the threshold a healthy run lies."""
+    """Side of the threshold on which healthy runs lie."""
     source: str
     """Where the threshold comes from."""
 
     @property
     def sick(self) -> bool:
-        """Whether the value lies on the sick side."""
+        """Whether the value lies beyond the threshold, on the unhealthy side."""
         return self.value > self.threshold if self.healthy == "below" else self.value < self.threshold
 
 
 class Verdict(NamedTuple):
-    """A question about a run, answered."""
+    """The answer to a question about a run."""
 
     name: str
     sick: bool | None
-    """None: cannot be told."""
+    """Whether the fault is present; None: unknown."""
     question: str
     answer: str
     evidence: tuple[Evidence, ...] = ()
     advice: str = ""
-    """What to change, as options of `zerosum train`; empty where nothing needs to."""
+    """What to change, as options of `zerosum train`; empty if nothing."""
 
     def facts(self) -> dict[str, Any]:
-        """The verdict as JSON holds it."""
+        """Return the verdict as a JSON object."""
         return {**self._asdict(), "evidence": [one._asdict() for one in self.evidence]}
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A measure that is sick on one side of a threshold."""
+    """A threshold of a measure; the limit is broken if the measure lies on the sick side."""
 
     measure: str
-    sick: Side
+    sick_side: Side
     threshold: float
 
     def evidence(self, value: float) -> Evidence:
-        """The measure, its value and its threshold."""
-        return Evidence(self.measure, value, self.threshold, "below" if self.sick == "above" else "above", ZOO)
+        """Return a value of the measure as evidence."""
+        return Evidence(self.measure, value, self.threshold, "below" if self.sick_side == "above" else "above", ZOO)
 
 
 def above(measure: str, threshold: float) -> Limit:
-    """Sick above the threshold."""
+    """Return a limit that is broken above the threshold."""
     return Limit(measure, "above", threshold)
 
 
 def below(measure: str, threshold: float) -> Limit:
-    """Sick below the threshold."""
+    """Return a limit that is broken below the threshold."""
     return Limit(measure, "below", threshold)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Limits that mean something where all are broken at once."""
+    """A fault that is present if all limits are broken at once."""
 
     answer: str
-    """What is then said; {measure} stands for its value."""
+    """Template of the answer in that case; {measure} is replaced by its value."""
     limits: tuple[Limit, ...]
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every run."""
+    """A question about a run, with the findings that answer it by yes."""
 
     name: str
-    asks: str
+    text: str
     findings: tuple[Finding, ...]
-    well: str
-    """What is said where nothing is found."""
+    healthy_answer: str
+    """Template of the answer if there is no finding."""
     advice: Callable[[Config], str]

@@ -1,1 +1,1 @@
-"""The laboratory: the theory in closed form, claims that measure it, and their figures."""
+"""The laboratory: the theory in closed form, claims that check it numerically, and their figures."""

@@ -1,7 +1,7 @@
 """The figures of the theory, drawn from the same functions that the claims measure.
 
-Colors are those of Okabe and Ito, which every eye tells apart; lines differ in their dashes too, so that they survive
-a black-and-white printer. The letters are those of the documentation: p the data, q the samples, D, z, x, h, g.
+Colors are from the color-blind safe palette of Okabe and Ito; lines also differ in their dashes, for black-and-white
+print. The letters are those of the documentation: p the data, q the samples, D, z, x, h, g.
 """
 
 from collections.abc import Callable
@@ -20,28 +20,28 @@ from zerosum.errors import UsageError
 from zerosum.files import write
 from zerosum.game.losses import LOSSES
 from zerosum.lab.claims import costs, divergence, trained
-from zerosum.lab.claims.lines import penalized
+from zerosum.lab.claims.lines import penalized_field
 from zerosum.lab.theory import bilinear, dirac, hopping
 from zerosum.lab.theory.divergences import jsd, kl
-from zerosum.lab.theory.quadrature import numbers
+from zerosum.lab.theory.quadrature import float64
 from zerosum.training.loop import rounds
 
-DATA, SAMPLES, JUDGE, OTHER = "#000000", "#009E73", "#0072B2", "#D55E00"
-"""Black: the data; green: the samples; blue: D; vermilion: whatever is compared."""
+DATA, SAMPLES, DISCRIMINATOR, OTHER = "#000000", "#009E73", "#0072B2", "#D55E00"
+"""Black: the data; green: the samples; blue: D; vermilion: anything else."""
 
-MOMENTS = (5, 40, 200, 3000)
-"""Rounds at which figure 1 looks."""
+ROUNDS = (5, 40, 200, 3000)
+"""Rounds of the training that figure 1 shows."""
 
 
-def sheet(rows: int, columns: int, width: float = 9.0, height: float = 3.2) -> tuple[Figure, Any]:
-    """A figure and its axes."""
+def new_figure(rows: int, columns: int, width: float = 9.0, height: float = 3.2) -> tuple[Figure, Any]:
+    """Make a figure; return it and its axes (rows, columns)."""
     figure = Figure(figsize=(width, height), dpi=140, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def draw_all(folder: Path) -> list[Path]:
-    """Every figure as a PNG file in a folder.
+    """Draw every figure into a folder, as NAME.png; return the paths.
 
     Raises:
         UsageError: The folder cannot be written to.
@@ -63,8 +63,8 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def framework() -> Figure:
-    """The system as one drawing: z to G to fake; fake and x to D; what each is told."""
-    figure, axes = sheet(1, 1, height=3.4)
+    """Diagram of a GAN: z -> G -> fake; fake and x -> D; the objectives and the gradient from D to G."""
+    figure, axes = new_figure(1, 1, height=3.4)
     ax = axes[0, 0]
     ax.set(xlim=(0, 10.4), ylim=(0, 3.6))
     ax.axis("off")
@@ -73,7 +73,7 @@ def framework() -> Figure:
         "x": (4.4, 0.5, "data\n$x$"), "D": (6.7, 1.35, "discriminator\n$D$"), "p": (9.0, 1.35, "$D(x)$,\n$D(G(z))$"),
     }  # fmt: skip
     for name, (left, low, text) in boxes.items():
-        color = {"G": SAMPLES, "fake": SAMPLES, "D": JUDGE}.get(name, DATA)
+        color = {"G": SAMPLES, "fake": SAMPLES, "D": DISCRIMINATOR}.get(name, DATA)
         wide = 1.7 if name in "GD" else 1.2
         ax.add_patch(FancyBboxPatch((left, low), wide, 0.8, boxstyle="round,pad=0.06", fc="white", ec=color, lw=1.8))
         ax.text(left + wide / 2, low + 0.4, text, ha="center", va="center", fontsize=11)
@@ -82,7 +82,7 @@ def framework() -> Figure:
         ((5.7, 1.0), (6.6, 1.6)), ((8.5, 1.75), (8.9, 1.75)),
     ):  # fmt: skip
         ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=14, color=DATA))
-    ax.text(7.55, 0.85, r"raises $\log D(x) + \log(1 - D(G(z)))$", ha="center", color=JUDGE, fontsize=10)
+    ax.text(7.55, 0.85, r"raises $\log D(x) + \log(1 - D(G(z)))$", ha="center", color=DISCRIMINATOR, fontsize=10)
     ax.text(2.95, 1.75, r"lowers $\log(1 - D(G(z)))$", ha="center", color=SAMPLES, fontsize=10)
     arc = "arc3,rad=0.25"
     back = FancyArrowPatch(
@@ -95,7 +95,7 @@ def framework() -> Figure:
 
 @trained.one_thread()
 def figure_one() -> Figure:
-    """Figure 1 of the paper from a real training: data, samples, D, and the lines from z to x, at four moments."""
+    """Figure 1 of Goodfellow et al. 2014 from a real training: data, samples, D and the map z -> x, at four rounds."""
     changes = [
         "latent.size=1",
         "latent.distribution=uniform",
@@ -105,21 +105,21 @@ def figure_one() -> Figure:
     ]
     settings = build.resolve(config.load("mixture-1d", changes))
     setup = build.assemble(settings)
-    figure, axes = sheet(1, 4, width=11.0, height=3.4)
+    figure, axes = new_figure(1, 4, width=11.0, height=3.4)
     grid = torch.linspace(-5, 5, 400).double()[:, None]
     form, mixture = setup.data.spec, setup.data.mixture
     assert mixture is not None  # of this data set it is known
-    played = rounds(setup.state, setup.game, setup.batches, MOMENTS[-1], setup.engine)
-    for ax, moment in zip(axes[0], (now for now in played if now.round in MOMENTS), strict=True):
+    played = rounds(setup.state, setup.game, setup.batches, ROUNDS[-1], setup.engine)
+    for ax, moment in zip(axes[0], (now for now in played if now.round in ROUNDS), strict=True):
         with torch.no_grad():
             z = torch.linspace(-1, 1, 20_001)[:, None]
             x = torch.from_numpy(form.decode(setup.state.generator(z)))[:, 0]
             seen = setup.state.discriminator(form.encode(grid.float())).double().sigmoid()
         ax.plot(grid, mixture.log_prob(grid).exp(), ":", color=DATA, lw=1.8, label="$p$, the data")
         counts = torch.histc(x, 80, -5, 5).double() / len(x) / (10 / 80)
-        centres = torch.linspace(-5, 5, 81).double().unfold(0, 2, 1).mean(1)
-        ax.plot(centres, counts.clamp(max=1.0), "-", color=SAMPLES, lw=1.6, label="$q$, the samples")
-        ax.plot(grid, seen, "--", color=JUDGE, lw=1.6, label="$D(x)$")
+        centers = torch.linspace(-5, 5, 81).double().unfold(0, 2, 1).mean(1)
+        ax.plot(centers, counts.clamp(max=1.0), "-", color=SAMPLES, lw=1.6, label="$q$, the samples")
+        ax.plot(grid, seen, "--", color=DISCRIMINATOR, lw=1.6, label="$D(x)$")
         ends = torch.linspace(0, len(z) - 1, 17).long()
         for start, end in zip(z[ends, 0].tolist(), x[ends].tolist(), strict=True):
             ax.annotate(
@@ -135,59 +135,61 @@ def figure_one() -> Figure:
 
 
 def best_discriminator() -> Figure:
-    """Two densities, the best D for them, and what perceptrons learned from 200 and from 20,000 samples."""
-    figure, axes = sheet(1, 1, width=6.5, height=3.6)
+    """Two densities, the best D for them, and perceptrons trained on 200 and on 20,000 samples."""
+    figure, axes = new_figure(1, 1, width=6.5, height=3.6)
     ax, x = axes[0, 0], trained.GRID.points[:, 0]
-    p, q = (law.log_prob(trained.GRID.points).exp() for law in trained.laws())
+    p, q = (distribution.log_prob(trained.GRID.points).exp() for distribution in trained.distributions())
     ax.plot(x, p, ":", color=DATA, lw=1.8, label="$p$")
     ax.plot(x, q, "-", color=SAMPLES, lw=1.6, label="$q$")
-    ax.plot(x, p / (p + q), "-", color=JUDGE, lw=2.4, label="$D^* = p/(p+q)$")
-    ax.plot(x, trained.learned(20_000, 0).sigmoid(), "--", color=OTHER, lw=1.6, label="learned from 20,000")
-    ax.plot(x, trained.learned(200, 0).sigmoid(), "-.", color="#CC79A7", lw=1.2, label="learned from 200")
+    ax.plot(x, p / (p + q), "-", color=DISCRIMINATOR, lw=2.4, label="$D^* = p/(p+q)$")
+    ax.plot(x, trained.learned_logits(20_000, 0).sigmoid(), "--", color=OTHER, lw=1.6, label="learned from 20,000")
+    ax.plot(x, trained.learned_logits(200, 0).sigmoid(), "-.", color="#CC79A7", lw=1.2, label="learned from 200")
     ax.set(xlim=(-5, 5), ylim=(0, 1.02), xlabel="$x$")
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
 def generator_costs() -> Figure:
-    """What G pays as a function of D(G(z)), and how steep it is in D's logit."""
-    figure, axes = sheet(1, 2, height=3.6)
+    """G's costs as functions of D(G(z)), and their derivatives with respect to D's logit."""
+    figure, axes = new_figure(1, 2, height=3.6)
     dd = torch.linspace(0.005, 0.995, 300, dtype=torch.float64)
     a = torch.linspace(-6, 3, 300, dtype=torch.float64)
-    styles = {"minimax": (":", DATA), "non-saturating": ("-", JUDGE), "likelihood": ("--", OTHER)}
+    styles = {"minimax": (":", DATA), "non-saturating": ("-", DISCRIMINATOR), "likelihood": ("--", OTHER)}
     formulas = {"minimax": r"$\log(1-D)$", "non-saturating": r"$-\log D$", "likelihood": r"$-D/(1-D)$"}
     for name, (dash, color) in styles.items():
         label = f"{name}, {formulas[name]}"
         axes[0, 0].plot(dd, LOSSES[name].generator(dd.logit(), dd.logit()), dash, color=color, lw=1.8, label=label)
-        axes[0, 1].plot(a, costs.slopes(name, a).abs(), dash, color=color, lw=1.8)
-    axes[0, 0].set(ylim=(-8, 6), xlabel="$D(G(z))$", ylabel="cost", title="what $G$ pays")
-    axes[0, 1].set(ylim=(1e-3, 10), yscale="log", xlabel="logit $a(G(z))$", ylabel="|slope|", title="what $G$ feels")
+        axes[0, 1].plot(a, costs.cost_derivative(name, a).abs(), dash, color=color, lw=1.8)
+    axes[0, 0].set(ylim=(-8, 6), xlabel="$D(G(z))$", ylabel="cost", title="cost of $G$")
+    axes[0, 1].set(
+        ylim=(1e-3, 10), yscale="log", xlabel="logit $a(G(z))$", ylabel="|derivative|", title="gradient of the cost"
+    )
     axes[0, 1].axvspan(-6, -2, color="#eeeeee", zorder=0)
-    axes[0, 1].text(-4, 5, "$D$ is sure it is fake", ha="center", fontsize=9)
+    axes[0, 1].text(-4, 5, "$D$ is confident", ha="center", fontsize=9)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
 def one_gaussian() -> Figure:
     """One Gaussian fitted to two modes by each of three divergences."""
-    figure, axes = sheet(1, 3, width=10.0, height=3.0)
+    figure, axes = new_figure(1, 3, width=10.0, height=3.0)
     grid, p = divergence.TWO_GRID, divergence.two_modes()
     x = grid.points[:, 0]
-    measures = (("KL$(p\\,\\|\\,q)$", kl), ("KL$(q\\,\\|\\,p)$", divergence.reverse), ("JSD$(p, q)$", jsd))
+    measures = (("KL$(p\\,\\|\\,q)$", kl), ("KL$(q\\,\\|\\,p)$", divergence.reverse_kl), ("JSD$(p, q)$", jsd))
     for ax, (title, measure) in zip(axes[0], measures, strict=True):
-        found = divergence.nearest(measure)
-        q = divergence.normal(grid, found.mean, found.deviation)
+        found = divergence.best_fit(measure)
+        q = divergence.normal_masses(grid, found.mean, found.std)
         ax.plot(x, p / grid.weights, ":", color=DATA, lw=1.8, label="$p$, the data")
         ax.plot(x, q / grid.weights, "-", color=SAMPLES, lw=1.8, label="$q$, the best Gaussian")
-        about = f"{title} = {found.divergence:.3f}\nmean {found.mean:z.2f}, deviation {found.deviation:.2f}"
+        about = f"{title} = {found.divergence:.3f}\nmean {found.mean:z.2f}, std {found.std:.2f}"
         ax.set(xlim=(-5, 5), title=about, yticks=[], xlabel="$x$")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
 def xy_game() -> Figure:
-    """From (1, 1), 150 steps of 0.2 in the game x y, by eight updates."""
-    h, start = 0.2, numbers([1.0, 1.0])
+    """Eight update rules in the game V = x y: 150 steps of size 0.2 from (1, 1)."""
+    h, start = 0.2, float64([1.0, 1.0])
     steps: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
         "simultaneous": (partial(bilinear.simultaneous, h=h), 2),
         "alternating": (partial(bilinear.alternating, h=h), 2),
@@ -198,12 +200,12 @@ def xy_game() -> Figure:
         "in turn, momentum $-1/2$": (partial(bilinear.heavy_ball, h=h, momentum=-0.5, in_turn=True), 4),
         "in turn, momentum $+1/2$": (partial(bilinear.heavy_ball, h=h, momentum=0.5, in_turn=True), 4),
     }
-    figure, axes = sheet(2, 4, width=11.0, height=5.8)
+    figure, axes = new_figure(2, 4, width=11.0, height=5.8)
     for ax, (name, (update, size)) in zip(axes.flat, steps.items(), strict=True):
         memory = start if name == "optimistic" else 0 * start
-        path = bilinear.walk(update, torch.cat([start, memory])[:size], 151)
-        factor = bilinear.radius(update, size)
-        ax.plot(path[:, 0], path[:, 1], "-", color=JUDGE, lw=0.8)
+        path = bilinear.trajectory(update, torch.cat([start, memory])[:size], 151)
+        factor = bilinear.spectral_radius(update, size)
+        ax.plot(path[:, 0], path[:, 1], "-", color=DISCRIMINATOR, lw=0.8)
         ax.plot(*path[0, :2], "o", color=OTHER, ms=6, label="start")
         ax.plot(0, 0, "+", color=DATA, ms=10, mew=1.5, label="equilibrium")
         ax.set(xlim=(-3, 3), ylim=(-3, 3), title=f"{name}\nfactor {factor:.4f}", aspect="equal", xlabel="$x$")
@@ -215,26 +217,26 @@ def xy_game() -> Figure:
 
 
 def dirac_portraits() -> Figure:
-    """Where the Dirac-GAN goes from (1, 1): field and path, by game and remedy."""
+    """Gradient field of the Dirac-GAN and the trajectory from (1, 1), for several losses and regularizers."""
     minimax = LOSSES["minimax"]
     fields: dict[str, dirac.Field] = {
         "minimax": dirac.field(minimax),
         "non-saturating": dirac.field(LOSSES["non-saturating"]),
         "Wasserstein": dirac.field(LOSSES["wasserstein"]),
-        "WGAN-GP, weight 0.3": penalized("wgan-gp", 0.3, "wasserstein"),
-        "R1, $g$ = 0.3": penalized("r1", 0.3),
-        "R1 and R2, $g$ = 0.3": penalized("r1+r2", 0.3),
+        "WGAN-GP, weight 0.3": penalized_field("wgan-gp", 0.3, "wasserstein"),
+        "R1, $g$ = 0.3": penalized_field("r1", 0.3),
+        "R1 and R2, $g$ = 0.3": penalized_field("r1+r2", 0.3),
         "noise, $s$ = 0.7": dirac.field(minimax, noise=0.7),
         "consensus, $g$ = 0.5": dirac.consensus(dirac.field(minimax), 0.5),
     }
-    figure, axes = sheet(2, 4, width=11.0, height=5.8)
+    figure, axes = new_figure(2, 4, width=11.0, height=5.8)
     ticks = torch.linspace(-2, 2, 13, dtype=torch.float64)
     for ax, (name, v) in zip(axes.flat, fields.items(), strict=True):
         arrows = torch.stack([torch.stack([v(torch.stack([x, y])).detach() for x in ticks]) for y in ticks])
         arrows = arrows / arrows.norm(dim=2, keepdim=True).clamp(min=1e-9)
         ax.quiver(ticks, ticks, arrows[..., 0], arrows[..., 1], color="#bbbbbb", scale=22, width=0.006)
-        path = dirac.walk(v, numbers([1.0, 1.0]), 0.1, 500)
-        ax.plot(path[:, 0], path[:, 1], "-", color=JUDGE, lw=1.0)
+        path = dirac.trajectory(v, float64([1.0, 1.0]), 0.1, 500)
+        ax.plot(path[:, 0], path[:, 1], "-", color=DISCRIMINATOR, lw=1.0)
         ax.plot(1, 1, "o", color=OTHER, ms=6, label="start")
         ax.plot(0, 0, "+", color=DATA, ms=10, mew=1.5, label="equilibrium")
         ax.set(xlim=(-2, 2), ylim=(-2, 2), title=name, aspect="equal", xlabel=r"$\theta$")
@@ -246,15 +248,15 @@ def dirac_portraits() -> Figure:
 
 
 def mode_hopping() -> Figure:
-    """Where G is, round after round: best responses, steps without and with a penalty on D, and a G that foresees."""
-    figure, axes = sheet(1, 1, width=8.0, height=3.4)
+    """Mode hopping: theta over the rounds for best responses, steps without and with a penalty, and an unrolled D."""
+    figure, axes = new_figure(1, 1, width=8.0, height=3.4)
     ax, n = axes[0, 0], 16
-    start = numbers([0.5])
+    start = float64([0.5])
     paths = {
-        "best responses in turn": (hopping.chase(0.5, n), "o-", OTHER),
-        "steps of 4, no penalty": (hopping.stroll(0.5, 4.0, 0.0, n), "s--", "#CC79A7"),
-        "steps of 4, R1 with $g$ = 0.5": (hopping.stroll(0.5, 4.0, 0.5, n), "^-", JUDGE),
-        "best response to an unrolled D": (torch.full((n,), hopping.unrolled_point()).double(), "-", SAMPLES),
+        "best responses in turn": (hopping.best_responses(0.5, n), "o-", OTHER),
+        "steps of 4, no penalty": (hopping.gradient_steps(0.5, 4.0, 0.0, n), "s--", "#CC79A7"),
+        "steps of 4, R1 with $g$ = 0.5": (hopping.gradient_steps(0.5, 4.0, 0.5, n), "^-", DISCRIMINATOR),
+        "best response to an unrolled D": (torch.full((n,), hopping.unrolled_theta()).double(), "-", SAMPLES),
     }
     for name, (path, dash, color) in paths.items():
         ax.plot(torch.cat([start, path]), dash, color=color, ms=3, lw=1.1, label=name)
@@ -266,14 +268,14 @@ def mode_hopping() -> Figure:
 
 
 def gradients_of_a_strong_d() -> Figure:
-    """The pull on G as the laws move apart and the best D grows sure."""
-    figure, axes = sheet(1, 1, width=6.5, height=3.6)
+    """Size of G's gradient as data and samples move apart and the best D becomes confident."""
+    figure, axes = new_figure(1, 1, width=6.5, height=3.6)
     ax, thetas = axes[0, 0], torch.linspace(0.25, 8, 32).tolist()
     for name, dash, color in (
-        ("minimax", ":", DATA), ("non-saturating", "-", JUDGE), ("likelihood", "--", OTHER)
+        ("minimax", ":", DATA), ("non-saturating", "-", DISCRIMINATOR), ("likelihood", "--", OTHER)
     ):  # fmt: skip
-        pulls = torch.stack([costs.pull(name, theta) for theta in thetas])
-        ax.plot(thetas, pulls, dash, color=color, lw=1.8, label=name)
+        gradients = torch.stack([costs.gradient_size(name, theta) for theta in thetas])
+        ax.plot(thetas, gradients, dash, color=color, lw=1.8, label=name)
     ax.set(yscale="log", ylim=(1e-5, 20), xlabel=r"distance $\theta$ of the samples", ylabel=r"|d cost / d $\theta$|")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

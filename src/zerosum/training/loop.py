@@ -209,7 +209,7 @@ def _recorded_rounds(setup: Setup, recorder: RunRecorder, until_finished: bool) 
                 finite_check.check()
                 log_line = make_log_line(record, setup.game, setup.engine, world) | timer.reading(setup.game.batch)
                 if checkup_due:
-                    log_line["signs"] = recorder.health.look(state)
+                    log_line["signs"] = recorder.health.measure(state)
                 state.extra["seconds"] = log_line["seconds"]
                 recorder.log(log_line)
                 record = record._replace(log_line=log_line)  # noqa: PLW2901  the same record with its line

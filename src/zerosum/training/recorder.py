@@ -84,12 +84,12 @@ class RunRecorder:
             info = {"format": FORMAT, "run": self.identity, **environment()}
             self.folder.write(self.folder.environment, json.dumps(info, indent=1).encode())
         self._record_trust()
-        run.truncate_readings(self.folder, state.round)
+        run.truncate(self.folder, state.round)
         self.history = list(map(dict, health.checkups(run.read(self.folder, self.say))))
         self._diagnose()
         if saved is not None:  # a kill may have interrupted the last part of a save
             checkpoint.prune(self.folder.checkpoints, state.round, self.setup.config.train.keep)
-            health.record(self.folder, self.verdicts, state.round)
+            health.write_verdicts(self.folder, self.verdicts, state.round)
         if self.setup.data.kind == "images":
             self.folder.write(self.folder.real, real_sheet(self.setup.data))
         if saved is None:
@@ -157,7 +157,7 @@ class RunRecorder:
         metadata = {"run": self.identity, **self._metadata}
         run.flush(self.folder)
         checkpoint.save(self.folder.checkpoints, self.setup.state, metadata, keep)
-        health.record(self.folder, self.verdicts, self.setup.state.round)
+        health.write_verdicts(self.folder, self.verdicts, self.setup.state.round)
 
     def save_samples(self) -> None:
         """Write an image of samples, from the same latents every time."""

@@ -6,7 +6,7 @@ from sklearn.metrics import mutual_info_score
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from zerosum.lab.theory import divergences as d
-from zerosum.lab.theory.quadrature import numbers
+from zerosum.lab.theory.quadrature import float64
 
 
 def random_gaussian(seed, size=3):
@@ -34,21 +34,21 @@ def test_closed_forms_are_zero_at_equality_and_do_not_care_for_coordinates(close
 
 @pytest.mark.parametrize("measure", [d.kl, d.jsd, d.total_variation, d.chi_square, d.hellinger])
 def test_a_divergence_is_zero_at_equality_and_grows_along_a_line(measure):
-    p, q = numbers([0.5, 0.3, 0.2]), numbers([0.2, 0.3, 0.5])
+    p, q = float64([0.5, 0.3, 0.2]), float64([0.2, 0.3, 0.5])
     values = torch.stack([measure(p, torch.lerp(p, q, t)) for t in (0.0, 0.25, 0.5, 0.75, 1.0)])
     assert values[0].abs() < 1e-15
     assert (values.diff() > 0).all()
 
 
 def test_jsd_is_the_mutual_information_of_a_table_of_counts():
-    p, q = numbers([0.5, 0.3, 0.2]), numbers([0.2, 0.3, 0.5])
+    p, q = float64([0.5, 0.3, 0.2]), float64([0.2, 0.3, 0.5])
     counts = (1000 * torch.stack([p, q])).numpy()
     assert d.jsd(p, q).item() == pytest.approx(mutual_info_score(None, None, contingency=counts), rel=1e-10)
 
 
 def test_wasserstein_of_two_points_is_the_distance_that_the_mass_travels():
-    x = numbers([0.0, 1.0, 4.0])
-    assert d.wasserstein_1(x, numbers([1.0, 0.0, 0.0]), numbers([0.0, 0.5, 0.5])).item() == pytest.approx(2.5)
+    x = float64([0.0, 1.0, 4.0])
+    assert d.wasserstein_1(x, float64([1.0, 0.0, 0.0]), float64([0.0, 0.5, 0.5])).item() == pytest.approx(2.5)
 
 
 def test_wasserstein_of_gaussians_of_one_width_is_the_distance_of_their_means():

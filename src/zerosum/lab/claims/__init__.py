@@ -1,7 +1,7 @@
-"""Every claim about the game that this library stands for, as a table one can run.
+"""The claims: a table of statements about GANs, each of which is checked numerically.
 
-A claim is one function, which measures both sides and says in its docstring what holds and when, and one row, which
-gives the closed form, the source and the tolerance. Whether it holds follows from the error.
+A claim is a function, which computes both sides and whose docstring states the claim and its conditions, and a row with
+the closed form, the source and the tolerance. A claim holds if the error is within the tolerance.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,9 @@ CLAIMS: dict[str, Claim] = {
 
 
 def choose(names: Iterable[str] = (), with_trained: bool = False) -> list[Claim]:
-    """The claims of these names or group numbers, in the order of the table; without any, all that need no training.
+    """Return the claims with the given names or group numbers, in the order of the table.
+
+    Without names, all claims; those for which networks are trained only `with_trained` or if chosen by name.
 
     Raises:
         UsageError: There is no such claim or group.

@@ -1,4 +1,4 @@
-"""What a claim is: a statement, the closed form it rests on, and a function that measures both sides."""
+"""A claim: a statement, its closed form, and a function that computes both sides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Relation = Literal["=", "<=", ">="]
 
 
 class Measured(NamedTuple):
-    """Both sides of a claim, and how far it is missed."""
+    """Both sides of a claim, the error and the relation."""
 
     expected: float
     measured: float
@@ -23,28 +23,28 @@ class Measured(NamedTuple):
 
 
 def equal(measured: Number, expected: Number) -> Measured:
-    """Two numbers, or as many of each: the pair that agrees least.
+    """Compare numbers, or tensors elementwise; return the pair with the largest error.
 
-    The error is the difference over the size of what is expected, where that is more than 1.
+    The error is |measured - expected| / max(1, |expected|).
 
     >>> equal(torch.tensor([1.0, 2.5]), torch.tensor([1.0, 2.0]))
     Measured(expected=2.0, measured=2.5, error=0.25, relation='=')
     """
     one, other = torch.broadcast_tensors(*(torch.as_tensor(side, dtype=torch.float64) for side in (measured, expected)))
     one, other = one.reshape(-1), other.reshape(-1)
-    away = torch.where(one == other, 0.0, (one - other).abs() / other.abs().clamp(min=1))  # infinite ones may agree
+    away = torch.where(one == other, 0.0, (one - other).abs() / other.abs().clamp(min=1))  # inf == inf
     away = away.nan_to_num(torch.inf)
     worst = int(away.argmax())
     return Measured(other[worst].item(), one[worst].item(), away[worst].item())
 
 
 def at_most(measured: Number, bound: Number) -> Measured:
-    """Every number is at or below its bound; the error is the largest excess."""
+    """Check measured <= bound elementwise; the error is the largest excess."""
     return _bounded(measured, bound, 1, "<=")
 
 
 def at_least(measured: Number, bound: Number) -> Measured:
-    """Every number is at or above its bound; the error is the largest shortfall."""
+    """Check measured >= bound elementwise; the error is the largest shortfall."""
     return _bounded(measured, bound, -1, ">=")
 
 
@@ -63,30 +63,30 @@ class Claim:
     group: int
     name: str
     check: Callable[[], Measured]
-    """Measures; the first paragraph of its docstring says the claim, with the conditions under which it holds."""
+    """Computes both sides; the first paragraph of its docstring states the claim and its conditions."""
     formula: str
     source: str
     tolerance: float
     trained: bool = False
-    """Whether a network is trained for it."""
+    """Whether the check trains a network."""
 
     @property
     def says(self) -> str:
-        """The claim in a sentence."""
+        """The claim as a sentence: the first paragraph of the docstring of `check`."""
         return " ".join((getdoc(getattr(self.check, "func", self.check)) or "").split("\n\n")[0].split())
 
     def run(self) -> "Verdict":
-        """Measure."""
+        """Check the claim."""
         return Verdict(self, self.check())
 
 
 class Verdict(NamedTuple):
-    """A claim that was measured."""
+    """A claim with its measured values."""
 
     claim: Claim
     found: Measured
 
     @property
     def holds(self) -> bool:
-        """Whether the error is a number within the tolerance."""
+        """Whether the error is finite and within the tolerance."""
         return isfinite(self.found.error) and self.found.error <= self.claim.tolerance

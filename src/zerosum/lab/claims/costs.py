@@ -1,4 +1,4 @@
-"""Groups 6 to 9: what G pays, what it follows, and what it does not."""
+"""Groups 6 to 9: the costs of G, their gradients with D frozen, and least squares."""
 
 from collections.abc import Callable
 from math import erf, exp, log, pi, sqrt
@@ -9,22 +9,22 @@ from torch.distributions import Normal
 
 from zerosum.game.losses import LOSSES, Cost, least_squares_discriminator, least_squares_generator
 from zerosum.lab.claims.claim import Claim, Measured, at_least, at_most, equal
-from zerosum.lab.claims.divergence import normal
-from zerosum.lab.claims.optimum import GOODFELLOW, bent, on_a_line
+from zerosum.lab.claims.divergence import normal_masses
+from zerosum.lab.claims.optimum import GOODFELLOW, mixtures_1d, perturbed
 from zerosum.lab.theory import divergences as d
 from zerosum.lab.theory.divergences import Scalar
-from zerosum.lab.theory.equilibrium import best_logits, frozen_gradient, mean, ratio
-from zerosum.lab.theory.quadrature import Masses, line, numbers
+from zerosum.lab.theory.equilibrium import best_logits, frozen_gradient, log_ratio, mean_cost
+from zerosum.lab.theory.quadrature import Masses, float64, gauss_legendre
 
-LETTERS = numbers([0.5, 0.3, 0.2])
-THETA = numbers([0.2, -0.4, 0.1])
+DATA = float64([0.5, 0.3, 0.2])
+THETA = float64([0.2, -0.4, 0.1])
 """The data on three points, and the parameters of G: q = softmax(theta)."""
 
 COSTS = ("minimax", "non-saturating", "likelihood")
 
 
-def slopes(name: str, a: Tensor) -> Tensor:
-    """The derivative of G's cost by the logit of its sample."""
+def cost_derivative(name: str, a: Tensor) -> Tensor:
+    """Derivative of G's cost with respect to the logit of a sample."""
     a = a.detach().requires_grad_()
     (found,) = torch.autograd.grad(LOSSES[name].generator(torch.zeros_like(a), a).sum(), a)
     return found
@@ -38,197 +38,198 @@ def values_of_d() -> Measured:
 
 
 def slopes_by_logit() -> Measured:
-    """By the logit a of D(G(z)) their slopes are -D, -(1 - D) and -exp(a)."""
+    """The derivatives of the three costs with respect to the logit a of D(G(z)) are -D, -(1 - D) and -exp(a)."""
     a = torch.linspace(-12, 6, 50, dtype=torch.float64)
     closed = torch.stack([-a.sigmoid(), -(1 - a.sigmoid()), -a.exp()])
-    return equal(torch.stack([slopes(name, a) for name in COSTS]), closed)
+    return equal(torch.stack([cost_derivative(name, a) for name in COSTS]), closed)
 
 
 def slopes_compared() -> Measured:
-    """The non-saturating slope is (1 - D)/D times the minimax one: the less D believes, the larger the difference."""
+    """The non-saturating derivative is (1 - D)/D times the minimax one: the ratio grows as D(G(z)) goes to 0."""
     a = torch.linspace(-20, 5, 60, dtype=torch.float64)
-    return equal(slopes("non-saturating", a) / slopes("minimax", a) * a.exp(), 1.0)
+    return equal(cost_derivative("non-saturating", a) / cost_derivative("minimax", a) * a.exp(), 1.0)
 
 
-def apart(theta: float) -> tuple[Masses, Masses, Masses]:
-    """Data N(0, 1) and samples N(theta, 1): p, q and, from the best D, the slope of its logit, -theta, everywhere."""
-    grid = line(-14.0, 14.0 + theta, panels=160)
+def shifted_gaussians(theta: float) -> tuple[Masses, Masses, Masses]:
+    """Return masses of data N(0, 1) and samples N(theta, 1), and the input gradient of the best D's logit, -theta."""
+    grid = gauss_legendre(-14.0, 14.0 + theta, panels=160)
     return (
-        normal(grid, 0.0, 1.0),
-        normal(grid, theta, 1.0),
+        normal_masses(grid, 0.0, 1.0),
+        normal_masses(grid, theta, 1.0),
         torch.full((len(grid.weights),), -theta, dtype=torch.float64),
     )
 
 
-def pull(name: str, theta: float) -> Scalar:
-    """|d cost_G / d theta| for samples theta + z, against the best D for them."""
-    p, q, slope = apart(theta)
-    return (q * slopes(name, ratio(p, q)) * slope).sum().abs()
+def gradient_size(name: str, theta: float) -> Scalar:
+    """|d cost_G / d theta| for samples theta + z, with D frozen at its best."""
+    p, q, gradient = shifted_gaussians(theta)
+    return (q * cost_derivative(name, log_ratio(p, q)) * gradient).sum().abs()
 
 
 def minimax_vanishes() -> Measured:
-    """As D grows sure the minimax gradient vanishes: below theta/2 exp(-theta^2/8) for laws N(0, 1) and N(theta, 1)."""
+    """As D becomes confident the minimax gradient vanishes: <= theta/2 exp(-theta^2/8) for N(0, 1) and N(theta, 1)."""
     thetas = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
-    bounds = numbers([theta / 2 * exp(-(theta**2) / 8) for theta in thetas])
-    return at_most(torch.stack([pull("minimax", theta) for theta in thetas]) / bounds, 1.0)
+    bounds = float64([theta / 2 * exp(-(theta**2) / 8) for theta in thetas])
+    return at_most(torch.stack([gradient_size("minimax", theta) for theta in thetas]) / bounds, 1.0)
 
 
 def non_saturating_stays() -> Measured:
-    """There the non-saturating gradient grows: theta less the minimax one."""
+    """For N(0, 1) and N(theta, 1) the non-saturating gradient grows: theta minus the minimax gradient."""
     thetas = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
-    rest = torch.stack([pull("minimax", theta) for theta in thetas])
-    return equal(torch.stack([pull("non-saturating", theta) for theta in thetas]), numbers(thetas) - rest)
+    rest = torch.stack([gradient_size("minimax", theta) for theta in thetas])
+    return equal(torch.stack([gradient_size("non-saturating", theta) for theta in thetas]), float64(thetas) - rest)
 
 
 def likelihood_slope() -> Measured:
-    """There the gradient of the likelihood cost is theta, that of KL(p || q) = theta^2/2."""
+    """For N(0, 1) and N(theta, 1) the gradient of the likelihood cost is theta, that of KL(p || q) = theta^2/2."""
     thetas = (0.5, 1.0, 2.0, 3.0)
-    return equal(torch.stack([pull("likelihood", theta) for theta in thetas]), numbers(thetas))
+    return equal(torch.stack([gradient_size("likelihood", theta) for theta in thetas]), float64(thetas))
 
 
 def best_samples_rule() -> Measured:
-    """The likelihood cost is ruled by the best samples: at theta = 3 the best 1 % carry Phi(3 - 2.326) = 75 % of it.
+    """The best 1 % of the samples dominate the likelihood gradient: at theta = 3 their share is Phi(3 - 2.326) = 75 %.
 
-    They carry 1.0 % of the non-saturating gradient.
+    Their share of the non-saturating gradient is 1.0 %.
     """
-    theta, z = 3.0, Normal(0.0, 1.0).icdf(numbers(0.01))
-    grid = line(-16.0, theta + z.item(), panels=160)
-    p, q = normal(grid, 0.0, 1.0), normal(grid, theta, 1.0)
-    share = (q * slopes("likelihood", ratio(p, q))).sum().abs()
+    theta, z = 3.0, Normal(0.0, 1.0).icdf(float64(0.01))
+    grid = gauss_legendre(-16.0, theta + z.item(), panels=160)
+    p, q = normal_masses(grid, 0.0, 1.0), normal_masses(grid, theta, 1.0)
+    share = (q * cost_derivative("likelihood", log_ratio(p, q))).sum().abs()
     return equal(share, (1 + erf((theta + z.item()) / sqrt(2))) / 2)
 
 
 def no_sample_rules() -> Measured:
-    """The non-saturating cost is not: there the best 1 % carry less than 1 % of its gradient."""
-    theta, z = 3.0, Normal(0.0, 1.0).icdf(numbers(0.01))
-    p, q, _ = apart(theta)
-    weight = q * slopes("non-saturating", ratio(p, q)).abs()
-    best = line(-16.0, theta + z.item(), panels=160)
-    top = normal(best, theta, 1.0)
-    top = top * slopes("non-saturating", ratio(normal(best, 0.0, 1.0), top)).abs()
+    """No samples dominate the non-saturating gradient: the share of the best 1 % is less than 1 % at theta = 3."""
+    theta, z = 3.0, Normal(0.0, 1.0).icdf(float64(0.01))
+    p, q, _ = shifted_gaussians(theta)
+    weight = q * cost_derivative("non-saturating", log_ratio(p, q)).abs()
+    best = gauss_legendre(-16.0, theta + z.item(), panels=160)
+    top = normal_masses(best, theta, 1.0)
+    top = top * cost_derivative("non-saturating", log_ratio(normal_masses(best, 0.0, 1.0), top)).abs()
     return at_most(top.sum() / weight.sum(), 0.01)
 
 
 def identity() -> Measured:
     """E_q[-log D*] = KL(q || p) - 2 JSD + E_p[log D*] + log 4, for mixtures by quadrature."""
-    p, q = on_a_line()
+    p, q = mixtures_1d()
     best = p / (p + q)
     closed = d.kl(q, p) - 2 * d.jsd(p, q) + (p * best.log()).sum() + log(4)
-    return equal(mean(LOSSES["non-saturating"].generator, ratio(p, q), p, q), closed)
+    return equal(mean_cost(LOSSES["non-saturating"].generator, log_ratio(p, q), p, q), closed)
 
 
 def no_contradiction() -> Measured:
-    """KL(q || p) - 2 JSD(p, q) = 2 KL(m || p) with m = (p+q)/2: one divergence, not two that pull apart."""
-    p, q = on_a_line()
+    """KL(q || p) - 2 JSD(p, q) = 2 KL(m || p), m = (p+q)/2: a divergence, not two conflicting terms."""
+    p, q = mixtures_1d()
     return equal(d.kl(q, p) - 2 * d.jsd(p, q), 2 * d.kl((p + q) / 2, p))
 
 
 def zero_at_equality_only() -> Measured:
-    """It is 0 at q = p alone: nearby it is t^2/4 sum h^2/p for q = p + t h."""
-    p, _ = on_a_line()
+    """2 KL(m || p) is t^2/4 sum h^2/p for q = p + t h, to leading order: q = p is a strict minimum."""
+    p, _ = mixtures_1d()
     t = 1e-4
-    h = (bent(p, 1.0) - p).square() / p
-    return equal(2 * d.kl((p + bent(p, t)) / 2, p) / (t**2 / 4 * h.sum()), 1.0)
+    h = (perturbed(p, 1.0) - p).square() / p
+    return equal(2 * d.kl((p + perturbed(p, t)) / 2, p) / (t**2 / 4 * h.sum()), 1.0)
 
 
-def by_theta(measure: Callable[[Masses, Masses], Scalar], theta: Tensor = THETA) -> Tensor:
-    """The gradient of a function of (p, q) by theta."""
+def gradient_by_theta(measure: Callable[[Masses, Masses], Scalar], theta: Tensor = THETA) -> Tensor:
+    """Gradient of a function of (p, q) with respect to theta, q = softmax(theta)."""
     theta = theta.detach().requires_grad_()
-    (found,) = torch.autograd.grad(measure(LETTERS, theta.softmax(0)), theta)
+    (found,) = torch.autograd.grad(measure(DATA, theta.softmax(0)), theta)
     return found
 
 
-def frozen(name: str) -> Tensor:
-    """What a step of G follows: the gradient of its cost through samples, the best D as it is."""
-    return frozen_gradient(LOSSES[name].generator, ratio(LETTERS, THETA.softmax(0)), LETTERS, THETA)
+def frozen_d_gradient(name: str) -> Tensor:
+    """The gradient that G's optimizer uses: that of its cost through the samples, with D frozen at its best."""
+    return frozen_gradient(LOSSES[name].generator, log_ratio(DATA, THETA.softmax(0)), DATA, THETA)
 
 
 def followed_by_minimax() -> Measured:
-    """With D frozen at its best the minimax step follows the gradient of 2 JSD: nothing is lost by freezing."""
-    return equal(frozen("minimax"), by_theta(lambda p, q: 2 * d.jsd(p, q)))
+    """With D frozen at its best, the minimax gradient of G is the gradient of 2 JSD: freezing D changes nothing."""
+    return equal(frozen_d_gradient("minimax"), gradient_by_theta(lambda p, q: 2 * d.jsd(p, q)))
 
 
 def followed_by_non_saturating() -> Measured:
-    """With D frozen at its best the non-saturating step follows the gradient of KL(q || p) - 2 JSD."""
-    return equal(frozen("non-saturating"), by_theta(lambda p, q: d.kl(q, p) - 2 * d.jsd(p, q)))
+    """With D frozen at its best, the non-saturating gradient of G is the gradient of KL(q || p) - 2 JSD."""
+    return equal(frozen_d_gradient("non-saturating"), gradient_by_theta(lambda p, q: d.kl(q, p) - 2 * d.jsd(p, q)))
 
 
 def not_followed() -> Measured:
-    """It is not the gradient of the cost's own value, in which D moves too: the rest is that of E_p[log D*]."""
-    total = by_theta(lambda p, q: mean(LOSSES["non-saturating"].generator, ratio(p, q), p, q))
-    rest = by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
-    return equal(total - frozen("non-saturating"), rest)
+    """The total gradient of the non-saturating cost, D* depending on q, differs from it by that of E_p[log D*]."""
+    total = gradient_by_theta(lambda p, q: mean_cost(LOSSES["non-saturating"].generator, log_ratio(p, q), p, q))
+    rest = gradient_by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
+    return equal(total - frozen_d_gradient("non-saturating"), rest)
 
 
 def rest_is_not_small() -> Measured:
-    """That rest is no rounding: it is more than a quarter as long as the step itself."""
-    rest = by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
-    return at_least(rest.norm() / frozen("non-saturating").norm(), 0.25)
+    """That difference is not small: its norm is more than a quarter of that of the frozen-D gradient."""
+    rest = gradient_by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
+    return at_least(rest.norm() / frozen_d_gradient("non-saturating").norm(), 0.25)
 
 
 def dropping_a_mode() -> Measured:
-    """Dropping one of two modes costs G 3 log 3 - 4 log 2 = 0.523 nats of what it follows, and no more."""
-    p, q = numbers([0.5, 0.5]), numbers([1.0, 0.0])
+    """Dropping one of two modes raises KL(q || p) - 2 JSD by 1/2 (3 log 3 - 4 log 2) = 0.262 nats: a bounded cost."""
+    p, q = float64([0.5, 0.5]), float64([1.0, 0.0])
     return equal(2 * d.kl((p + q) / 2, p), 1.5 * log(1.5) + 0.5 * log(0.5))
 
 
 def inventing_a_mode() -> Measured:
-    """Half of q where data has density e costs 1/2 log 1/e and more, without bound as e goes to 0."""
-    e = numbers([1e-6, 1e-12, 1e-24])
-    paid = [2 * d.kl((numbers([1 - x, x]) + 0.5) / 2, numbers([1 - x, x])) for x in e.tolist()]
+    """If q has half of its mass where p has mass e, KL(q || p) - 2 JSD grows as 1/2 log 1/e, unbounded as e -> 0."""
+    e = float64([1e-6, 1e-12, 1e-24])
+    paid = [2 * d.kl((float64([1 - x, x]) + 0.5) / 2, float64([1 - x, x])) for x in e.tolist()]
     return equal(torch.stack(paid).diff() / (1 / e).log().diff(), 0.5)
 
 
 def prices_under_jsd() -> Measured:
-    """Under JSD, what the minimax step follows, both errors cost the same: 2 JSD = 3/2 log 4/3 nats."""
-    both = numbers([0.5, 0.5]), numbers([1.0, 0.0])
+    """Under JSD, the divergence of the minimax game, both errors have the same cost: 2 JSD = 3/2 log 4/3 nats."""
+    both = float64([0.5, 0.5]), float64([1.0, 0.0])
     return equal(torch.stack([2 * d.jsd(*both), 2 * d.jsd(*both[::-1])]), 1.5 * log(4 / 3))
 
 
-def noisy_slopes(name: str, n: int = 1_000_000, seed: int = 0) -> Tensor:
-    """d cost_G / dx for a sample D rejects, when D = 1e-3 (noise) there and dD/dx = 1e-3 (other noise)."""
+def noisy_gradients(name: str, n: int = 1_000_000, seed: int = 0) -> Tensor:
+    """Draw d cost_G / dx at a sample where D and dD/dx are 0 plus independent Gaussian noise of std 1e-3."""
     rng = torch.Generator().manual_seed(seed)
     off, tilt = 1e-3 * torch.randn(2, n, generator=rng, dtype=torch.float64)
-    off = off.abs()  # a probability: the law of the ratio is the same
+    off = off.abs()  # D is a probability; the distribution of the ratio is the same by symmetry
     logit = off.logit()
-    return slopes(name, logit) * tilt / (off * (1 - off))  # da/dx = D'/(D (1 - D))
+    return cost_derivative(name, logit) * tilt / (off * (1 - off))  # da/dx = D'/(D (1 - D))
 
 
 def cauchy() -> Measured:
-    """Where the best D is 0 and D is that plus noise, the non-saturating gradient is a Cauchy variable: no variance.
+    """Where the best D is 0 and the actual D is noise around it, the non-saturating gradient is Cauchy distributed.
 
-    The share beyond t is 1 - 2/pi atan t; t = 1, 10, 100; from a million draws, in standard errors of that share.
+    It has no variance: P(|gradient| > t) = 1 - 2/pi atan t. Measured at t = 1, 10, 100 from a million draws, in
+    standard errors.
     """
-    found = noisy_slopes("non-saturating").abs()
-    t = numbers([1.0, 10.0, 100.0])
+    found = noisy_gradients("non-saturating").abs()
+    t = float64([1.0, 10.0, 100.0])
     share = 1 - 2 / pi * t.atan()
     seen = (found[:, None] > t).double().mean(0)
     return at_most((seen - share).abs() / (share * (1 - share) / len(found)).sqrt(), 4.0)
 
 
 def minimax_is_calm() -> Measured:
-    """The minimax gradient there has the deviation of the noise, 1e-3: it is D'/(1 - D)."""
-    return equal(noisy_slopes("minimax").std() / 1e-3, 1.0)
+    """With the same noise the minimax gradient, D'/(1 - D), has the standard deviation of the noise, 1e-3."""
+    return equal(noisy_gradients("minimax").std() / 1e-3, 1.0)
 
 
 def noise_in_the_logit() -> Measured:
-    """If it is the logit that is noisy, a = -8 + noise with slope noise, both gradients keep a variance.
+    """If instead the logit is noisy, a = -8 + noise with input gradient noise, both gradients have a finite variance.
 
-    (1 - D)^2 and D^2 on average: the instability needs noise that reaches D = 0, not noise as such.
+    The variances are the means of (1 - D)^2 and D^2: the instability needs noise that reaches D = 0.
     """
     rng = torch.Generator().manual_seed(1)
     off, tilt = torch.randn(2, 1_000_000, generator=rng, dtype=torch.float64)
-    found = slopes("non-saturating", off - 8) * tilt
+    found = cost_derivative("non-saturating", off - 8) * tilt
     return equal(found.square().mean(), (1 - (off - 8).sigmoid()).square().mean())
 
 
 def followed_by_likelihood() -> Measured:
-    """With D frozen at its best the likelihood step follows the gradient of KL(p || q), on three points."""
-    return equal(frozen("likelihood"), by_theta(d.kl))
+    """With D frozen at its best, the likelihood gradient of G is the gradient of KL(p || q), on three points."""
+    return equal(frozen_d_gradient("likelihood"), gradient_by_theta(d.kl))
 
 
-def reparameterized(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Per sample, d cost / d (m, s) of -exp(a*) for q = N(1/2, 1.2), written with the score of q, as the proof does."""
+def score_gradients(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Per sample, the score-function estimate of d cost / d (m, s), cost = -exp(a*), q = N(m, s^2) at (1/2, 1.2)."""
     x = 0.5 + 1.2 * torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     a = Normal(0.0, 1.0).log_prob(x) - Normal(0.5, 1.2).log_prob(x)
     cost = LOSSES["likelihood"].generator(a, a)
@@ -236,58 +237,58 @@ def reparameterized(n: int, seed: int) -> tuple[Tensor, Tensor]:
     return cost * z / 1.2, cost * (z.square() - 1) / 1.2
 
 
-KL_SLOPE = numbers([0.5 / 1.44, 1 / 1.2 - (1 + 0.25) / 1.2**3])
-"""Of KL(N(0, 1) || N(m, s)) = log s + (1 + m^2) / (2 s^2) - 1/2 by m and s, at (1/2, 1.2)."""
+KL_GRADIENT = float64([0.5 / 1.44, 1 / 1.2 - (1 + 0.25) / 1.2**3])
+"""Gradient of KL(N(0, 1) || N(m, s^2)) = log s + (1 + m^2) / (2 s^2) - 1/2 with respect to (m, s), at (1/2, 1.2)."""
 
 
 def likelihood_by_quadrature() -> Measured:
-    """For N(0, 1) and N(1/2, 1.2), by quadrature: E_q[f score] = d KL(p || q) / d (mean, deviation)."""
-    grid = line(-14.0, 14.0, panels=80)
-    p, q = normal(grid, 0.0, 1.0), normal(grid, 0.5, 1.2)
+    """E_q[cost x score] = d KL(p || q) / d (mean, std) for p = N(0, 1), q = N(1/2, 1.2^2), by quadrature."""
+    grid = gauss_legendre(-14.0, 14.0, panels=80)
+    p, q = normal_masses(grid, 0.0, 1.0), normal_masses(grid, 0.5, 1.2)
     z = (grid.points[:, 0] - 0.5) / 1.2
-    cost = LOSSES["likelihood"].generator(ratio(p, q), ratio(p, q))
-    return equal(torch.stack([(q * cost * z / 1.2).sum(), (q * cost * (z.square() - 1) / 1.2).sum()]), KL_SLOPE)
+    cost = LOSSES["likelihood"].generator(log_ratio(p, q), log_ratio(p, q))
+    return equal(torch.stack([(q * cost * z / 1.2).sum(), (q * cost * (z.square() - 1) / 1.2).sum()]), KL_GRADIENT)
 
 
 def likelihood_by_samples() -> Measured:
-    """The mean over 400,000 samples gives the same, within 4 standard errors; q is wide enough for them to exist."""
-    found = torch.stack(reparameterized(400_000, seed=0))
-    return at_most((found.mean(1) - KL_SLOPE).abs() / (found.std(1) / len(found[0]) ** 0.5), 4.0)
+    """The mean of cost x score over 400,000 samples agrees within 4 standard errors, which are finite for this q."""
+    found = torch.stack(score_gradients(400_000, seed=0))
+    return at_most((found.mean(1) - KL_GRADIENT).abs() / (found.std(1) / len(found[0]) ** 0.5), 4.0)
 
 
 def likelihood_variance() -> Measured:
-    """Their variance is finite only for sigma_q^2 > sigma_p^2 / 2: E_q[(p/q)^2] has a closed form there."""
-    grid = line(-30.0, 30.0, panels=200)
+    """Its variance is finite only for sigma_q^2 > sigma_p^2 / 2, where E_q[(p/q)^2] has a closed form."""
+    grid = gauss_legendre(-30.0, 30.0, panels=200)
     s = 0.8
-    p, q = normal(grid, 0.0, 1.0), normal(grid, 0.0, s)
-    cost = LOSSES["likelihood"].generator(ratio(p, q), ratio(p, q))
+    p, q = normal_masses(grid, 0.0, 1.0), normal_masses(grid, 0.0, s)
+    cost = LOSSES["likelihood"].generator(log_ratio(p, q), log_ratio(p, q))
     return equal((q * cost.square()).sum(), s**2 / sqrt(2 * s**2 - 1))
 
 
 def likelihood_infinite_variance() -> Measured:
-    """Below it, at sigma_q = 0.6, the same integral over [-L, L] grows more than 1,000 times from L = 4 to L = 6."""
+    """For smaller sigma_q it diverges: at 0.6 the integral over [-L, L] grows more than 1,000 times from L = 4 to 6."""
     found = []
     for reach in (4.0, 6.0):
-        grid = line(-reach, reach, panels=200)
+        grid = gauss_legendre(-reach, reach, panels=200)
         p, q = (Normal(0.0, s).log_prob(grid.points[:, 0]) for s in (1.0, 0.6))
         found.append((grid.weights * (q + 2 * (p - q)).exp()).sum())
     return at_least(found[1] / found[0], 1000.0)
 
 
 def likelihood_value_says_nothing() -> Measured:
-    """The value of the likelihood cost at the best D is -1 for every q: its curve shows nothing, its gradient all."""
-    grid = line(-30.0, 30.0, panels=200)
-    p = normal(grid, 0.0, 1.0)
-    laws = [normal(grid, m, s) for m, s in ((0.0, 1.0), (1.0, 1.0), (-2.0, 1.5), (0.0, 2.5))]
+    """The likelihood cost at the best D is -1 for every q: its value is uninformative, its gradient is not."""
+    grid = gauss_legendre(-30.0, 30.0, panels=200)
+    p = normal_masses(grid, 0.0, 1.0)
+    distributions = [normal_masses(grid, m, s) for m, s in ((0.0, 1.0), (1.0, 1.0), (-2.0, 1.5), (0.0, 2.5))]
     cost = LOSSES["likelihood"].generator
-    return equal(torch.stack([(q * cost(ratio(p, q), ratio(p, q))).sum() for q in laws]), -1.0)
+    return equal(torch.stack([(q * cost(log_ratio(p, q), log_ratio(p, q))).sum() for q in distributions]), -1.0)
 
 
-CODINGS = ((0.0, 1.0, 1.0), (-1.0, 1.0, 0.0), (0.3, 2.0, 0.7))
-"""Labels (a, b, c): of fakes, of data, and what G wants."""
+LABELS = ((0.0, 1.0, 1.0), (-1.0, 1.0, 0.0), (0.3, 2.0, 0.7))
+"""Labels (a, b, c): D's target for samples, D's target for data, and G's target for samples."""
 
 
-def squares(a: float, b: float) -> Cost:
+def least_squares_cost(a: float, b: float) -> Cost:
     """D's cost with labels a and b."""
 
     def cost(real: Tensor, fake: Tensor) -> Tensor:
@@ -297,73 +298,76 @@ def squares(a: float, b: float) -> Cost:
 
 
 def squares_best() -> Measured:
-    """With least squares the best D is (b p + a q)/(p + q), for three codings of the labels."""
-    p, q = on_a_line()
-    found = torch.stack([best_logits(squares(a, b), p, q) for a, b, _ in CODINGS])
-    return equal(found, torch.stack([(b * p + a * q) / (p + q) for a, b, _ in CODINGS]))
+    """With least squares the best D is (b p + a q)/(p + q), for three choices of the labels."""
+    p, q = mixtures_1d()
+    found = torch.stack([best_logits(least_squares_cost(a, b), p, q) for a, b, _ in LABELS])
+    return equal(found, torch.stack([(b * p + a * q) / (p + q) for a, b, _ in LABELS]))
 
 
-def both_terms(p: Masses, q: Masses, a: float, b: float, c: float) -> Scalar:
-    """2 C: what G pays with the real term, E_p[(D* - c)^2] + E_q[(D* - c)^2], at the best D."""
+def twice_c(p: Masses, q: Masses, a: float, b: float, c: float) -> Scalar:
+    """2 C = E_p[(D* - c)^2] + E_q[(D* - c)^2]: G's cost at the best D, including the term on real data."""
     best = (b * p + a * q) / (p + q)
     cost = least_squares_generator(best, best, c=c)
     return 2 * ((p + q) * cost).sum()
 
 
 def squares_divergence() -> Measured:
-    """For any labels 2 C = 2 ((a+b)/2 - c)^2 + ((b-a)/2)^2 sum (p-q)^2/(p+q), with C including the real term."""
-    p, q = on_a_line()
+    """For any labels 2 C = 2 ((a+b)/2 - c)^2 + ((b-a)/2)^2 sum (p-q)^2/(p+q), C being G's cost with the real term."""
+    p, q = mixtures_1d()
     spread = ((p - q).square() / (p + q)).sum()
-    closed = [2 * ((a + b) / 2 - c) ** 2 + ((b - a) / 2) ** 2 * spread for a, b, c in CODINGS]
-    return equal(torch.stack([both_terms(p, q, *coding) for coding in CODINGS]), torch.stack(closed))
+    closed = [2 * ((a + b) / 2 - c) ** 2 + ((b - a) / 2) ** 2 * spread for a, b, c in LABELS]
+    return equal(torch.stack([twice_c(p, q, *coding) for coding in LABELS]), torch.stack(closed))
 
 
 def squares_pearson() -> Measured:
-    """So labels -1, 1, 0 give Pearson's chi-square of p + q against 2 q."""
-    p, q = LETTERS, THETA.softmax(0)
-    return equal(both_terms(p, q, -1.0, 1.0, 0.0), ((2 * q - (p + q)).square() / (p + q)).sum())
+    """With the labels -1, 1, 0, 2 C is Pearson's chi-square of p + q against 2 q."""
+    p, q = DATA, THETA.softmax(0)
+    return equal(twice_c(p, q, -1.0, 1.0, 0.0), ((2 * q - (p + q)).square() / (p + q)).sum())
 
 
 def squares_same() -> Measured:
-    """Labels 0, 1, 1 minimise the same divergence: their 2 C is 1/2 plus a quarter of the other, for 100 pairs."""
+    """The labels 0, 1, 1 minimize the same divergence: their 2 C is 1/2 plus a quarter of the other, for 100 pairs."""
     rng = torch.Generator().manual_seed(4)
     pairs = (2 * torch.randn(100, 2, 5, generator=rng, dtype=torch.float64)).softmax(-1)
-    one = torch.stack([both_terms(p, q, 0.0, 1.0, 1.0) for p, q in pairs])
-    return equal(one, torch.stack([0.5 + both_terms(p, q, -1.0, 1.0, 0.0) / 4 for p, q in pairs]))
+    one = torch.stack([twice_c(p, q, 0.0, 1.0, 1.0) for p, q in pairs])
+    return equal(one, torch.stack([0.5 + twice_c(p, q, -1.0, 1.0, 0.0) / 4 for p, q in pairs]))
 
 
 def squares_step(a: float, b: float, c: float, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient that a step of G follows with D frozen at its best, and that of C."""
+    """Return G's gradient with D frozen at its best, and the gradient of C."""
 
     def cost(real: Tensor, fake: Tensor) -> Tensor:
         return least_squares_generator(real, fake, c=c)
 
     q = theta.softmax(0)
-    best = (b * LETTERS + a * q) / (LETTERS + q)
-    return frozen_gradient(cost, best, LETTERS, theta), by_theta(lambda p, q: both_terms(p, q, a, b, c) / 2, theta)
+    best = (b * DATA + a * q) / (DATA + q)
+    return frozen_gradient(cost, best, DATA, theta), gradient_by_theta(lambda p, q: twice_c(p, q, a, b, c) / 2, theta)
 
 
-OPPOSED = numbers([2.0, 0.0, -2.0])
-"""G has most of its mass on the first point, more than the data has there."""
+FAR_THETA = float64([2.0, 0.0, -2.0])
+"""G has most of its mass on the first point, more than the data."""
 
 
 def squares_step_opposes() -> Measured:
-    """A step of G with D frozen does not follow C: with labels -1, 1, 0 it can go the other way (cosine < -0.5)."""
-    step, slope = squares_step(-1.0, 1.0, 0.0, OPPOSED)
-    return at_most(torch.cosine_similarity(step, slope, dim=0), -0.5)
+    """G's gradient with D frozen is not that of C: with the labels -1, 1, 0 it can be opposed (cosine < -0.5)."""
+    step, gradient = squares_step(-1.0, 1.0, 0.0, FAR_THETA)
+    return at_most(torch.cosine_similarity(step, gradient, dim=0), -0.5)
 
 
 def squares_step_agrees() -> Measured:
-    """With labels 0, 1, 1 it points the same way there, though it is not the gradient either (cosine above 0.9)."""
-    step, slope = squares_step(0.0, 1.0, 1.0, OPPOSED)
-    return at_least(torch.cosine_similarity(step, slope, dim=0), 0.9)
+    """With the labels 0, 1, 1, at the same q, both have about the same direction (cosine > 0.9) but are not equal."""
+    step, gradient = squares_step(0.0, 1.0, 1.0, FAR_THETA)
+    return at_least(torch.cosine_similarity(step, gradient, dim=0), 0.9)
 
 
 def minimax_step_is_exact() -> Measured:
-    """In the minimax game the frozen step is the gradient, at the same place: the best D's cost has no slope in D."""
-    a = ratio(LETTERS, OPPOSED.softmax(0))
-    step = frozen_gradient(LOSSES["minimax"].generator, a, LETTERS, OPPOSED)
-    return equal(step, by_theta(lambda p, q: -mean(LOSSES["minimax"].discriminator, ratio(p, q), p, q), OPPOSED))
+    """In the minimax game G's gradient with D frozen is the total gradient (envelope theorem), at the same q."""
+    a = log_ratio(DATA, FAR_THETA.softmax(0))
+    step = frozen_gradient(LOSSES["minimax"].generator, a, DATA, FAR_THETA)
+    return equal(
+        step,
+        gradient_by_theta(lambda p, q: -mean_cost(LOSSES["minimax"].discriminator, log_ratio(p, q), p, q), FAR_THETA),
+    )
 
 
 TUTORIAL = "arXiv:1701.00160"

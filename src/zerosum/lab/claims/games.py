@@ -1,4 +1,4 @@
-"""Group 12: the xy game and equilibria."""
+"""Group 12: the game V = x y and equilibria."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,17 +12,17 @@ from zerosum.lab.claims.claim import Claim, Measured, at_least, at_most, equal
 from zerosum.lab.claims.optimum import GOODFELLOW
 from zerosum.lab.theory import bilinear
 from zerosum.lab.theory.divergences import jsd
-from zerosum.lab.theory.equilibrium import frozen_gradient, mean, ratio, slope
-from zerosum.lab.theory.quadrature import numbers
+from zerosum.lab.theory.equilibrium import cost_gradient, frozen_gradient, log_ratio, mean_cost
+from zerosum.lab.theory.quadrature import float64
 
 ZERO_SUM = ("minimax", "wasserstein")
-"""The games whose two costs add up to something that G cannot change."""
+"""The games in which the sum of both costs does not depend on G."""
 
-STEPS = numbers([0.05, 0.1, 0.2, 0.3, 0.4])
+STEPS = float64([0.05, 0.1, 0.2, 0.3, 0.4])
 
 
 def sum_of_costs(name: str) -> Tensor:
-    """How the sum of what both pay depends on the logit of a sample: its slope at 41 logits."""
+    """Derivative of cost_D + cost_G with respect to the logit of a sample, at 41 logits."""
     fake = torch.linspace(-4, 4, 41, dtype=torch.float64).requires_grad_()
     real = torch.full_like(fake, 0.5)
     both = LOSSES[name].discriminator(real, fake) + LOSSES[name].generator(real, fake)
@@ -31,32 +31,33 @@ def sum_of_costs(name: str) -> Tensor:
 
 
 def zero_sum() -> Measured:
-    """In the minimax and the Wasserstein game what one pays for a sample the other gains: the sum does not move."""
+    """The minimax and the Wasserstein game are zero-sum: cost_D + cost_G does not depend on the logit of a sample."""
     return equal(torch.stack([sum_of_costs(name) for name in ZERO_SUM]), 0.0)
 
 
 def not_zero_sum() -> Measured:
-    """In the five other games it does: both may gain or lose at once (largest slope of the sum, the least of five)."""
+    """The five other games are not zero-sum: the largest |d(cost_D + cost_G)/d logit| is at least 0.5 in each."""
     others = [name for name in LOSSES if name not in ZERO_SUM]
     return at_least(torch.stack([sum_of_costs(name).abs().max() for name in others]).min(), 0.5)
 
 
 NEUTRAL = {"least-squares": 0.5}
-"""The score at which D is neutral, where it is not 0: halfway between its labels."""
+"""The output of a D that cannot tell data from samples, if it is not 0: halfway between the labels."""
 
 
 def d_cannot_gain() -> Measured:
-    """Where q = p and D is neutral everywhere, D's cost has no slope, in all seven games: D gains nothing by moving."""
-    p = numbers([0.4, 0.3, 0.2, 0.1])
+    """At q = p and a D of constant output 0 (least squares: 1/2), D's gradient is 0, in all seven games."""
+    p = float64([0.4, 0.3, 0.2, 0.1])
     found = [
-        slope(loss.discriminator, torch.full_like(p, NEUTRAL.get(name, 0.0)), p, p) for name, loss in LOSSES.items()
+        cost_gradient(loss.discriminator, torch.full_like(p, NEUTRAL.get(name, 0.0)), p, p)
+        for name, loss in LOSSES.items()
     ]
     return equal(torch.stack(found), 0.0)
 
 
 def g_cannot_gain() -> Measured:
-    """Against that D every G pays the same, so G gains nothing either: all seven games share the equilibrium q = p."""
-    p, theta = numbers([0.4, 0.3, 0.2, 0.1]), numbers([1.0, -0.5, 0.3, 0.0])
+    """Against that D, G's gradient is 0 for every G: all seven games share the equilibrium q = p."""
+    p, theta = float64([0.4, 0.3, 0.2, 0.1]), float64([1.0, -0.5, 0.3, 0.0])
     found = [
         frozen_gradient(loss.generator, torch.full_like(p, NEUTRAL.get(name, 0.0)), p, theta)
         for name, loss in LOSSES.items()
@@ -65,43 +66,43 @@ def g_cannot_gain() -> Measured:
 
 
 def nash_is_not_dominance() -> Measured:
-    """D = 1/2 is the best answer to q = p only: against any other q it pays log 4 and the best D less, by 2 JSD.
+    """D = 1/2 is the best response to q = p only: against another q its cost, log 4, is 2 JSD above that of the best D.
 
-    An equilibrium says that neither gains by moving alone; not that its strategies are best whatever the other does.
+    A Nash equilibrium excludes gains by unilateral changes; its strategies need not be dominant.
     """
-    p, q = numbers([0.4, 0.3, 0.2, 0.1]), numbers([0.1, 0.2, 0.3, 0.4])
+    p, q = float64([0.4, 0.3, 0.2, 0.1]), float64([0.1, 0.2, 0.3, 0.4])
     cost = LOSSES["minimax"].discriminator
-    return equal(mean(cost, torch.zeros_like(p), p, q) - mean(cost, ratio(p, q), p, q), 2 * jsd(p, q))
+    return equal(mean_cost(cost, torch.zeros_like(p), p, q) - mean_cost(cost, log_ratio(p, q), p, q), 2 * jsd(p, q))
 
 
 def linear_in_each() -> Measured:
-    """The Wasserstein cost of D, data at 0, a sample at theta, D(x) = psi x, is the xy game: linear in each player.
+    """The Wasserstein cost with data at 0, a sample at theta, D(x) = psi x is the game V = x y: linear in each player.
 
-    Its second derivatives are 0, 1, 1, 0: concave in one, convex in the other, and still no rest for gradients.
+    Its second derivatives are 0, 1, 1, 0: it is convex-concave, yet gradient steps do not converge.
     """
 
     def cost(place: Tensor) -> Tensor:
         data = torch.zeros(1, dtype=torch.float64)
         return LOSSES["wasserstein"].discriminator(data, place[:1] * place[1:]).sum()
 
-    return equal(torch.autograd.functional.hessian(cost, numbers([0.7, -1.3])), numbers([[0.0, 1.0], [1.0, 0.0]]))
+    return equal(torch.autograd.functional.hessian(cost, float64([0.7, -1.3])), float64([[0.0, 1.0], [1.0, 0.0]]))
 
 
 def flow_circles() -> Measured:
-    """Followed in continuous time the field keeps x^2 + y^2: once round in 2 pi, from (1, 1) to (1, 1)."""
-    return equal(bilinear.flow(numbers([1.0, 1.0]), 2 * torch.pi), numbers([1.0, 1.0]))
+    """The continuous-time flow conserves x^2 + y^2: from (1, 1) it returns to (1, 1) after time 2 pi."""
+    return equal(bilinear.flow(float64([1.0, 1.0]), 2 * torch.pi), float64([1.0, 1.0]))
 
 
 def factors(update: Callable[..., Tensor], size: int = 2, steps: Tensor = STEPS, **options: float | bool) -> Tensor:
-    """The largest |eigenvalue| of an update for several step sizes."""
-    return numbers([bilinear.radius(partial(update, h=h, **options), size) for h in steps.tolist()])
+    """Spectral radius of an update for each of the step sizes."""
+    return float64([bilinear.spectral_radius(partial(update, h=h, **options), size) for h in steps.tolist()])
 
 
 def roles() -> Measured:
-    """Every update follows the game, to first order: x goes up the slope of V = x y, y goes down."""
-    z, h = numbers([0.7, 1.3]).requires_grad_(), 1e-7
+    """Every update is, to first order in h, gradient ascent of x and descent of y on V = x y."""
+    z, h = float64([0.7, 1.3]).requires_grad_(), 1e-7
     (slope_of_v,) = torch.autograd.grad(z[0] * z[1], z)
-    start, still = z.detach(), numbers([0.0, 0.0])
+    start, still = z.detach(), float64([0.0, 0.0])
     moved = [
         bilinear.simultaneous(start, h),
         bilinear.alternating(start, h),
@@ -112,107 +113,107 @@ def roles() -> Measured:
         bilinear.heavy_ball(torch.cat([start, still]), h, momentum=-0.5, in_turn=True)[:2],
         bilinear.flow(start, h, steps=1),
     ]
-    return equal((torch.stack(moved) - start) / h, slope_of_v * numbers([1.0, -1.0]))
+    return equal((torch.stack(moved) - start) / h, slope_of_v * float64([1.0, -1.0]))
 
 
 def simultaneous_grows() -> Measured:
-    """Simultaneous steps leave the equilibrium by sqrt(1 + h^2) each, for every h > 0."""
+    """Simultaneous steps diverge for every h > 0: the factor per step is sqrt(1 + h^2)."""
     return equal(factors(bilinear.simultaneous), (1 + STEPS.square()).sqrt())
 
 
 def simultaneous_walk() -> Measured:
-    """From (1, 1) with h = 0.1, 200 of them end 3.8251844 from the equilibrium: sqrt 2 times 1.01^100."""
-    path = bilinear.walk(partial(bilinear.simultaneous, h=0.1), numbers([1.0, 1.0]), 201)
+    """200 simultaneous steps with h = 0.1 from (1, 1) end at distance sqrt 2 times 1.01^100 = 3.8251844."""
+    path = bilinear.trajectory(partial(bilinear.simultaneous, h=0.1), float64([1.0, 1.0]), 201)
     return equal(path[-1].norm(), sqrt(2) * 1.01**100)
 
 
-def alternating_keeps() -> Measured:
-    """Alternating steps, x first, keep x^2 + y^2 + h x y: 1,000 steps of 0.1 from (1, 1)."""
-    x, y = bilinear.walk(partial(bilinear.alternating, h=0.1), numbers([1.0, 1.0]), 1001).T
+def alternating_invariant() -> Measured:
+    """Alternating steps, x first, conserve x^2 + y^2 + h x y: 1,000 steps with h = 0.1 from (1, 1)."""
+    x, y = bilinear.trajectory(partial(bilinear.alternating, h=0.1), float64([1.0, 1.0]), 1001).T
     return equal(x.square() + y.square() + 0.1 * x * y, 2.1)
 
 
 def alternating_factor() -> Measured:
-    """Their factor is 1 for h < 2: round and round, neither nearer nor farther."""
-    return equal(factors(bilinear.alternating, steps=numbers([0.1, 0.5, 1.0, 1.5, 1.99])), 1.0)
+    """The factor of alternating steps is 1 for h < 2: they neither converge nor diverge."""
+    return equal(factors(bilinear.alternating, steps=float64([0.1, 0.5, 1.0, 1.5, 1.99])), 1.0)
 
 
-def alternating_breaks() -> Measured:
-    """From h = 2 on they diverge, by (h^2 - 2 + h sqrt(h^2 - 4)) / 2."""
-    h = numbers([2.1, 2.5, 3.0])
+def alternating_diverges() -> Measured:
+    """For h > 2 alternating steps diverge, with the factor (h^2 - 2 + h sqrt(h^2 - 4)) / 2."""
+    h = float64([2.1, 2.5, 3.0])
     closed = (h.square() - 2 + h * (h.square() - 4).sqrt()) / 2
     return equal(factors(bilinear.alternating, steps=h), closed)
 
 
-def extragradient_comes_nearer() -> Measured:
+def extragradient_factor() -> Measured:
     """Extragradient steps have the factor sqrt(1 - h^2 + h^4)."""
     return equal(factors(bilinear.extragradient), (1 - STEPS.square() + STEPS**4).sqrt())
 
 
-def extragradient_breaks() -> Measured:
-    """It is 1 at h = 1, below it inwards and above it outwards: the same closed form at 0.9, 1 and 1.1."""
-    h = numbers([0.9, 1.0, 1.1])
+def extragradient_diverges() -> Measured:
+    """Extragradient steps converge for h < 1 and diverge for h > 1: the same closed form at 0.9, 1 and 1.1."""
+    h = float64([0.9, 1.0, 1.1])
     return equal(factors(bilinear.extragradient, steps=h), (1 - h.square() + h**4).sqrt())
 
 
-def optimistic_comes_nearer() -> Measured:
+def optimistic_factor() -> Measured:
     """Optimistic steps have the factor sqrt((1 + sqrt(1 - 4 h^2)) / 2), for h up to 1/2."""
     closed = ((1 + (1 - 4 * STEPS.square()).sqrt()) / 2).sqrt()
     return equal(factors(bilinear.optimistic, size=4), closed)
 
 
-def optimistic_breaks() -> Measured:
-    """Above 1/2 it is sqrt(1 + (2h + sqrt(4h^2 - 1))^2) / 2, which passes 1 at h = 1/sqrt 3."""
-    h = numbers([0.52, 3**-0.5, 0.65])
+def optimistic_diverges() -> Measured:
+    """For h > 1/2 the factor of optimistic steps is sqrt(1 + (2h + sqrt(4h^2 - 1))^2) / 2: 1 at h = 1/sqrt 3."""
+    h = float64([0.52, 3**-0.5, 0.65])
     closed = (1 + (2 * h + (4 * h.square() - 1).sqrt()).square()).sqrt() / 2
     return equal(factors(bilinear.optimistic, size=4, steps=h), closed)
 
 
-def proximal_comes_nearer() -> Measured:
-    """Proximal steps (implicit ones) have the factor 1/sqrt(1 + h^2), inwards for every h."""
-    h = numbers([0.1, 1.0, 10.0])
+def proximal_factor() -> Measured:
+    """Proximal (implicit) steps have the factor 1/sqrt(1 + h^2): they converge for every h."""
+    h = float64([0.1, 1.0, 10.0])
     return equal(factors(bilinear.proximal, steps=h), 1 / (1 + h.square()).sqrt())
 
 
-def consensus_comes_nearer() -> Measured:
-    """Consensus steps of strength 1 have the factor sqrt((1 - h)^2 + h^2): inwards for h < 1."""
-    h = numbers([0.1, 0.5, 1.0, 1.2])
+def consensus_factor() -> Measured:
+    """Consensus steps of strength 1 have the factor sqrt((1 - h)^2 + h^2): they converge for h < 1."""
+    h = float64([0.1, 0.5, 1.0, 1.2])
     closed = ((1 - h).square() + h.square()).sqrt()
     return equal(factors(bilinear.consensus, steps=h, strength=1.0), closed)
 
 
 def heavy_ball_factor(h: float, b: float) -> float:
-    """In closed form, x and y in turn with momentum b: the largest root of (m - 1)^2 (m - b)^2 + h^2 m^3 = 0."""
+    """Largest |root| of (m - 1)^2 (m - b)^2 + h^2 m^3 = 0, by the companion matrix."""
     square = torch.tensor([1.0, -(1 + b), b], dtype=torch.float64)  # (m - 1)(m - b)
     whole = [(square[i] * square[j], i + j) for i in range(3) for j in range(3)]
-    coefficients = [sum((value for value, place in whole if place == k), numbers(0.0)).item() for k in range(5)]
+    coefficients = [sum((value for value, place in whole if place == k), float64(0.0)).item() for k in range(5)]
     coefficients[1] += h * h
     companion = torch.diag(torch.ones(3, dtype=torch.float64), -1)
-    companion[0] = -numbers(coefficients[1:])
+    companion[0] = -float64(coefficients[1:])
     return torch.linalg.eigvals(companion).abs().max().item()
 
 
 def negative_momentum() -> Measured:
-    """Alternating steps with momentum b: the largest root of (m - 1)^2 (m - b)^2 + h^2 m^3, for b of both signs."""
+    """The factor of alternating steps with momentum b is the largest |root| of (m - 1)^2 (m - b)^2 + h^2 m^3."""
     pairs = [(h, b) for h in (0.1, 0.5, 1.0) for b in (-0.5, -0.25, 0.25, 0.5)]
-    found = [bilinear.radius(partial(bilinear.heavy_ball, h=h, momentum=b, in_turn=True), 4) for h, b in pairs]
-    return equal(numbers(found), numbers([heavy_ball_factor(h, b) for h, b in pairs]))
+    found = [bilinear.spectral_radius(partial(bilinear.heavy_ball, h=h, momentum=b, in_turn=True), 4) for h, b in pairs]
+    return equal(float64(found), float64([heavy_ball_factor(h, b) for h, b in pairs]))
 
 
 def negative_momentum_helps() -> Measured:
-    """With b = -1/2 those steps come nearer for h < 1 and stop doing so at h = 1, where the factor is 1."""
-    found = factors(bilinear.heavy_ball, 4, numbers([0.1, 0.5, 0.9, 1.0]), momentum=-0.5, in_turn=True)
-    return at_most(found, numbers([0.9986, 0.963, 0.999, 1 + 1e-7]))
+    """Alternating steps with momentum b = -1/2 converge for h < 1; at h = 1 the factor is 1."""
+    found = factors(bilinear.heavy_ball, 4, float64([0.1, 0.5, 0.9, 1.0]), momentum=-0.5, in_turn=True)
+    return at_most(found, float64([0.9986, 0.963, 0.999, 1 + 1e-7]))
 
 
 def positive_momentum_hurts() -> Measured:
-    """With b > 0 they leave: the factor is above 1 for b = 1/4 and 1/2 at every h."""
+    """Alternating steps with momentum b > 0 diverge: the factor is above 1 for b = 1/4 and 1/2 at every h."""
     found = [factors(bilinear.heavy_ball, 4, momentum=b, in_turn=True) for b in (0.25, 0.5)]
     return at_least(torch.stack(found), 1.0 + 1e-4)
 
 
 def momentum_does_not_save_simultaneous() -> Measured:
-    """Simultaneous steps leave with every momentum from -0.9 to 0.9."""
+    """Simultaneous steps diverge with every momentum from -0.9 to 0.9."""
     found = [factors(bilinear.heavy_ball, 4, momentum=b, in_turn=False) for b in torch.linspace(-0.9, 0.9, 13).tolist()]
     return at_least(torch.stack(found), 1.0 + 1e-6)
 
@@ -232,15 +233,15 @@ CLAIMS = (
     Claim(12, "flow", flow_circles, "x^2 + y^2 constant", XY, 1e-9),
     Claim(12, "simultaneous", simultaneous_grows, "sqrt(1 + h^2)", MOKHTARI, 1e-12),
     Claim(12, "simultaneous-walk", simultaneous_walk, "sqrt 2 (1 + h^2)^(n/2)", MOKHTARI, 1e-9),
-    Claim(12, "alternating-invariant", alternating_keeps, "x^2 + y^2 + h x y", GIDEL, 1e-12),
+    Claim(12, "alternating-invariant", alternating_invariant, "x^2 + y^2 + h x y", GIDEL, 1e-12),
     Claim(12, "alternating", alternating_factor, "1 for h < 2", GIDEL, 1e-6),
-    Claim(12, "alternating-breaks", alternating_breaks, "(h^2 - 2 + h sqrt(h^2 - 4))/2", "derived", 1e-9),
-    Claim(12, "extragradient", extragradient_comes_nearer, "sqrt(1 - h^2 + h^4)", MOKHTARI, 1e-12),
-    Claim(12, "extragradient-breaks", extragradient_breaks, "the same; 1 at h = 1", "derived", 1e-12),
-    Claim(12, "optimistic", optimistic_comes_nearer, "sqrt((1 + sqrt(1 - 4h^2))/2)", MOKHTARI, 1e-9),
-    Claim(12, "optimistic-breaks", optimistic_breaks, "1 at h = 1/sqrt 3", "derived", 1e-9),
-    Claim(12, "proximal", proximal_comes_nearer, "1/sqrt(1 + h^2)", MOKHTARI, 1e-12),
-    Claim(12, "consensus", consensus_comes_nearer, "sqrt((1 - h g)^2 + h^2)", "arXiv:1705.10461", 1e-12),
+    Claim(12, "alternating-breaks", alternating_diverges, "(h^2 - 2 + h sqrt(h^2 - 4))/2", "derived", 1e-9),
+    Claim(12, "extragradient", extragradient_factor, "sqrt(1 - h^2 + h^4)", MOKHTARI, 1e-12),
+    Claim(12, "extragradient-breaks", extragradient_diverges, "the same; 1 at h = 1", "derived", 1e-12),
+    Claim(12, "optimistic", optimistic_factor, "sqrt((1 + sqrt(1 - 4h^2))/2)", MOKHTARI, 1e-9),
+    Claim(12, "optimistic-breaks", optimistic_diverges, "1 at h = 1/sqrt 3", "derived", 1e-9),
+    Claim(12, "proximal", proximal_factor, "1/sqrt(1 + h^2)", MOKHTARI, 1e-12),
+    Claim(12, "consensus", consensus_factor, "sqrt((1 - h g)^2 + h^2)", "arXiv:1705.10461", 1e-12),
     Claim(12, "momentum", negative_momentum, "(m-1)^2 (m-b)^2 + h^2 m^3 = 0", GIDEL, 1e-6),
     Claim(12, "negative-momentum", negative_momentum_helps, "< 1 for h < 1, b = -1/2", GIDEL, 1e-6),
     Claim(12, "positive-momentum", positive_momentum_hurts, "> 1 for b > 0", GIDEL, 0.0),

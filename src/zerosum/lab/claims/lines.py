@@ -1,4 +1,4 @@
-"""Groups 13 and 14: games on a line, the Dirac-GAN and mode hopping."""
+"""Groups 13 and 14: the Dirac-GAN and mode hopping."""
 
 from math import sqrt
 
@@ -13,15 +13,15 @@ from zerosum.game.penalties import PENALTIES, DiscriminatorPass
 from zerosum.game.state import Game, Player, State, Term
 from zerosum.lab.claims.claim import Claim, Measured, at_least, at_most, equal
 from zerosum.lab.theory import dirac, hopping
-from zerosum.lab.theory.equilibrium import frozen_gradient, ratio
-from zerosum.lab.theory.quadrature import numbers
+from zerosum.lab.theory.equilibrium import frozen_gradient, log_ratio
+from zerosum.lab.theory.quadrature import float64
 
 EIGENVALUES = {"minimax": 0.5j, "non-saturating": 0.5j, "relativistic": 0.5j, "wasserstein": 1j, "hinge": 1j}
-"""Of the Dirac-GAN without penalty, the one above the real line; f'(0) for the logistic games."""
+"""Eigenvalue of the Dirac-GAN without penalty, the one with positive imaginary part."""
 
 
 def circles() -> Measured:
-    """Without penalty the eigenvalues are +-i f'(0): five games circle (+-i/2 logistic, +-i Wasserstein and hinge)."""
+    """Without penalty the eigenvalues are +-i f'(0) in five games: +-i/2 (logistic), +-i (Wasserstein and hinge)."""
     found = torch.stack([dirac.eigenvalues(dirac.field(LOSSES[name]))[0] for name in EIGENVALUES])
     return equal(
         torch.view_as_real(found), torch.view_as_real(torch.tensor(list(EIGENVALUES.values()), dtype=torch.complex128))
@@ -29,29 +29,29 @@ def circles() -> Measured:
 
 
 def likelihood_circles() -> Measured:
-    """The likelihood cost circles too, with +-i/sqrt 2: G's slope is 1 where the logistic ones have 1/2."""
+    """With the likelihood cost the eigenvalues are +-i/sqrt 2: |d cost_G / d logit| is 1 instead of 1/2."""
     found = dirac.eigenvalues(dirac.field(LOSSES["likelihood"]))[0]
-    return equal(torch.view_as_real(found), numbers([0.0, 0.5**0.5]))
+    return equal(torch.view_as_real(found), float64([0.0, 0.5**0.5]))
 
 
 def squares_do_not_turn() -> Measured:
-    """Under least squares with labels 0, 1, 1 both eigenvalues are 0: a line through 0 cannot score data 1."""
+    """With least squares and labels 0, 1, 1 both eigenvalues are 0, since D(0) = 0 for every psi."""
     return equal(torch.view_as_real(dirac.eigenvalues(dirac.field(LOSSES["least-squares"]))), 0.0)
 
 
-def damped(gamma: float) -> tuple[complex, complex]:
-    """-g/2 +- sqrt(g^2/4 - 1/4)."""
+def r1_eigenvalues(gamma: float) -> tuple[complex, complex]:
+    """Return -g/2 +- sqrt(g^2/4 - 1/4), the eigenvalues under R1 of weight g."""
     root = complex(gamma**2 / 4 - 0.25) ** 0.5
     return -gamma / 2 + root, -gamma / 2 - root
 
 
-def penalized(name: str, gamma: float, loss: str = "minimax") -> dirac.Field:
-    """The field of a game with one penalty."""
+def penalized_field(name: str, gamma: float, loss: str = "minimax") -> dirac.Field:
+    """Return the gradient field of a game with one penalty."""
     return dirac.field(LOSSES[loss], [(gamma, PENALTIES[name])])
 
 
-def spectra(fields: list[dirac.Field], closed: list[tuple[complex, complex]]) -> Measured:
-    """Eigenvalues against their closed forms."""
+def same_spectra(fields: list[dirac.Field], closed: list[tuple[complex, complex]]) -> Measured:
+    """Compare eigenvalues with their closed forms."""
     found = torch.stack([dirac.eigenvalues(v) for v in fields])
     return equal(torch.view_as_real(found), torch.view_as_real(torch.tensor(closed, dtype=torch.complex128)))
 
@@ -60,113 +60,113 @@ GAMMAS = (0.1, 0.3, 1.0, 2.0)
 
 
 def r1_converges() -> Measured:
-    """With R1 of weight g they are -g/2 +- sqrt(g^2/4 - 1/4): the real part is negative, steps come nearer."""
-    return spectra([penalized("r1", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
+    """With R1 of weight g the eigenvalues are -g/2 +- sqrt(g^2/4 - 1/4): the real part is negative, so it converges."""
+    return same_spectra([penalized_field("r1", g) for g in GAMMAS], [r1_eigenvalues(g) for g in GAMMAS])
 
 
 def r2_converges() -> Measured:
-    """With R2 of weight g they are those of R1: on a line the slope is the same at data and samples."""
-    return spectra([penalized("r2", g) for g in GAMMAS], [damped(g) for g in GAMMAS])
+    """With R2 of weight g the eigenvalues are those of R1: a linear D has the same input gradient everywhere."""
+    return same_spectra([penalized_field("r2", g) for g in GAMMAS], [r1_eigenvalues(g) for g in GAMMAS])
 
 
 def both_converge() -> Measured:
-    """With R1 and R2 together they are those of twice the weight; our one-pass form of both."""
-    return spectra([penalized("r1+r2", g) for g in GAMMAS], [damped(2 * g) for g in GAMMAS])
+    """With R1 and R2 of weight g (penalty `r1+r2`) the eigenvalues are those of R1 with weight 2 g."""
+    return same_spectra([penalized_field("r1+r2", g) for g in GAMMAS], [r1_eigenvalues(2 * g) for g in GAMMAS])
 
 
 def any_logistic_game_converges() -> Measured:
-    """R1 does the same for the non-saturating and the relativistic game."""
+    """With R1 the non-saturating and the relativistic game have the same eigenvalues as the minimax game."""
     games = [(loss, g) for loss in ("non-saturating", "relativistic") for g in GAMMAS]
-    return spectra([penalized("r1", g, loss) for loss, g in games], [damped(g) for _, g in games])
+    return same_spectra([penalized_field("r1", g, loss) for loss, g in games], [r1_eigenvalues(g) for _, g in games])
 
 
 def critical_damping() -> Measured:
-    """At g = 1 both eigenvalues are -1/2: the fastest R1; more of it slows down again."""
-    slowest = [dirac.eigenvalues(penalized("r1", g)).real.max() for g in (0.9, 1.1)]
+    """R1 converges fastest at g = 1 (critical damping), where both eigenvalues are -1/2."""
+    slowest = [dirac.eigenvalues(penalized_field("r1", g)).real.max() for g in (0.9, 1.1)]
     return at_least(torch.stack(slowest), -0.5)
 
 
 def noise_converges() -> Measured:
-    """Noise of deviation s on all that D sees: f'' s^2 +- sqrt(f''^2 s^4 - f'^2), with f'' = -1/4 and f' = 1/2."""
+    """With Gaussian noise of std s on D's inputs they are f'' s^2 +- sqrt(f''^2 s^4 - f'^2), f'' = -1/4, f' = 1/2."""
     closed = []
     for s in (0.3, 0.7, 1.0):
         root = complex(s**4 / 16 - 0.25) ** 0.5
         closed.append((-(s**2) / 4 + root, -(s**2) / 4 - root))
-    return spectra([dirac.field(LOSSES["minimax"], noise=s) for s in (0.3, 0.7, 1.0)], closed)
+    return same_spectra([dirac.field(LOSSES["minimax"], noise=s) for s in (0.3, 0.7, 1.0)], closed)
 
 
 def consensus_converges() -> Measured:
-    """Consensus of strength g: -g/4 +- i/2."""
+    """With consensus optimization of strength g the eigenvalues are -g/4 +- i/2."""
     fields = [dirac.consensus(dirac.field(LOSSES["minimax"]), g) for g in GAMMAS]
-    return spectra(fields, [(-g / 4 + 0.5j, -g / 4 - 0.5j) for g in GAMMAS])
+    return same_spectra(fields, [(-g / 4 + 0.5j, -g / 4 - 0.5j) for g in GAMMAS])
 
 
 def penalty_of_a_line() -> Measured:
-    """For a linear D our penalties are |w|^2/2 (R1, R2), |w|^2 (both) and (|w| - 1)^2 (WGAN-GP)."""
-    w = numbers([0.6, -1.1, 0.3])
+    """For D(x) = w x the penalties are |w|^2/2 (R1, R2), |w|^2 (R1 + R2) and (|w| - 1)^2 (WGAN-GP)."""
+    w = float64([0.6, -1.1, 0.3])
     x, y = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
-    judge = lambda points: points @ w  # noqa: E731
-    seen = DiscriminatorPass(x, y, judge(x), judge(y), judge, dirac.half)
+    discriminator = lambda points: points @ w  # noqa: E731
+    seen = DiscriminatorPass(x, y, discriminator(x), discriminator(y), discriminator, dirac.midpoint)
     found = torch.stack([PENALTIES[name](seen).mean() for name in ("r1", "r2", "r1+r2", "wgan-gp")])
     size = w @ w
     return equal(found, torch.stack([size / 2, size / 2, size, (size.sqrt() - 1).square()]))
 
 
-def far_walk(v: dirac.Field) -> Tensor:
+def final_distance(v: dirac.Field) -> Tensor:
     """Distance from the equilibrium after 700 simultaneous steps of 0.2 from (1, 1)."""
-    return dirac.walk(v, numbers([1.0, 1.0]), 0.2, 701)[-1].norm()
+    return dirac.trajectory(v, float64([1.0, 1.0]), 0.2, 701)[-1].norm()
 
 
 def walks_arrive() -> Measured:
-    """From afar R1, R2, both, and R1 with the non-saturating game arrive: 700 steps end within 1e-6."""
+    """From (1, 1), R1, R2, both, and R1 with the non-saturating game converge: 700 steps end within 1e-6."""
     fields = [
-        penalized("r1", 0.3),
-        penalized("r2", 0.3),
-        penalized("r1+r2", 0.3),
-        penalized("r1", 0.3, "non-saturating"),
+        penalized_field("r1", 0.3),
+        penalized_field("r2", 0.3),
+        penalized_field("r1+r2", 0.3),
+        penalized_field("r1", 0.3, "non-saturating"),
     ]
-    return at_most(torch.stack([far_walk(v) for v in fields]), 1e-6)
+    return at_most(torch.stack([final_distance(v) for v in fields]), 1e-6)
 
 
 def walks_do_not_arrive() -> Measured:
-    """Without a penalty, and with WGAN-GP, which has no slope of 0 at the equilibrium, they stay more than 0.1 away."""
+    """Without a penalty, and with WGAN-GP, whose gradient is not 0 at the equilibrium, they stay more than 0.1 away."""
     fields = [dirac.field(LOSSES[name]) for name in ("minimax", "non-saturating", "wasserstein")]
-    fields.append(penalized("wgan-gp", 0.3, "wasserstein"))
-    return at_least(torch.stack([far_walk(v) for v in fields]), 0.1)
+    fields.append(penalized_field("wgan-gp", 0.3, "wasserstein"))
+    return at_least(torch.stack([final_distance(v) for v in fields]), 0.1)
 
 
-class Dot(nn.Module):
-    """G of the Dirac-GAN, as a network."""
+class PointGenerator(nn.Module):
+    """G of the Dirac-GAN: the constant theta."""
 
     def __init__(self, theta: float) -> None:
         super().__init__()
-        self.theta = nn.Parameter(numbers([theta]))
+        self.theta = nn.Parameter(float64([theta]))
 
     def forward(self, z: Tensor) -> Tensor:  # noqa: D102
         return self.theta + 0 * z
 
 
-class Slope(nn.Module):
-    """D of the Dirac-GAN, as a network."""
+class LinearDiscriminator(nn.Module):
+    """D of the Dirac-GAN: the logit psi x."""
 
     def __init__(self, psi: float) -> None:
         super().__init__()
-        self.psi = nn.Parameter(numbers([psi]))
+        self.psi = nn.Parameter(float64([psi]))
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.psi * x[:, 0]
 
 
-def played(
+def round_factor(
     loss: str, order: Order, h: float, penalty: str | None = None, gamma: float = 0.3, tiny: float = 1e-5
 ) -> float:
-    """The factor of one round of `game.play` near the equilibrium: the largest |eigenvalue| of its matrix."""
+    """Spectral radius of one round of `game.play` near the equilibrium."""
     columns = []
     for theta, psi in ((tiny, 0.0), (0.0, tiny)):
-        g, d = Dot(theta), Slope(psi)
+        g, d = PointGenerator(theta), LinearDiscriminator(psi)
         optimizers: dict[Player, torch.optim.Optimizer]
         optimizers = {"discriminator": SGD(d.parameters(), lr=h), "generator": SGD(g.parameters(), lr=h)}
-        state = State(g, d, Dot(theta), optimizers)
+        state = State(g, d, PointGenerator(theta), optimizers)
         rules = Game(
             LOSSES[loss],
             latent=lambda n, seed, *key: torch.zeros(n, 1),
@@ -181,68 +181,68 @@ def played(
 
 
 def our_rounds_simultaneous() -> Measured:
-    """Our own rounds, both at once: |1 + h lambda|, outwards by sqrt(1 + h^2/4) without, inwards with R1 (g = 0.3)."""
+    """Simultaneous rounds of `game.play` have the factor |1 + h lambda|: > 1 without penalty, < 1 with R1 (g = 0.3)."""
     h = 0.1
-    closed = [sqrt(1 + h * h / 4), sqrt(1 + h * h), abs(1 + h * damped(0.3)[0])]
+    closed = [sqrt(1 + h * h / 4), sqrt(1 + h * h), abs(1 + h * r1_eigenvalues(0.3)[0])]
     found = [
-        played("minimax", "simultaneous", h),
-        played("wasserstein", "simultaneous", h),
-        played("minimax", "simultaneous", h, "r1"),
+        round_factor("minimax", "simultaneous", h),
+        round_factor("wasserstein", "simultaneous", h),
+        round_factor("minimax", "simultaneous", h, "r1"),
     ]
-    return equal(numbers(found), numbers(closed))
+    return equal(float64(found), float64(closed))
 
 
 def our_rounds_in_turn() -> Measured:
-    """Our own rounds, D first as in Algorithm 1: factor 1, and sqrt(1 - h g) with R1."""
+    """Rounds of `game.play` with D first, as in Algorithm 1, have the factor 1, and sqrt(1 - h g) with R1."""
     h = 0.1
     found = [
-        played("minimax", "discriminator-first", h),
-        played("wasserstein", "discriminator-first", h),
-        played("minimax", "discriminator-first", h, "r1"),
+        round_factor("minimax", "discriminator-first", h),
+        round_factor("wasserstein", "discriminator-first", h),
+        round_factor("minimax", "discriminator-first", h, "r1"),
     ]
-    return equal(numbers(found), numbers([1.0, 1.0, sqrt(1 - h * 0.3)]))
+    return equal(float64(found), float64([1.0, 1.0, sqrt(1 - h * 0.3)]))
 
 
 def our_rounds_the_other_way() -> Measured:
-    """G first, D against the samples from before G moved: both see the old opponent, as simultaneous play does."""
+    """G first, D on the samples from before G's step: the factor of simultaneous play, as both see the old opponent."""
     h = 0.1
-    found = [played("minimax", "generator-first", h), played("wasserstein", "generator-first", h)]
-    return equal(numbers(found), numbers([sqrt(1 + h * h / 4), sqrt(1 + h * h)]))
+    found = [round_factor("minimax", "generator-first", h), round_factor("wasserstein", "generator-first", h)]
+    return equal(float64(found), float64([sqrt(1 + h * h / 4), sqrt(1 + h * h)]))
 
 
 def hopping_has_period_two() -> Measured:
-    """Best responses in turn hop between the modes for ever, with period 2, wherever G starts."""
-    return equal(numbers([hopping.period(hopping.chase(theta, 24)) for theta in (0.9, -0.3)]), 2.0)
+    """Alternating best responses hop between the modes forever, with period 2, for any start."""
+    return equal(float64([hopping.period(hopping.best_responses(theta, 24)) for theta in (0.9, -0.3)]), 2.0)
 
 
 def hopping_visits_both() -> Measured:
-    """Each hop goes from one end to the other: 24 rounds, 23 hops of length 2."""
-    return equal(hopping.chase(0.4, 24).diff().abs(), 2.0)
+    """Each hop goes from one mode to the other: 23 hops of length 2 in 24 rounds."""
+    return equal(hopping.best_responses(0.4, 24).diff().abs(), 2.0)
 
 
 def unrolled_stays() -> Measured:
-    """A G that foresees D's answer has one best place, 0, between the modes, and no reason to leave it."""
-    return equal(hopping.unrolled_point(), 0.0)
+    """Against a fully unrolled D, the best theta is 0, between the modes."""
+    return equal(hopping.unrolled_theta(), 0.0)
 
 
 def gradient_steps_factor() -> Measured:
-    """With D at its best for R1 of weight g, a step h multiplies a small theta by 1 - h/(1 + 4 g)."""
+    """Against the best D under R1 of weight g, a gradient step h multiplies a small theta by 1 - h/(1 + 4 g)."""
     tiny, cases = 1e-4, [(h, g) for h in (0.5, 4.0) for g in (0.0, 0.25, 1.0)]
-    found = [hopping.stroll(tiny, h, g, 1)[0] / tiny for h, g in cases]
-    return equal(torch.stack(found), numbers([1 - h / (1 + 4 * g) for h, g in cases]))
+    found = [hopping.gradient_steps(tiny, h, g, 1)[0] / tiny for h, g in cases]
+    return equal(torch.stack(found), float64([1 - h / (1 + 4 * g) for h, g in cases]))
 
 
 def penalty_ends_hopping() -> Measured:
-    """So steps of h = 4 hop, period 2, for g = 0 and 0.2, and come to rest for g > (h - 2)/8 = 1/4: for 0.3 and 1."""
-    found = [hopping.period(hopping.stroll(0.5, 4.0, g, 120)) for g in (0.0, 0.2, 0.3, 1.0)]
-    return equal(numbers(found), numbers([2.0, 2.0, 1.0, 1.0]))
+    """So steps of h = 4 hop with period 2 for g = 0 and 0.2, and converge for g > (h - 2)/8 = 1/4: for 0.3 and 1."""
+    found = [hopping.period(hopping.gradient_steps(0.5, 4.0, g, 120)) for g in (0.0, 0.2, 0.3, 1.0)]
+    return equal(float64(found), float64([2.0, 2.0, 1.0, 1.0]))
 
 
 def spreading_ends_hopping() -> Measured:
-    """A G that may split its mass (s, 1 - s) between the modes comes to rest at 1/2, D at its best before each step."""
-    p, theta = numbers([0.5, 0.5]), numbers([2.0, -1.0])
+    """A G with masses (s, 1 - s) on the modes converges to s = 1/2, with the best D before each step."""
+    p, theta = float64([0.5, 0.5]), float64([2.0, -1.0])
     for _ in range(300):
-        theta = theta - 4 * frozen_gradient(LOSSES["minimax"].generator, ratio(p, theta.softmax(0)), p, theta)
+        theta = theta - 4 * frozen_gradient(LOSSES["minimax"].generator, log_ratio(p, theta.softmax(0)), p, theta)
     return equal(theta.softmax(0), p)
 
 

@@ -1,10 +1,10 @@
-"""The laboratory: the mathematics of the game, as functions on densities; nothing here trains a network.
+"""The theory: the mathematics of the game, as functions on densities; nothing here trains a network.
 
-quadrature    integrals of densities as sums of masses          divergences   KL, JSD ... and their closed forms
-equilibrium   what a game costs for a given D, and the best D   fgan          eight divergences as games
-fits          one Gaussian fitted to a mixture of two           tables        Algorithm 1 where G and D are tables
-bilinear      the xy game and its remedies                      dirac         the game of one point and one slope
-hopping       two modes and one movable point                   latent        models whose density is known
+quadrature    integrals of densities as weighted sums           divergences   KL, JSD ... and their closed forms
+equilibrium   the expected cost for a given D, and the best D   fgan          eight f-divergences as games
+fits          one Gaussian fitted to a mixture of two           tables        Algorithm 1 with tabular G and D
+bilinear      the game V = x y and its update rules             dirac         the Dirac-GAN
+hopping       mode hopping of a one-point generator             latent        models with a known density
 
-Everywhere p is the law of the data, q that of the samples, a a logit; all numbers are float64.
+Everywhere p is the data distribution, q that of the samples, a a logit; all numbers are float64.
 """

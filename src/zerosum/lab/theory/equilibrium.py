@@ -1,9 +1,9 @@
-"""What a game costs when D is known at every point, and the D that does best.
+"""The expected cost of a D given by its logits at the nodes, and the optimal D.
 
-    mean(cost, a, p, q)        E over x ~ p, y ~ q of cost(a(x), a(y))       p, q masses at the nodes where a is known
-    best_logits(cost, p, q)    the a that makes D's cost smallest
+    mean_cost(cost, a, p, q)   E over x ~ p, y ~ q of cost(a(x), a(y))       p, q, a: masses and logits at the nodes
+    best_logits(cost, p, q)    the a that minimizes D's expected cost
 
-The costs are those of `zerosum.game.losses`, so that what is shown here is shown of the games that are trained.
+The costs are those of `zerosum.game.losses`, so results here hold for the games that are trained.
 """
 
 import torch
@@ -14,33 +14,33 @@ from zerosum.game.losses import Cost
 from zerosum.lab.theory.divergences import Scalar
 from zerosum.lab.theory.quadrature import Masses
 
-SURE = 700.0
-"""A logit that stands for certainty: exp(-700) is the smallest power that float64 holds in full."""
+MAX_LOGIT = 700.0
+"""Bound of |logit|, in place of infinity: exp(-700) is still a normal float64 number."""
 
 
-def mean(cost: Cost, a: Masses, p: Masses, q: Masses) -> Scalar:
-    """E over x ~ p and, independently, y ~ q of cost(a(x), a(y)): every pair of nodes, weighted."""
+def mean_cost(cost: Cost, a: Masses, p: Masses, q: Masses) -> Scalar:
+    """E over independent x ~ p and y ~ q of cost(a(x), a(y)), as a weighted sum over all pairs of nodes."""
     real, fake = (part.reshape(-1) for part in torch.broadcast_tensors(a[:, None], a[None, :]))
     return torch.outer(p, q).reshape(-1) @ cost(real, fake)
 
 
-def ratio(p: Masses, q: Masses) -> Masses:
-    """log p - log q: the logit of p / (p + q), bounded by certainty."""
-    return (p.log() - q.log()).clamp(-SURE, SURE)
+def log_ratio(p: Masses, q: Masses) -> Masses:
+    """log p - log q, clamped to +-MAX_LOGIT: the logit of p / (p + q)."""
+    return (p.log() - q.log()).clamp(-MAX_LOGIT, MAX_LOGIT)
 
 
-def slope(cost: Cost, a: Masses, p: Masses, q: Masses) -> Masses:
-    """The derivative of the mean cost by D's logit at each node."""
+def cost_gradient(cost: Cost, a: Masses, p: Masses, q: Masses) -> Masses:
+    """The gradient of the mean cost with respect to D's logits at the nodes."""
     a = a.detach().requires_grad_()
-    (found,) = torch.autograd.grad(mean(cost, a, p, q), a)
+    (found,) = torch.autograd.grad(mean_cost(cost, a, p, q), a)
     return found
 
 
 def best_logits(cost: Cost, p: Masses, q: Masses, bound: float = 60.0, halvings: int = 70) -> Masses:
-    """The logits in [-bound, bound] at which D's cost is smallest, node by node, by halving.
+    """Find the logits in [-bound, bound] that minimize D's expected cost, node by node, by bisection.
 
-    Holds for costs that are a convex function of a(x) plus one of a(G(z)): the slope at a node then depends on that
-    node alone and changes its sign once.
+    Valid for costs that are a convex function of a(x) plus a convex function of a(G(z)): the derivative at a node then
+    depends on that node alone and changes sign once.
     """
     low, high = torch.full_like(p, -bound), torch.full_like(p, bound)
     for _ in range(halvings):
@@ -52,7 +52,7 @@ def best_logits(cost: Cost, p: Masses, q: Masses, bound: float = 60.0, halvings:
 
 
 def frozen_gradient(cost: Cost, a: Masses, p: Masses, theta: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """The gradient of G's cost by the parameters of q = softmax(theta), D as it is: what a step of G follows."""
+    """Gradient of G's expected cost with respect to theta, q = softmax(theta), for a fixed D: the step of G."""
     theta = theta.detach().requires_grad_()
-    (found,) = torch.autograd.grad(mean(cost, a.detach(), p, theta.softmax(0)), theta)
+    (found,) = torch.autograd.grad(mean_cost(cost, a.detach(), p, theta.softmax(0)), theta)
     return found

@@ -1,9 +1,9 @@
-"""Eight divergences as games.
+"""Eight f-divergences as games.
 
     D_f(p || q) = sum q f(p/q)  =  max over T of  E_p[T] - E_q[f*(T)]          f*(t) = sup_u (u t - f(u))
 
-with f convex and f(1) = 0 (but for the row `gan`), reached at T = f'(p/q). A network's output v becomes T = g(v),
-where g maps all numbers onto those that f* takes.
+with f convex and f(1) = 0 (except for the row `gan`); the maximum is at T = f'(p/q). T = g(v) for a network's output v,
+where the activation g maps the real line onto the domain of f*.
 
 Source: Nowozin et al. 2016, arXiv:1606.00709, tables 1, 2 and 6; every row is checked by a claim.
 """
@@ -23,7 +23,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Divergence(NamedTuple):
-    """One row: functions of the ratio u = p/q, of T, and of a network's output v."""
+    """An f-divergence: f(u) and f'(u) of u = p/q, the conjugate f*(t), and the output activation g(v)."""
 
     f: Function
     derivative: Function
@@ -31,11 +31,11 @@ class Divergence(NamedTuple):
     activation: Function
 
     def of(self, p: Masses, q: Masses) -> Scalar:
-        """sum q f(p/q)."""
+        """The divergence D_f(p || q) = sum q f(p/q)."""
         return (q * self.f(p / q)).sum()
 
     def bound(self, t: Masses, p: Masses, q: Masses) -> Scalar:
-        """E_p[T] - E_q[f*(T)]: at most the divergence, whatever T."""
+        """E_p[T] - E_q[f*(T)]: a lower bound of the divergence, for any T."""
         return (p * t).sum() - (q * self.conjugate(t)).sum()
 
 
@@ -92,7 +92,7 @@ DIVERGENCES = {
 
 
 def output_for(divergence: Divergence, t: Masses, bound: float = 60.0, halvings: int = 80) -> Masses:
-    """The network's output v in [-bound, bound] with g(v) nearest to T; g rises, so halving finds it."""
+    """Invert the activation: find v in [-bound, bound] with g(v) = t by bisection, since g is increasing."""
     low, high = torch.full_like(t, -bound), torch.full_like(t, bound)
     for _ in range(halvings):
         middle = (low + high) / 2

@@ -1,10 +1,10 @@
-"""Integrals as sums: a density becomes masses at nodes.
+"""Quadrature: a density is represented by probability masses at nodes.
 
     integral f(x) p(x) dx  =  sum_i f(x_i) m_i          m_i = w_i p(x_i)
 
-with nodes x_i and weights w_i of Gauss and Legendre on equal panels: for smooth densities that have died out at the
-ends, the error falls below 1e-12 with a few hundred nodes. A ratio of two densities is the ratio of their masses, so
-that everything that is written for discrete laws holds for densities as it stands.
+with the nodes x_i and weights w_i of Gauss-Legendre quadrature on equal panels. For smooth densities that vanish at the
+ends, a few hundred nodes give an error below 1e-12. The ratio of two densities is the ratio of their masses, so code
+for discrete distributions works for densities unchanged.
 """
 
 from collections.abc import Callable
@@ -18,23 +18,23 @@ from torch import Tensor
 
 Masses = Float[Tensor, " n"]
 
-numbers = partial(torch.tensor, dtype=torch.float64)
-"""A tensor of numbers as they are written: torch would round them to float32 first."""
+float64 = partial(torch.tensor, dtype=torch.float64)
+"""Make a float64 tensor of Python numbers (`torch.tensor(...).double()` would round them to float32 first)."""
 
 
 class Grid(NamedTuple):
-    """Nodes and weights."""
+    """Nodes and weights of a quadrature rule."""
 
     points: Float[Tensor, "n d"]
     weights: Masses
 
     def masses(self, log_prob: Callable[[Tensor], Tensor]) -> Masses:
-        """The masses of a density that is given as a function of points (n, d) to logarithms (n,)."""
+        """Return the masses of a density, given its log-density as a function (n, d) -> (n,)."""
         return log_prob(self.points).exp() * self.weights
 
 
-def line(low: float, high: float, panels: int = 40, order: int = 12) -> Grid:
-    """Nodes on an interval: `order` of them in each of equal panels.
+def gauss_legendre(low: float, high: float, panels: int = 40, order: int = 12) -> Grid:
+    """Gauss-Legendre rule on [low, high]: `order` nodes in each of `panels` equal panels.
 
     >>> grid = line(0.0, 2.0)
     >>> round((grid.points[:, 0] ** 3 * grid.weights).sum().item(), 12)
@@ -47,13 +47,13 @@ def line(low: float, high: float, panels: int = 40, order: int = 12) -> Grid:
     return Grid(points, (half * weights).repeat(panels))
 
 
-def plane(first: Grid, second: Grid) -> Grid:
-    """The product of two lines: every pair of their nodes."""
+def product_grid(first: Grid, second: Grid) -> Grid:
+    """Return the product rule of two one-dimensional rules: every pair of their nodes."""
     x, y = torch.meshgrid(first.points[:, 0], second.points[:, 0], indexing="ij")
     return Grid(torch.stack([x, y], -1).reshape(-1, 2), torch.outer(first.weights, second.weights).reshape(-1))
 
 
-def normal_nodes(order: int = 64) -> Grid:
-    """Nodes and weights for the mean over a standard normal number (Gauss and Hermite)."""
+def gauss_hermite(order: int = 64) -> Grid:
+    """Gauss-Hermite rule for expectations under N(0, 1)."""
     nodes, weights = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(order))
     return Grid(nodes[:, None], weights / weights.sum())
