@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from zerosum import build, checkpoint, files
 from zerosum.errors import CheckpointError, Diverged
 from zerosum.game.game import play
-from zerosum.run import RunFolder, remove_temporary
+from zerosum.run import RunFolder, manifest, remove_temporary
 
 FACTS = {"fingerprint": "x", "data": {}, "run": "0" * 32}
 
@@ -169,7 +169,7 @@ def sealed(path, name, content):
     """Put other content into a file of a checkpoint and make the manifest agree, as whoever means it would."""
     (path / name).write_bytes(content)
     table = {
-        one: [len(data := (path / one).read_bytes()), hashlib.sha256(data).hexdigest()] for one in checkpoint.CONTENTS
+        one: [len(data := (path / one).read_bytes()), hashlib.sha256(data).hexdigest()] for one in manifest.CONTENTS
     }
     (path / "manifest.json").write_bytes(manifest._manifest_bytes(table))
 

@@ -204,7 +204,7 @@ def test_a_run_is_not_measured_against_data_that_it_did_not_begin_with(run, cach
 
 def test_classes_are_nearer_to_themselves_than_to_each_other(digits):
     table = class_distances(digits, pixels())
-    assert table.sees
+    assert table.separates_classes
     assert table.distance.shape == (10, 10)
 
 

@@ -134,7 +134,12 @@ def _filled_nets(config: Config) -> Nets:
 
 
 def _filled_loss(config: Config) -> Choice:
-    loss = expect(Loss, lookup(LOSSES, config.loss.name, "loss"), f"loss = {config.loss.name}")
+    loss = lookup(LOSSES, config.loss.name, "loss")
+    if not isinstance(loss, Loss):
+        raise ConfigError(
+            f"loss = {config.loss.name}: expected a zerosum.Loss(discriminator, generator), two functions of logits "
+            f"(real, fake); found {type(loss).__name__}"
+        )
     _refuse_contradictions(config, loss)
     return _filled(config.loss, "loss", loss.discriminator, loss.generator, takes=("real", "fake"))
 

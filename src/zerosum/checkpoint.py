@@ -197,7 +197,7 @@ def load(
             break
         time.sleep(0.05)
     if faults:
-        raise CheckpointError("no checkpoint is whole:\n  " + "\n  ".join(faults) + "\n--fresh starts the run over")
+        raise CheckpointError("no checkpoint is whole:\n  " + "\n  ".join(faults))
     return None
 
 
@@ -338,7 +338,7 @@ def refuse_other_data(checkpoint: Checkpoint, name: str, fingerprint: str) -> No
     if checkpoint.state["fingerprint"] != fingerprint:
         raise DataError(
             f"{name}: the data is not what this run began with (fingerprint {checkpoint.state['fingerprint']} then, "
-            f"{fingerprint} now). `train --fresh` starts over"
+            f"{fingerprint} now)"
         )
 
 

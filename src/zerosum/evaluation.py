@@ -26,6 +26,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from zerosum import build, checkpoint, permission
+from zerosum.config.recipes import is_path
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
@@ -163,9 +164,19 @@ def evaluate(
         sampler = Sampler.from_checkpoint(config, saved)
         refuse_other_size(config, sampler.spec)
         with world.local_main_first():
-            opened = build.open_data(config) if data is None else open_data_at(config, data)
+            opened = open_own_data(config) if data is None else open_data_at(config, data)
     checkpoint.refuse_other_data(saved, opened.name, opened.fingerprint())
     return saved.round, measure(sampler, opened, n, features, seed, cache, world=world)
+
+
+def open_own_data(config: Config) -> Data:
+    """Open the data set where the settings say it is; an error says what to do if it was moved."""
+    try:
+        return build.open_data(config)
+    except DataError as error:
+        if is_path(config.data.name):
+            error.add_note("If it was moved, --data PATH says where it is now")
+        raise
 
 
 def refuse_other_size(config: Config, form: SampleSpec) -> None:

@@ -116,6 +116,12 @@ class Run:
             seed: Seed of the samples.
             data: Path of the data if it is no longer where the settings say; it must be the same data.
         """
+        return self.evaluate_newest(n, features, seed, data)[1]
+
+    def evaluate_newest(
+        self, n: int | None = None, features: str | None = None, seed: int = 0, data: str | Path | None = None
+    ) -> tuple[int, list[MetricRow]]:
+        """Evaluate, and return the round of the checkpoint that was used, too."""
         data = None if data is None else run.folder.refuse_name(data, "data")
         with engine.join_world(TIMEOUT, "cpu") as world:
             at_round, rows = evaluation.evaluate(
@@ -126,7 +132,7 @@ class Run:
                 evaluation.record(self.folder, rows, at_round)
             except SystemFault as error:
                 self.say(f"the numbers are not kept: {error}")
-        return rows
+        return at_round, rows
 
     def classes(self, features: str | None = None, data: str | Path | None = None) -> ClassTable:
         """Compute the Frechet distances between the data's classes, and between two halves of each class.

@@ -1,6 +1,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -421,3 +423,92 @@ def test_what_fails_in_code_of_the_users_is_not_told_as_a_fault_of_zerosum(zeros
     assert re.search(says, err), err
     assert json.loads(out)["kind"] == "ConfigError"
     sys.modules.pop("mine", None)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def copied(trained, place):
+    """A copy of the run with an older checkpoint beside its newest one."""
+    shutil.copytree(trained, "runs/copied")
+    return Path("runs/copied")
+
+
+@pytest.mark.parametrize("file", ["average.safetensors", "optimizers.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "line", ["diagnose", "sample --out x.png", "report", "evaluate -n 60 --features pixels", "train"]
+)
+def test_every_command_names_a_damaged_checkpoint(zerosum, copied, line, file):
+    flip(copied / "checkpoints" / "000003" / file)
+    verb, *options = line.split()
+    words = (
+        [verb, str(copied), *options, "--trust"] if verb in ("sample", "report", "evaluate") else [verb, str(copied)]
+    )
+    if verb == "train":
+        words = ["train", str(copied / "config.toml"), "--out", str(copied)]
+    code, _, err = zerosum(*words)
+    assert code == 0, err
+    assert "checkpoint 000003 is damaged" in err
+    assert "000000" in err
+
+
+def test_a_list_of_runs_says_where_a_checkpoint_is_missing_or_damaged(zerosum, copied):
+    def about():
+        (row,) = [row for row in one_line(zerosum("list", "runs", "--json")[1]) if row["name"] == "copied"]
+        return row["about"]
+
+    assert about() == "3 of 3 rounds"
+    (copied / "checkpoints" / "000003" / "state.json").write_bytes(b"")
+    assert about() == "3 of 3 rounds; its newest checkpoint is damaged"
+    shutil.rmtree(copied / "checkpoints")
+    assert about() == "3 of 3 rounds; no checkpoint"
+
+
+@pytest.mark.parametrize("theirs", ["[tool]\nx = 1\n", "[[["])
+def test_force_plays_beside_the_settings_of_another_program(zerosum, place, theirs):
+    Path("mine").mkdir()
+    Path("mine/config.toml").write_text(theirs)
+    Path("mine/notes.txt").write_text("mine")
+    words = ["train", "digits", "--rounds=2", "--device=cpu", "--out=mine", *SMALL]
+    assert zerosum(*words)[0] == 2
+    code, _, err = zerosum(*words, "--force")
+    assert (code, "holds no settings of a run that can be read; it is replaced" in err) == (0, True)
+    assert Path("mine/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["a & b", "it's", "two\nlines"])
+def test_what_is_printed_can_be_typed(zerosum, place, name):
+    code, out, _ = zerosum("train", "digits", "--rounds=2", "--device=cpu", f"--out=runs/{name}", *SMALL)
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("run:"))
+    assert line == "run:      runs/" + name.replace("\n", "\\n")
+    if "\n" not in name:
+        command = next(line for line in out.splitlines() if line.startswith("next:")).removeprefix("next:").strip()
+        assert shlex.split(command)[:3] == ["zerosum", "sample", f"runs/{name}"]
+
+
+def test_a_run_in_the_place_of_a_recipe_is_told_how_to_go_on(zerosum, copied):
+    code, _, err = zerosum("train", "runs/copied")
+    assert code == 2
+    assert "zerosum train runs/copied/config.toml --out runs/copied" in err
+
+
+def test_data_that_was_moved_may_be_named(zerosum, place):
+    np.save("moved.npy", np.random.default_rng(0).normal(size=(600, 2)))
+    words = ["train", "--data=moved.npy", "--rounds=2", "--device=cpu", "--out=run", "--set=latent.size=4", *SMALL]
+    assert zerosum(*words)[0] == 0
+    Path("moved.npy").rename("there.npy")
+    code, _, err = zerosum("evaluate", "run", "-n", "60")
+    assert (code, "--data PATH says where it is now" in err) == (3, True)
+    assert zerosum("evaluate", "run", "-n", "60", "--data", "there.npy")[0] == 0
+
+
+def test_a_function_in_the_place_of_a_loss_is_told_what_to_make_of_it(zerosum, place):
+    Path("mine_too.py").write_text("def loss(real, fake):\n    return fake - real\n")
+    code, _, err = zerosum("train", "digits", "--set", "loss=mine_too:loss", "--rounds=2", *SMALL)
+    assert (code, "expected a zerosum.Loss(discriminator, generator)" in err) == (2, True)
+    sys.modules.pop("mine_too")

@@ -19,7 +19,9 @@ def test_json_is_one_line_of_the_promised_shape(zerosum, ring):
     code, out, _ = zerosum("evaluate", str(ring), "-n", "200", "--json")
     assert code == 0
     (line,) = out.splitlines()
-    rows = json.loads(line)["metrics"]
+    facts = json.loads(line)
+    assert facts["round"] == 3
+    rows = facts["metrics"]
     assert all(
         list(row) == ["name", "value", "error", "real", "noise", "n", "features", "better", "note"] for row in rows
     )
@@ -30,7 +32,8 @@ def test_json_is_one_line_of_the_promised_shape(zerosum, ring):
 def test_people_see_a_table_with_floor_and_ceiling(zerosum, ring):
     code, out, _ = zerosum("evaluate", str(ring), "-n", "200", "--features", "pixels")
     assert code == 0
-    heading, *rows, last = out.splitlines()
+    made, heading, *rows, last = out.splitlines()
+    assert made == "round 3"
     assert heading.split() == ["metric", "samples", "+-", "real", "data", "noise", "better", "features"]
     assert any(row.startswith("within 3 sigma") for row in rows)
     assert last.startswith("200 samples")

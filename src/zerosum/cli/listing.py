@@ -12,6 +12,7 @@ from typing import Any
 
 from zerosum import config, files, memory, run
 from zerosum.errors import RunError, SystemFault, UsageError, unknown
+from zerosum.run import manifest
 
 Row = dict[str, Any]
 
@@ -82,7 +83,8 @@ def runs() -> list[Row]:
         row: Row = {"name": folder.path.name, "round": last}
         try:
             rounds = folder.read_config().train.rounds
-            found.append(row | {"about": f"{last:,} of {rounds:,} rounds", "rounds": rounds})
+            about = f"{last:,} of {rounds:,} rounds" + manifest.remark(folder)
+            found.append(row | {"about": about, "rounds": rounds})
         except RunError as error:  # one broken run does not hide the others
             found.append(row | {"about": str(error), "rounds": None})
     return found

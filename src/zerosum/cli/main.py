@@ -1,6 +1,7 @@
 """The commands. Imports are inside the functions, so that --help stays fast."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+PLACES = {"run": "run", "samples": "picture", "report": "report"}
+"""What a training's answer calls the paths in its facts."""
 
 Recipe = Annotated[str | None, typer.Argument(help="A name (see `zerosum list recipes`) or a .toml file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one line of JSON on standard output.")]
@@ -140,7 +144,7 @@ def sample(
     facts = {
         "path": str(path), "n": len(samples), "seed": seed, "shape": list(samples.array.shape), "round": samples.round,
     }  # fmt: skip
-    print_result(facts, as_json, lambda facts: f"{facts['n']} samples in {facts['path']}")
+    print_result(facts, as_json, lambda facts: f"{facts['n']} samples in {named(facts['path'])}")
 
 
 @app.command()
@@ -170,8 +174,9 @@ def evaluate(
         square = {"classes": list(found.names), "frechet": found.distance.tolist(), "sees": found.separates_classes}
         print_result(square, as_json, lambda _: format_class_table(found))
         return
-    rows = open_run(run, trust).evaluate(n, features, seed, data)
-    print_result({"metrics": [row_to_json(row) for row in rows]}, as_json, lambda _: format_table(rows))
+    at_round, rows = open_run(run, trust).evaluate_newest(n, features, seed, data)
+    facts = {"round": at_round, "metrics": [row_to_json(row) for row in rows]}
+    print_result(facts, as_json, lambda _: f"round {at_round:,}\n{format_table(rows)}")
 
 
 @app.command()
@@ -208,7 +213,7 @@ def report(
     target = None if out is None else session.check_output_path(source, out, force)
     path = source.report(target)
     facts = {"path": str(path), "seconds": round(perf_counter() - began, 2)}
-    print_result(facts, as_json, lambda facts: f"report:   {facts['path']}\nwritten in {facts['seconds']:.1f} s")
+    print_result(facts, as_json, lambda facts: f"report:   {named(facts['path'])}\nwritten in {facts['seconds']:.1f} s")
 
 
 @app.command()
@@ -325,9 +330,8 @@ def format_training(facts: dict[str, Any]) -> str:
             )
         )
     lines.append(facts["verdict"])
-    lines += [f"run:      {facts['run']}", f"samples:  {facts['picture']}",
-              f"report:   {facts['report']}",
-              f"next:     zerosum sample {facts['run']} -n 100 --out samples.png"]  # fmt: skip
+    lines += [f"{what + ':':<9} {named(facts[key])}" for what, key in PLACES.items()]
+    lines.append(f"next:     zerosum sample {shlex.quote(facts['run'])} -n 100 --out samples.png")
     return "\n".join(lines)
 
 

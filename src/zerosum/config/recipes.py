@@ -3,6 +3,7 @@
 An error message names the setting, its wrong value, and the nearest valid name.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,11 @@ def recipe_text(recipe: str) -> str:
     if recipe in known:
         return known[recipe].read_text(encoding="utf-8")
     if not recipe.endswith(".toml"):
-        raise ConfigError(unknown("recipe", recipe, known) + ". A file of your own ends in .toml")
+        settings = Path(recipe) / "config.toml"
+        hint = ". A file of your own ends in .toml"
+        if "\0" not in recipe and os.path.isfile(settings):  # noqa: PTH113  False, too, where the name is too long
+            hint = f". To go on with that run: zerosum train {named(settings)} --out {named(recipe)}"
+        raise ConfigError(unknown("recipe", recipe, known) + hint)
     try:
         return files.read(Path(recipe), MAX_BYTES, follow=True).decode("utf-8-sig")
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from zerosum.health.advice import as_option
 from zerosum.health.measures import RECENT, History, Reading, checkups, measure, recent_median
 from zerosum.health.questions import QUESTIONS
 from zerosum.health.verdict import Evidence, Finding, Question, Verdict
-from zerosum.run import RunFolder, read
+from zerosum.run import RunFolder, manifest, read
 from zerosum.run.folder import Say, silent
 
 MIN_CHECKUPS = 8
@@ -183,12 +183,13 @@ def diagnose_run(folder: RunFolder, say: Say = silent) -> list[Verdict]:
 
     Args:
         folder: The run.
-        say: Called with a sentence for each damaged reading.
+        say: Called with a sentence for each damaged reading and checkpoint.
 
     Raises:
         RunError: There is no run in the folder.
     """
     config = folder.read_config()
+    manifest.say_faults(folder, say)
     readings = read(folder, say)
     verdicts = diagnose(readings, config)
     with suppress(SystemFault):

@@ -302,7 +302,7 @@ def keep_automatic(config: Config, folder: RunFolder) -> Config:
 
     Except `threads`, if the number of processes has changed.
     """
-    if not folder.exists():
+    if not folder.holds_run():
         return config
     old = folder.read_config().train
     kept = {key: getattr(old, key) for key in settings.AUTOMATIC if getattr(config.train, key) in (None, "auto")}
@@ -317,7 +317,7 @@ def refuse_changes(config: Config, folder: RunFolder) -> None:
     Raises:
         RunError: A setting that affects the rounds so far has changed; the message lists all differences.
     """
-    if not folder.exists():
+    if not folder.holds_run():
         return
     changed = settings.differences(config, folder.read_config())
     if changed:

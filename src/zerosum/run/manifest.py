@@ -193,3 +193,14 @@ def say_faults(folder: RunFolder, say: Say) -> None:
         faults.append(found)
     if faults:
         say("no checkpoint is whole:\n  " + "\n  ".join(faults))
+
+
+def remark(folder: RunFolder) -> str:
+    """What a list of runs adds about a run's checkpoints, from names and sizes alone; nothing where all is well."""
+    try:
+        newest = newest_first(folder.checkpoints)[:1]
+    except CheckpointError:
+        return "; its checkpoints cannot be read"
+    if not newest:
+        return "; no checkpoint"
+    return "; its newest checkpoint is damaged" if fault(newest[0], folder.run_id(), sizes_only=True) else ""

@@ -89,7 +89,8 @@ def refuse_code(folder: RunFolder, config: Config) -> None:
     names = settings.code_settings(config)
     if names:
         raise Untrusted(
-            f"{named(folder.path)} was not made here, and its settings name code, which was not imported: "
+            f"{named(folder.path)} was not made here, or was moved or changed since, and its settings name code, which "
+            "was not imported: "
             + ", ".join(f"{setting} = {named(name)}" for setting, name in names)
             + ". If you know what that code does, say --trust (in Python: trust=True)"
         )

@@ -24,7 +24,7 @@ from zerosum.build import Setup
 from zerosum.config.settings import Config
 from zerosum.data import Data
 from zerosum.engine import SINGLE, World, was_restarted
-from zerosum.errors import ConfigError, DataError, Diverged, Stopped, SystemFault
+from zerosum.errors import ConfigError, DataError, Diverged, Stopped, SystemFault, named
 from zerosum.game.engine import EAGER, Engine
 from zerosum.game.game import play
 from zerosum.game.state import Batches, Game, Player, Readings, State
@@ -100,6 +100,8 @@ def fit(
     fresh = fresh and not was_restarted()  # a restart after a lost process resumes instead
     if world.is_main:
         run.refuse_foreign_files(folder, force)
+        if folder.exists() and not (fresh or folder.holds_run()):
+            say(f"{named(folder.config)} holds no settings of a run that can be read; it is replaced")
     settings = config.with_train(settings, processes=world.size)
     with permission.to_train():
         settings = broadcast_settings(settings if fresh else run.keep_automatic(settings, folder), world)

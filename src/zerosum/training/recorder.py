@@ -23,7 +23,7 @@ from zerosum import checkpoint, config, files, health, permission, plots, run
 from zerosum.build import Setup
 from zerosum.data import Data
 from zerosum.engine import World
-from zerosum.errors import named
+from zerosum.errors import CheckpointError, DataError, named
 from zerosum.health import Verdict, probes
 from zerosum.run import RunFolder, trust
 from zerosum.run.folder import FORMAT, Say, silent
@@ -68,15 +68,12 @@ class RunRecorder:
 
     def _open(self) -> None:
         """Read and write the folder for `open`, on rank 0."""
-        state, metadata = self.setup.state, self._metadata
+        state = self.setup.state
         for note in (*self.setup.data.notes, *multi_process_notes(self.setup)):
             self.say(note)
-        run_id = self.folder.run_id(self.say)
-        expected_layout = lambda _: checkpoint.layout_of(state)  # noqa: E731
-        saved = checkpoint.load(self.folder.checkpoints, self.say, run_id, expected_layout)
+        saved = self._load_newest()
         self.identity = run.new_run_id() if saved is None else saved.state["run"]
         if saved is not None:
-            checkpoint.refuse_other_data(saved, self.setup.data.name, metadata["fingerprint"])
             checkpoint.restore(saved, state)
             self.say(f"resumed from round {state.round} in {self.folder.path}" + self._process_count_note())
         self.folder.write(self.folder.config, config.dumps(self.setup.config).encode())
@@ -103,9 +100,22 @@ class RunRecorder:
             why = f"{named(error.filename)}: {files.reason(error)}"
             self.say(f"it cannot be noted that this run is made here ({why}); other commands will want --trust")
 
+    def _load_newest(self) -> checkpoint.Checkpoint | None:
+        """Load the newest valid checkpoint of this run, trained on this data; None if there is no checkpoint."""
+        state, data = self.setup.state, self.setup.data
+        expected_layout = lambda _: checkpoint.layout_of(state)  # noqa: E731
+        try:
+            saved = checkpoint.load(self.folder.checkpoints, self.say, self.folder.run_id(self.say), expected_layout)
+            if saved is not None:
+                checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
+        except (CheckpointError, DataError) as error:
+            error.add_note("--fresh erases this run and starts over; another --out leaves it as it is")
+            raise
+        return saved
+
     def _process_count_note(self) -> str:
         """Return a remark if the run resumes with another number of processes; else an empty string."""
-        before = self.folder.read_config().train.processes if self.folder.exists() else self.world.size
+        before = self.folder.read_config().train.processes if self.folder.holds_run() else self.world.size
         if before == self.world.size:
             return ""
         count = "1 process" if before == 1 else f"{before} processes"
