@@ -161,7 +161,7 @@ def generator_costs() -> Figure:
         axes[0, 0].plot(dd, LOSSES[name].generator(dd.logit(), dd.logit()), dash, color=color, lw=1.8, label=label)
         axes[0, 1].plot(a, costs.cost_derivative(name, a).abs(), dash, color=color, lw=1.8)
     axes[0, 0].set(ylim=(-8, 6), xlabel="$D(G(z))$", ylabel="cost", title="cost of $G$")
-    axes[0, 1].set(ylim=(1e-3, 10), yscale="log", xlabel="logit $a(G(z))$", ylabel="|derivative|", title="gradient of the cost")
+    axes[0, 1].set(ylim=(1e-3, 10), yscale="log", xlabel="logit $a(G(z))$", ylabel="|derivative|", title="gradient")
     axes[0, 1].axvspan(-6, -2, color="#eeeeee", zorder=0)
     axes[0, 1].text(-4, 5, "$D$ is confident", ha="center", fontsize=9)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)

@@ -131,7 +131,7 @@ def zero_at_equality_only() -> Measured:
     return equal(2 * d.kl((p + perturbed(p, t)) / 2, p) / (t**2 / 4 * h.sum()), 1.0)
 
 
-def gradient_by_theta(measure: Callable[[Masses, Masses], Scalar], theta: Tensor = THETA) -> Tensor:
+def grad_theta(measure: Callable[[Masses, Masses], Scalar], theta: Tensor = THETA) -> Tensor:
     """Gradient of a function of (p, q) with respect to theta, q = softmax(theta)."""
     theta = theta.detach().requires_grad_()
     (found,) = torch.autograd.grad(measure(DATA, theta.softmax(0)), theta)
@@ -145,24 +145,24 @@ def frozen_d_gradient(name: str) -> Tensor:
 
 def followed_by_minimax() -> Measured:
     """With D frozen at its best, the minimax gradient of G is the gradient of 2 JSD: freezing D changes nothing."""
-    return equal(frozen_d_gradient("minimax"), gradient_by_theta(lambda p, q: 2 * d.jsd(p, q)))
+    return equal(frozen_d_gradient("minimax"), grad_theta(lambda p, q: 2 * d.jsd(p, q)))
 
 
 def followed_by_non_saturating() -> Measured:
     """With D frozen at its best, the non-saturating gradient of G is the gradient of KL(q || p) - 2 JSD."""
-    return equal(frozen_d_gradient("non-saturating"), gradient_by_theta(lambda p, q: d.kl(q, p) - 2 * d.jsd(p, q)))
+    return equal(frozen_d_gradient("non-saturating"), grad_theta(lambda p, q: d.kl(q, p) - 2 * d.jsd(p, q)))
 
 
 def not_followed() -> Measured:
     """The total gradient of the non-saturating cost, D* depending on q, differs from it by that of E_p[log D*]."""
-    total = gradient_by_theta(lambda p, q: mean_cost(LOSSES["non-saturating"].generator, log_ratio(p, q), p, q))
-    rest = gradient_by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
+    total = grad_theta(lambda p, q: mean_cost(LOSSES["non-saturating"].generator, log_ratio(p, q), p, q))
+    rest = grad_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
     return equal(total - frozen_d_gradient("non-saturating"), rest)
 
 
 def rest_is_not_small() -> Measured:
     """That difference is not small: its norm is more than a quarter of that of the frozen-D gradient."""
-    rest = gradient_by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
+    rest = grad_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
     return at_least(rest.norm() / frozen_d_gradient("non-saturating").norm(), 0.25)
 
 
@@ -197,8 +197,7 @@ def noisy_gradients(name: str, n: int = 1_000_000, seed: int = 0) -> Tensor:
 def cauchy() -> Measured:
     """Where the best D is 0 and the actual D is noise around it, the non-saturating gradient is Cauchy distributed.
 
-    It has no variance: P(|gradient| > t) = 1 - 2/pi atan t. Measured at t = 1, 10, 100 from a million draws, in
-    standard errors.
+    So it has no variance. P(|gradient| > t) = 1 - 2/pi atan t: at t = 1, 10, 100, a million draws, in standard errors.
     """
     found = noisy_gradients("non-saturating").abs()
     t = float64([1.0, 10.0, 100.0])
@@ -225,7 +224,7 @@ def noise_in_the_logit() -> Measured:
 
 def followed_by_likelihood() -> Measured:
     """With D frozen at its best, the likelihood gradient of G is the gradient of KL(p || q), on three points."""
-    return equal(frozen_d_gradient("likelihood"), gradient_by_theta(d.kl))
+    return equal(frozen_d_gradient("likelihood"), grad_theta(d.kl))
 
 
 def score_gradients(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -341,32 +340,31 @@ def squares_step(a: float, b: float, c: float, theta: Tensor) -> tuple[Tensor, T
 
     q = theta.softmax(0)
     best = (b * DATA + a * q) / (DATA + q)
-    return frozen_gradient(cost, best, DATA, theta), gradient_by_theta(lambda p, q: twice_c(p, q, a, b, c) / 2, theta)
+    return frozen_gradient(cost, best, DATA, theta), grad_theta(lambda p, q: twice_c(p, q, a, b, c) / 2, theta)
 
 
-FAR_THETA = float64([2.0, 0.0, -2.0])
+THETA_2 = float64([2.0, 0.0, -2.0])
 """G has most of its mass on the first point, more than the data."""
 
 
 def squares_step_opposes() -> Measured:
     """G's gradient with D frozen is not that of C: with the labels -1, 1, 0 it can be opposed (cosine < -0.5)."""
-    step, gradient = squares_step(-1.0, 1.0, 0.0, FAR_THETA)
+    step, gradient = squares_step(-1.0, 1.0, 0.0, THETA_2)
     return at_most(torch.cosine_similarity(step, gradient, dim=0), -0.5)
 
 
 def squares_step_agrees() -> Measured:
     """With the labels 0, 1, 1, at the same q, both have about the same direction (cosine > 0.9) but are not equal."""
-    step, gradient = squares_step(0.0, 1.0, 1.0, FAR_THETA)
+    step, gradient = squares_step(0.0, 1.0, 1.0, THETA_2)
     return at_least(torch.cosine_similarity(step, gradient, dim=0), 0.9)
 
 
 def minimax_step_is_exact() -> Measured:
     """In the minimax game G's gradient with D frozen is the total gradient (envelope theorem), at the same q."""
-    a = log_ratio(DATA, FAR_THETA.softmax(0))
-    step = frozen_gradient(LOSSES["minimax"].generator, a, DATA, FAR_THETA)
+    a = log_ratio(DATA, THETA_2.softmax(0))
+    step = frozen_gradient(LOSSES["minimax"].generator, a, DATA, THETA_2)
     return equal(
-        step,
-        gradient_by_theta(lambda p, q: -mean_cost(LOSSES["minimax"].discriminator, log_ratio(p, q), p, q), FAR_THETA),
+        step, grad_theta(lambda p, q: -mean_cost(LOSSES["minimax"].discriminator, log_ratio(p, q), p, q), THETA_2)
     )
 
 
