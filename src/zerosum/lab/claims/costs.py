@@ -32,19 +32,19 @@ def cost_derivative(name: str, a: Tensor) -> Tensor:
 
 def values_of_d() -> Measured:
     """As functions of D(G(z)) the three costs are log(1 - D), -log D and -D/(1 - D)."""
-    dd = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
-    closed = torch.stack([(1 - dd).log(), -dd.log(), -dd / (1 - dd)])
-    return equal(torch.stack([LOSSES[name].generator(dd.logit(), dd.logit()) for name in COSTS]), closed)
+    prob = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    closed = torch.stack([(1 - prob).log(), -prob.log(), -prob / (1 - prob)])
+    return equal(torch.stack([LOSSES[name].generator(prob.logit(), prob.logit()) for name in COSTS]), closed)
 
 
-def slopes_by_logit() -> Measured:
+def derivatives_by_logit() -> Measured:
     """The derivatives of the three costs with respect to the logit a of D(G(z)) are -D, -(1 - D) and -exp(a)."""
     a = torch.linspace(-12, 6, 50, dtype=torch.float64)
     closed = torch.stack([-a.sigmoid(), -(1 - a.sigmoid()), -a.exp()])
     return equal(torch.stack([cost_derivative(name, a) for name in COSTS]), closed)
 
 
-def slopes_compared() -> Measured:
+def derivatives_compared() -> Measured:
     """The non-saturating derivative is (1 - D)/D times the minimax one: the ratio grows as D(G(z)) goes to 0."""
     a = torch.linspace(-20, 5, 60, dtype=torch.float64)
     return equal(cost_derivative("non-saturating", a) / cost_derivative("minimax", a) * a.exp(), 1.0)
@@ -80,7 +80,7 @@ def non_saturating_stays() -> Measured:
     return equal(torch.stack([gradient_size("non-saturating", theta) for theta in thetas]), float64(thetas) - rest)
 
 
-def likelihood_slope() -> Measured:
+def likelihood_gradient() -> Measured:
     """For N(0, 1) and N(theta, 1) the gradient of the likelihood cost is theta, that of KL(p || q) = theta^2/2."""
     thetas = (0.5, 1.0, 2.0, 3.0)
     return equal(torch.stack([gradient_size("likelihood", theta) for theta in thetas]), float64(thetas))
@@ -175,8 +175,8 @@ def dropping_a_mode() -> Measured:
 def inventing_a_mode() -> Measured:
     """If q has half of its mass where p has mass e, KL(q || p) - 2 JSD grows as 1/2 log 1/e, unbounded as e -> 0."""
     e = float64([1e-6, 1e-12, 1e-24])
-    paid = [2 * d.kl((float64([1 - x, x]) + 0.5) / 2, float64([1 - x, x])) for x in e.tolist()]
-    return equal(torch.stack(paid).diff() / (1 / e).log().diff(), 0.5)
+    costs = [2 * d.kl((float64([1 - x, x]) + 0.5) / 2, float64([1 - x, x])) for x in e.tolist()]
+    return equal(torch.stack(costs).diff() / (1 / e).log().diff(), 0.5)
 
 
 def prices_under_jsd() -> Measured:
@@ -206,7 +206,7 @@ def cauchy() -> Measured:
     return at_most((seen - share).abs() / (share * (1 - share) / len(found)).sqrt(), 4.0)
 
 
-def minimax_is_calm() -> Measured:
+def minimax_noise() -> Measured:
     """With the same noise the minimax gradient, D'/(1 - D), has the standard deviation of the noise, 1e-3."""
     return equal(noisy_gradients("minimax").std() / 1e-3, 1.0)
 
@@ -374,11 +374,11 @@ MAO = "arXiv:1611.04076"
 
 CLAIMS = (
     Claim(6, "cost-values", values_of_d, "log(1-D), -log D, -D/(1-D)", f"{TUTORIAL}, figure 16", 1e-12),
-    Claim(6, "cost-slopes", slopes_by_logit, "-D, -(1-D), -exp(a)", f"{TUTORIAL}, figure 16", 1e-12),
-    Claim(6, "slope-ratio", slopes_compared, "(1-D)/D", f"{GOODFELLOW}, section 3", 1e-9),
+    Claim(6, "cost-slopes", derivatives_by_logit, "-D, -(1-D), -exp(a)", f"{TUTORIAL}, figure 16", 1e-12),
+    Claim(6, "slope-ratio", derivatives_compared, "(1-D)/D", f"{GOODFELLOW}, section 3", 1e-9),
     Claim(6, "minimax-vanishes", minimax_vanishes, "<= theta/2 exp(-theta^2/8)", f"{AB}, theorem 2.4", 0.0),
     Claim(6, "non-saturating-stays", non_saturating_stays, "theta - minimax", f"{GOODFELLOW}, section 3", 1e-6),
-    Claim(6, "likelihood-slope", likelihood_slope, "theta", f"{TUTORIAL}, section 8.3", 1e-6),
+    Claim(6, "likelihood-slope", likelihood_gradient, "theta", f"{TUTORIAL}, section 8.3", 1e-6),
     Claim(6, "best-samples-rule", best_samples_rule, "Phi(theta + z_0.01)", f"{TUTORIAL}, section 3.2.5", 1e-6),
     Claim(6, "no-sample-rules", no_sample_rules, "share of the best 1 % <= 1 %", f"{TUTORIAL}, section 3.2.5", 0.0),
     Claim(7, "identity", identity, "KL(q||p) - 2 JSD + E_p log D* + log 4", f"{AB}, theorem 2.5", 1e-6),
@@ -392,7 +392,7 @@ CLAIMS = (
     Claim(7, "price-of-inventing", inventing_a_mode, "grows by 1/2 per nat of log 1/e", "derived", 1e-3),
     Claim(7, "price-under-jsd", prices_under_jsd, "3/2 log 4/3, both", "derived", 1e-12),
     Claim(7, "cauchy-gradient", cauchy, "P(> t) = 1 - 2/pi atan t", f"{AB}, theorem 2.6", 0.0),
-    Claim(7, "minimax-is-calm", minimax_is_calm, "deviation of the noise", "derived", 0.01),
+    Claim(7, "minimax-is-calm", minimax_noise, "std of the noise", "derived", 0.01),
     Claim(7, "noise-in-the-logit", noise_in_the_logit, "E (1-D)^2 E tilt^2", "derived", 0.02),
     Claim(8, "likelihood-follows", followed_by_likelihood, "grad KL(p||q)", f"{TUTORIAL}, section 8.3", 1e-7),
     Claim(8, "likelihood-gaussians", likelihood_by_quadrature, "d KL(p||q)", f"{TUTORIAL}, section 8.3", 1e-6),
