@@ -103,7 +103,7 @@ def place(whole, tmp_path, monkeypatch):
     """A copy of that run under runs/, not trusted there."""
     shutil.copytree(whole.path, tmp_path / "runs" / "run", ignore=shutil.ignore_patterns("tensorboard"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(curves, "marks", remembered(curves.marks))  # a tenth of a second for each game
+    monkeypatch.setattr(curves, "equilibrium_values", remembered(curves.equilibrium_values))  # slow
     return RunFolder(tmp_path / "runs" / "run")
 
 

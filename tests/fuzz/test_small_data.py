@@ -185,7 +185,7 @@ def look_at_numbers(setup, sampler):
 def look_at_pictures(setup, sampler):
     """The report's pictures and those of the training."""
     data = setup.data
-    found = pages.likeness(sampler, data)
+    found = pages.memorization(sampler, data)
     assert found is None or math.isnan(found.ratio) or found.ratio >= 0
     assert found is None or bool(found.meaning) == (found.ratio < 1e6)
     pages.walks(sampler, data)
@@ -231,7 +231,7 @@ def test_much_small_data_has_numbers_or_sentences(seed, monkeypatch):
     play(seed, True, True, monkeypatch)
 
 
-def likeness_of(x, samples, **options):
+def memorization_of(x, samples, **options):
     """What the page says of these samples of a game on these rows."""
     data = from_array(x, **options)
 
@@ -239,28 +239,28 @@ def likeness_of(x, samples, **options):
         def draw(self, n, seed=0, label=None, world=None):
             return Samples(samples[np.arange(n) % len(samples)])
 
-    return pages.likeness(Drawn(torch.nn.Identity(), data.spec, lambda *_: torch.zeros(1)), data)
+    return pages.memorization(Drawn(torch.nn.Identity(), data.spec, lambda *_: torch.zeros(1)), data)
 
 
-def test_held_out_rows_that_are_training_rows_again_are_no_measure_of_likeness():
+def test_held_out_rows_that_are_training_rows_again_are_no_measure_of_memorization():
     """By products, equal rows of 200 numbers may be 1e-7 apart, and a ratio of such distances anything."""
     x = np.random.default_rng(0).standard_normal((1, 200)).astype(np.float32)
-    found = likeness_of(x.repeat(40, 0), x + 1, held_out=0.5)
+    found = memorization_of(x.repeat(40, 0), x + 1, held_out=0.5)
     assert math.isnan(found.ratio)
     assert found.meaning == ""
 
 
 def test_without_held_out_rows_there_is_no_ratio_and_of_one_row_one_neighbour():
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
-    found = likeness_of(images, images[..., None], held_out=0.0)
+    found = memorization_of(images, images[..., None], held_out=0.0)
     assert math.isnan(found.ratio)
-    assert (found.searched, found.asked) == (20, 400)
-    assert likeness_of(images[:1], images[..., None], held_out=0.0).searched == 1
+    assert (found.train_rows, found.samples) == (20, 400)
+    assert memorization_of(images[:1], images[..., None], held_out=0.0).train_rows == 1
 
 
 def test_copies_are_suspiciously_near():
     x = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
     data = from_array(x, held_out=0.3)
-    found = likeness_of(x, data.samples(data.train), held_out=0.3)
+    found = memorization_of(x, data.samples(data.train), held_out=0.3)
     assert found.ratio < 1e-6
     assert "suspiciously near" in found.meaning

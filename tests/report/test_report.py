@@ -18,7 +18,7 @@ from zerosum import build, config, report, run
 from zerosum.errors import CheckpointError
 from zerosum.health import PROGRESS
 from zerosum.report import charts, curves, images, measured
-from zerosum.report.marks import marks, named
+from zerosum.report.marks import equilibrium_values, with_name
 from zerosum.report.measured import measures, progress
 from zerosum.report.verdicts import verdicts
 from zerosum.run import RunFolder
@@ -174,7 +174,7 @@ def test_the_numbers_of_the_run_are_there(whole, digits):
     assert "6 of 6" in text
     assert "half_life = 10000.0" in text
     assert "zerosum train" in text
-    assert "at rest: log 4 = 1.386" in text
+    assert "equilibrium: log 4 = 1.386" in text
     assert all(name in text for name in ("frechet", "coverage", "copying", "log-likelihood"))
     assert json.loads(digits.environment.read_text())["torch"] in text
 
@@ -265,7 +265,7 @@ def test_too_few_held_out_rows_give_no_numbers(tmp_path):
 
 
 def test_large_samples_are_left_to_evaluate(copied, monkeypatch):
-    monkeypatch.setattr(measured, "LARGEST", 63)
+    monkeypatch.setattr(measured, "MAX_SAMPLE_VALUES", 63)
     text = page(copied).text
     assert f"zerosum evaluate {copied.path} has them" in text
     assert "times as far" in text
@@ -326,21 +326,21 @@ LOG2, LOG4 = math.log(2), math.log(4)
     ],
 )  # fmt: skip
 def test_marks_are_those_of_the_game(overrides, discriminator, generator, value, score):
-    found = marks(build.resolve(config.load("digits", overrides)))
+    found = equilibrium_values(build.resolve(config.load("digits", overrides)))
     assert found[:4] == pytest.approx((discriminator, generator, value, score), abs=1e-8)
 
 
 def test_marks_bear_their_names():
-    assert named(LOG4) == "log 4 = 1.386"
-    assert named(-LOG2) == "−log 2 = −0.6931"
-    assert named(0.25) == "0.25"
+    assert with_name(LOG4) == "log 4 = 1.386"
+    assert with_name(-LOG2) == "−log 2 = −0.6931"
+    assert with_name(0.25) == "0.25"
 
 
 def test_long_curves_keep_their_peaks():
     points = [(float(x), math.sin(x / 50)) for x in range(100_000)]
     points[77_777] = (77_777.0, 9.0)
     thin = charts.thin(points)
-    assert len(thin) <= charts.MOST
+    assert len(thin) <= charts.MAX_POINTS
     assert (77_777.0, 9.0) in thin
     assert (thin[0], thin[-1]) == (points[0], points[-1])
     assert thin == sorted(thin)
@@ -349,7 +349,7 @@ def test_long_curves_keep_their_peaks():
 def test_a_single_peak_does_not_flatten_the_curve():
     points = [(float(x), float(x % 7)) for x in range(1000)]
     points[500] = (500.0, 1e8)
-    low, high, cut = charts.limits([y for _, y in points], [])
+    low, high, cut = charts.axis_limits([y for _, y in points], [])
     assert cut == 1
     assert -20 < low < 0
     assert 6 < high < 20
@@ -421,18 +421,18 @@ def test_pictures_over_time_are_few_and_light(tmp_path):
     assert len(found) == images.FRAMES
     assert (found[0].round, found[-1].round) == (0, 12_345_678)
     with folder.sample(50).open("ab") as handle:
-        handle.truncate(images.READ // 3)
+        handle.truncate(images.MAX_READ // 3)
     assert [frame.round for frame in images.frames(folder)][::2] == [0, 12_345_678]
     heavy = images.embedded(folder.sample(50).read_bytes())
     assert heavy.source.startswith("data:image/jpeg")
-    assert heavy.width <= images.WIDEST
+    assert heavy.width <= images.MAX_WIDTH
     assert len(heavy.source) < 300_000
 
 
 def test_copies_are_seen_beside_their_rows(digits, monkeypatch):
     data = build.open_data(digits.read_config())
     monkeypatch.setattr(Sampler, "draw", lambda self, n: Samples(data.samples(data.train, n)))
-    found = images.likeness(Sampler.load(digits.path), data)
+    found = images.memorization(Sampler.load(digits.path), data)
     assert found.ratio < 0.01
     assert "suspiciously near" in found.meaning
 

@@ -41,8 +41,8 @@ def diagnose(readings: Sequence[Reading], config: Config) -> list[Verdict]:
         needed = MIN_CHECKUPS * config.train.check_every
         denser = as_option("train.check_every", str(max(1, config.train.rounds // (2 * MIN_CHECKUPS))))
         more = f"waiting for round {needed:,}" if config.train.rounds >= needed else denser
-        asked = [*((one.name, one.text) for one in QUESTIONS), PROGRESS]
-        return [Verdict(name, None, text, few, (), more) for name, text in asked]
+        questions = [*((one.name, one.text) for one in QUESTIONS), PROGRESS]
+        return [Verdict(name, None, text, few, (), more) for name, text in questions]
     return [*(answer(question, history, config) for question in QUESTIONS), progress_verdict(history)]
 
 

@@ -1,12 +1,12 @@
-"""The report: a run folder as one HTML file that needs nothing else.
+"""The report: a run folder as one self-contained HTML file.
 
-    verdicts   what the diagnosis says              measured   metrics between noise and held-out data
-    curves     readings, with the theory's marks    images     samples over time, walks, nearest neighbours
-    marks      a game at rest                       facts      what the run was
-    charts     curves as shapes                     page.*     how it all looks
+    verdicts   the diagnosis                        measured   metrics beside those of noise and held-out data
+    curves     charts of the readings               images     samples over time, latent walks, nearest neighbors
+    marks      equilibrium values of a game         facts      recipe, data, machine, versions
+    charts     layout of a line chart               page.*     HTML template, style and script
 
-Nothing is loaded from anywhere: pictures are data, charts are SVG, and the page forbids itself any request. Without
-JavaScript, and in print, the slider is a strip of pictures.
+The page loads nothing: pictures are data URIs, charts are SVG, and its content security policy forbids any request.
+Without JavaScript, and in print, all pictures are shown in a row instead of a slider.
 """
 
 import os
@@ -31,21 +31,21 @@ from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, newest_checkpoint
 
 Page = dict[str, Any]
-"""What page.html.j2 is told."""
+"""The variables of page.html.j2."""
 
 
 @dataclass(frozen=True)
-class Material:
-    """A run, opened.
+class OpenRun:
+    """An opened run.
 
     Args:
-        folder: Where it lies.
+        folder: The run folder.
         config: Its settings.
         sampler: Its averaged generator.
-        data: The data set it was trained on, where that is at hand.
-        say: Told of what is damaged and passed over.
-        damaged: What was, so far.
-        missing: Why the data is not at hand.
+        data: The data set of the training, if available.
+        say: Called with a sentence for each damaged file that is skipped.
+        damaged: These sentences so far.
+        missing: Why the data is not available.
     """
 
     folder: RunFolder
@@ -63,8 +63,8 @@ def write(folder: RunFolder, out: Path | None = None, trusted: bool = False, say
     Args:
         folder: The run.
         out: Another file to write instead.
-        trusted: Whether code and data that the settings name are used though the run was not made here.
-        say: Told of whatever is damaged and was passed over; it stands on the page, too.
+        trusted: Whether to use code and data that the settings name even if the run was not made here.
+        say: Called with a sentence for each damaged file that is skipped; the page lists them, too.
 
     Returns:
         The file.
@@ -90,8 +90,8 @@ def write(folder: RunFolder, out: Path | None = None, trusted: bool = False, say
     return out
 
 
-def open_run(folder: RunFolder, say: Say = silent) -> Material:
-    """Everything that the sections of the page look at; of the data, what the command may open."""
+def open_run(folder: RunFolder, say: Say = silent) -> OpenRun:
+    """Open a run: settings, newest checkpoint and, if allowed and available, the data set."""
     config = folder.read_config()
     damaged: list[str] = []
 
@@ -105,44 +105,44 @@ def open_run(folder: RunFolder, say: Say = silent) -> Material:
         data = build.open_data(config)
         checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
     except (DataError, UsageError, Untrusted) as error:
-        return Material(folder, config, sampler, None, note, damaged, str(error))
-    return Material(folder, config, sampler, data, note, damaged)
+        return OpenRun(folder, config, sampler, None, note, damaged, str(error))
+    return OpenRun(folder, config, sampler, data, note, damaged)
 
 
-def render(run_: Material) -> str:
-    """The page as text; whatever came from a user is escaped."""
-    room = Environment(
+def render(run_: OpenRun) -> str:
+    """Render the page to HTML; all text of the user is escaped."""
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    room.filters["prose"] = prose
-    return room.get_template("page.html.j2").render(contents(run_))
+    templates.filters["prose"] = prose
+    return templates.get_template("page.html.j2").render(page_values(run_))
 
 
 def prose(text: object) -> Markup:
-    """A sentence in which `what stands so` is code.
+    """Convert text to HTML; `text in backticks` becomes <code>.
 
     >>> prose("use `--set a=<b>`")
     Markup('use <code>--set a=&lt;b&gt;</code>')
     """
     parts = str(text).split("`")
-    whole = len(parts) % 2 == 1  # a backtick without its fellow is a letter like any other
+    whole = len(parts) % 2 == 1  # an unpaired backtick is kept as it is
     marked = [Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)]
     return Markup().join(marked) if whole else escape(str(text))
 
 
-def contents(run_: Material) -> Page:
-    """What the page is told."""
+def page_values(run_: OpenRun) -> Page:
+    """Compute the variables of page.html.j2."""
     folder, config, sampler = run_.folder, run_.config, run_.sampler
     readings = run.read(folder, run_.say)
-    told = facts(folder, config, readings, run_.data, run_.say)
+    known = facts(folder, config, readings, run_.data, run_.say)
     drawn = curves.charts(readings, config)
     page = {
         "name": config.name,
-        "facts": told,
+        "facts": known,
         "diagnosis": verdicts(folder, run_.say),
         "path": str(folder.path),
         "round": max((line["round"] for line in readings), default=0),
@@ -158,22 +158,22 @@ def contents(run_: Material) -> Page:
         "classes": images.classes(sampler),
         "settings": config_text(folder),
         "repeat": repeat(folder),
-        **compared(run_),
+        **comparison(run_),
     }
     return {**page, "damaged": run_.damaged}
 
 
 def config_text(folder: RunFolder) -> str:
-    """The settings as they stand in their file."""
+    """Return the text of config.toml."""
     return folder.read(folder.config, settings.MAX_BYTES).decode("utf-8-sig")
 
 
-def compared(run_: Material) -> Page:
-    """What only the data can tell: metrics and neighbours, or why there are none."""
-    page: Page = {"measures": [], "measured_how": "", "likeness": None, "missing": run_.missing}
+def comparison(run_: OpenRun) -> Page:
+    """Compute the variables that need the data: metrics and nearest neighbors, or why they are missing."""
+    page: Page = {"measures": [], "measured_how": "", "memorization": None, "missing": run_.missing}
     if run_.data is None:
         return page
-    page["likeness"] = images.likeness(run_.sampler, run_.data)
+    page["memorization"] = images.memorization(run_.sampler, run_.data)
     try:
         page["measures"], page["measured_how"] = measures(run_.folder, run_.sampler, run_.data, run_.say)
     except (DataError, UsageError) as error:

@@ -1,4 +1,4 @@
-"""What the run was: its recipe, data and machine, and how to play it again."""
+"""Facts about a run: recipe, data, machine and versions, and the command to repeat it."""
 
 import shlex
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from zerosum.run.folder import Say, silent
 def facts(
     folder: RunFolder, config: Config, readings: Sequence[dict[str, Any]], data: Data | None, say: Say = silent
 ) -> dict[str, str]:
-    """Name -> what is known, less what is not.
+    """Return the known facts about a run, name -> text.
 
     Args:
-        folder: The run's.
-        config: Its settings.
+        folder: The run folder.
+        config: Settings of the run.
         readings: Lines of readings.jsonl.
-        data: The data set, where it is at hand.
-        say: Told of what is damaged and passed over.
+        data: The data set, if available.
+        say: Called with a sentence for each damaged file that is skipped.
     """
-    last, began = dict(readings[-1]) if readings else {}, folder.read_environment(say)
+    last, environment = dict(readings[-1]) if readings else {}, folder.read_environment(say)
     last = {key: value for key, value in last.items() if value is not None}
-    command = began.get("command")
+    command = environment.get("command")
     found = {
         "Recipe": config.name,
         "About": config.about,
@@ -37,19 +37,19 @@ def facts(
         "Rounds": f"{last['round']:,} of {config.train.rounds:,}" if "round" in last else "",
         "Time": f"{last['seconds']:,.1f} s" if "seconds" in last else "",
         "Speed": f"{last['samples_per_second']:,.0f} real samples a second" if "samples_per_second" in last else "",
-        "Machine": machine(began, config),
-        "Versions": versions(began),
+        "Machine": machine(environment, config),
+        "Versions": versions(environment),
         "Command": shlex.join(map(str, command)) if isinstance(command, list) else "",
     }
     return {name: text for name, text in found.items() if text}
 
 
-def machine(began: dict[str, Any], config: Config) -> str:
-    """Where the run began."""
+def machine(environment: dict[str, Any], config: Config) -> str:
+    """Describe the machine on which the run started."""
     threads = config.train.threads
     parts = [
-        began.get("system"),
-        began.get("accelerator") or began.get("processor"),
+        environment.get("system"),
+        environment.get("accelerator") or environment.get("processor"),
         config.train.device,
         config.train.precision,
         f"{threads} thread{'' if threads == 1 else 's'}" if threads else None,
@@ -57,15 +57,15 @@ def machine(began: dict[str, Any], config: Config) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def versions(began: dict[str, Any]) -> str:
-    """Of zerosum and what it stands on."""
-    commit = f" (commit {str(began['commit'])[:12]})" if began.get("commit") else ""
-    names = [f"{name} {began[name]}" for name in ("zerosum", "python", "torch", "numpy") if began.get(name)]
+def versions(environment: dict[str, Any]) -> str:
+    """List the versions of zerosum, Python, torch and numpy."""
+    commit = f" (commit {str(environment['commit'])[:12]})" if environment.get("commit") else ""
+    names = [f"{name} {environment[name]}" for name in ("zerosum", "python", "torch", "numpy") if environment.get(name)]
     return ", ".join([names[0] + commit, *names[1:]]) if names else commit.strip(" ()")
 
 
 def repeat(folder: RunFolder) -> str:
-    """The command that plays the same run again, elsewhere."""
+    """Return the command that repeats the run in another folder."""
     path = folder.path
     again = path.with_name(f"{path.name}-again") if path.name else Path("again")
     return shlex.join(["zerosum", "train", str(path / "config.toml"), "--out", str(again)])

@@ -1,4 +1,4 @@
-"""The pictures of the page, as data that stands in the page itself."""
+"""The pictures of the page, embedded as data URIs."""
 
 import warnings
 from base64 import b64encode
@@ -22,33 +22,33 @@ from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler
 
-FRAMES, READ = 24, 2**25
-"""Pictures over time; fewer where so many bytes of files would not be enough, which take seconds to unpack."""
+FRAMES, MAX_READ = 24, 2**25
+"""Largest number of pictures over time, and of bytes in their files, which take seconds to decode."""
 
-PIXELS, IN_ALL = 2**26, 2**28
-"""Of one picture, at most, and of all over time: a file of a few bytes can claim more than memory holds."""
+MAX_PIXELS, MAX_TOTAL_PIXELS = 2**26, 2**28
+"""Largest number of pixels of one picture, and of all over time: small files can decode to huge images."""
 
-HEAVY, WIDEST = 100_000, 800
-"""Bytes of one picture above which it is packed tighter, and the pixels it may then be wide."""
+MAX_BYTES, MAX_WIDTH = 100_000, 800
+"""A picture of more bytes is reduced to this width and saved as JPEG."""
 
 WALKS, STEPS = 6, 9
-"""Rows of a sheet of walks, and steps from the first image of a row to its last."""
+"""Rows of a sheet of latent walks, and steps from the first image of a row to its last."""
 
 MOST_CLASSES = 12
-"""Classes of which a walk is shown."""
+"""Largest number of classes with a latent walk."""
 
-SHOWN, NEAR = 12, 3
-"""Samples that are shown with their neighbours, and how many of them."""
+PICTURED, NEIGHBORS = 12, 3
+"""Number of samples shown with their nearest training rows, and of these per sample."""
 
-ASKED, SEARCHED = 400, 10_000
-"""Samples whose neighbours are looked for, and training rows among which they are looked for."""
+QUERIES, CANDIDATES = 400, 10_000
+"""Number of samples whose nearest neighbors are searched, and of training rows that are searched."""
 
-NUMBERS = 2**24
-"""Numbers in either at most, so that large images fit into memory, too."""
+MAX_VALUES = 2**24
+"""Largest number of values in either, so that large images fit into memory."""
 
 
 class Frame(NamedTuple):
-    """A picture of the samples after a round."""
+    """A picture of the samples after a round; source is a data URI."""
 
     round: int
     source: str
@@ -57,76 +57,76 @@ class Frame(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Any other picture."""
+    """A picture; source is a data URI."""
 
     source: str
     width: int
     height: int
 
 
-class Likeness(NamedTuple):
-    """How near samples lie to the training rows."""
+class Memorization(NamedTuple):
+    """Distances of samples to the training rows, relative to those of held-out rows."""
 
     ratio: float
-    """Median distance of a sample to its nearest training row, over that of a held-out row; NaN if there is none, or
-    if held-out rows are training rows again."""
-    searched: int
-    asked: int
+    """Median distance of samples to the nearest training row, over that of held-out rows; NaN without held-out rows, or
+    if they are copies of training rows."""
+    train_rows: int
+    samples: int
     picture: Picture | None
 
     @property
     def meaning(self) -> str:
-        """What the ratio says, in a sentence."""
+        """Interpretation of the ratio, in a sentence."""
         if not self.ratio < 1e6:
             return ""
         if self.ratio < 0.6:
-            return "That is suspiciously near: G may repeat rows it was trained on."
+            return "That is suspiciously near: G may have memorized training rows."
         if self.ratio <= 1.4:
             return "That is about as it should be: samples that are no copies lie as far away as held-out rows."
         return "That is farther than new data would lie: these samples are no copies, and not yet like the data."
 
 
 def frames(folder: RunFolder, most: int = FRAMES, say: Say = silent) -> list[Frame]:
-    """Pictures of the samples over time, evenly chosen; the first and the last are always there.
+    """Load pictures of the samples, evenly spaced in time and including the first and the last.
 
     Args:
         folder: The run.
-        most: How many, at most.
-        say: Told of those that are no pictures, and passed over.
+        most: Largest number of pictures.
+        say: Called with a sentence for each damaged file that is skipped.
     """
     found = folder.sheets(say)
     heaviest = max((path.stat().st_size for path in found), default=1)
-    chosen = spread(found, max(2, min(most, READ // max(1, heaviest))))
-    largest = max((claimed(folder, path) for path in chosen), default=1)
-    chosen = spread(chosen, max(2, IN_ALL // max(1, largest)))
+    chosen = evenly_spaced(found, max(2, min(most, MAX_READ // max(1, heaviest))))
+    largest = max((pixel_count(folder, path) for path in chosen), default=1)
+    chosen = evenly_spaced(chosen, max(2, MAX_TOTAL_PIXELS // max(1, largest)))
     shown = [(int(path.stem), read(folder, path, say)) for path in chosen]
-    return [Frame(step, *picture) for step, picture in shown if picture]
+    return [Frame(at_round, *picture) for at_round, picture in shown if picture]
 
 
-def spread(paths: Sequence[Path], most: int) -> list[Path]:
-    """So many of them, evenly chosen, the first and the last among them."""
+def evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
+    """Choose at most `most` evenly spaced paths, including the first and the last."""
     places = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
     return [paths[place] for place in places]
 
 
-def claimed(folder: RunFolder, path: Path) -> int:
-    """Pixels that a picture has to be unpacked to; 0 where it will not be."""
+def pixel_count(folder: RunFolder, path: Path) -> int:
+    """Return the number of pixels of a picture, from its header; 0 if it is damaged or above `MAX_PIXELS`."""
     try:
-        area = prod(_opened(folder.read(path, READ)).size)
+        area = prod(_opened(folder.read(path, MAX_READ)).size)
     except UNREADABLE:
         return 0
-    return area if area <= PIXELS else 0
+    return area if area <= MAX_PIXELS else 0
 
 
 def real(folder: RunFolder, say: Say = silent) -> Picture | None:
-    """The sheet of real data, where there is one."""
+    """Load the sheet of real data, if there is one."""
     return read(folder, folder.real, say)
 
 
 def read(folder: RunFolder, path: Path, say: Say) -> Picture | None:
-    """A picture of the run's, for the page; None where it is not there, or damaged, which is said."""
+    """Load a picture of the run folder; None if it is missing, or if it is damaged, which `say` reports."""
     try:
-        return embedded(folder.read(path, READ))
+        return embedded(folder.read(path, MAX_READ))
     except FileNotFoundError:
         return None
     except UNREADABLE as error:
@@ -136,26 +136,26 @@ def read(folder: RunFolder, path: Path, say: Say) -> Picture | None:
 
 
 def embedded(content: bytes) -> Picture:
-    """A PNG file as a data URI; a heavy one is made smaller and becomes a JPEG.
+    """Convert a PNG file to a data URI; one above `MAX_BYTES` is reduced and converted to JPEG.
 
     Raises:
-        OSError, ValueError: It is no PNG, damaged, or of more than `PIXELS`.
+        OSError, ValueError: It is no PNG, damaged, or larger than `MAX_PIXELS`.
     """
     picture = _opened(content)
-    if picture.width * picture.height > PIXELS:
+    if picture.width * picture.height > MAX_PIXELS:
         raise ValueError(f"it claims {picture.width} x {picture.height} pixels")
     picture.load()
     kind = "png"
-    if len(content) > HEAVY:
+    if len(content) > MAX_BYTES:
         picture = picture.convert("L" if picture.mode in ("L", "1") else "RGB")
-        picture.thumbnail((WIDEST, 2 * WIDEST))
+        picture.thumbnail((MAX_WIDTH, 2 * MAX_WIDTH))
         content, kind = _jpeg(picture), "jpeg"
     return Picture(f"data:image/{kind};base64,{b64encode(content).decode()}", *picture.size)
 
 
 def _opened(content: bytes) -> Image.Image:
-    """A PNG file, of which nothing but its header is looked at yet."""
-    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # it is looked at here
+    """Open a PNG file; reads only its header."""
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # MAX_PIXELS checks it
         return Image.open(BytesIO(content), formats=["PNG"])
 
 
@@ -163,68 +163,68 @@ def _jpeg(picture: Image.Image) -> bytes:
     for quality in (85, 70, 50):
         buffer = BytesIO()
         picture.save(buffer, "JPEG", quality=quality)
-        if buffer.tell() <= HEAVY:
+        if buffer.tell() <= MAX_BYTES:
             break
     return buffer.getvalue()
 
 
-def drawn(picture: Image.Image) -> Picture:
-    """A picture that was just made."""
+def as_picture(picture: Image.Image) -> Picture:
+    """Embed an image that is in memory."""
     return embedded(plots.png(picture))
 
 
 def walks(sampler: Sampler, data: Data | None) -> Picture | None:
-    """Samples between latents: a row of images for each walk or class; the path of points over the data.
+    """Draw samples along walks between latents: a row of images per walk or class, or a path of points.
 
     Args:
         sampler: The generator.
-        data: Points to draw below the path, where they are at hand.
+        data: Data to draw below the path of points, if available.
     """
     if sampler.spec.kind == "points":
         path = sampler.walk(WALKS, steps=100).array
         below = data.samples(data.test if len(data.test) else data.train, 2000) if data else None
-        return drawn(plots.path(path, below)) if np.isfinite(path).all() else None
+        return as_picture(plots.path(path, below)) if np.isfinite(path).all() else None
     if sampler.conditional:
         rows = [sampler.walk(2, steps=STEPS, label=label).array for label in classes(sampler)]
     else:
         whole = sampler.walk(WALKS + 1, steps=STEPS).array
         rows = [whole[first * STEPS :] for first in range(WALKS)]
-    return drawn(plots.sheet(np.concatenate([row[: STEPS + 1] for row in rows]), STEPS + 1, side=800))
+    return as_picture(plots.sheet(np.concatenate([row[: STEPS + 1] for row in rows]), STEPS + 1, side=800))
 
 
 def classes(sampler: Sampler) -> Sequence[str]:
-    """The classes of which a walk is shown."""
+    """Return the classes with a latent walk."""
     return (sampler.spec.classes or ())[:MOST_CLASSES]
 
 
-def likeness(sampler: Sampler, data: Data) -> Likeness | None:
-    """How near samples lie to training rows, and a picture of some beside their nearest ones.
+def memorization(sampler: Sampler, data: Data) -> Memorization | None:
+    """Compare the distances of samples and of held-out rows to their nearest training rows.
 
     Returns:
-        None where samples are no numbers.
+        The comparison, with a picture of samples beside their nearest rows; None if samples are not finite.
     """
-    most = max(SHOWN, NUMBERS // prod(data.shape))
-    samples = sampler.draw(min(ASKED, most)).array
+    most = max(PICTURED, MAX_VALUES // prod(data.shape))
+    samples = sampler.draw(min(QUERIES, most)).array
     if not np.isfinite(samples).all():
         return None
-    train = data.train.subset(min(SEARCHED, len(data.train), most))
+    train = data.train.subset(min(CANDIDATES, len(data.train), most))
     rows = data.to_samples(train)
-    look = pixels().features
-    found = nearest_neighbors(look(samples), look(rows), min(NEAR, len(rows)))
-    picture = drawn(beside(samples, rows, found)) if data.kind == "images" else None
-    return Likeness(_ratio(found, data, rows), len(rows), len(samples), picture)
+    features = pixels().features
+    found = nearest_neighbors(features(samples), features(rows), min(NEIGHBORS, len(rows)))
+    picture = as_picture(neighbor_picture(samples, rows, found)) if data.kind == "images" else None
+    return Memorization(_ratio(found, data, rows), len(rows), len(samples), picture)
 
 
 def _ratio(found: Neighbors, data: Data, rows: Array) -> float:
     if not len(data.test):
         return float("nan")
-    look = pixels().features
-    held_out = look(data.to_samples(data.test.subset(len(found.row))))
-    away = nearest_neighbors(held_out, look(rows), 1).distance
+    features = pixels().features
+    held_out = features(data.to_samples(data.test.subset(len(found.row))))
+    away = nearest_neighbors(held_out, features(rows), 1).distance
     ours, theirs = (torch.median(distance[:, 0]).item() for distance in (found.distance, away))
     return ours / theirs if theirs > rounding_error(held_out).median().item() else float("nan")
 
 
-def beside(samples: Array, rows: Array, found: Neighbors) -> Image.Image:
-    """The first samples, each beside its nearest rows."""
-    return plots.with_neighbors(samples[:SHOWN], rows[found.row[:SHOWN].numpy()])
+def neighbor_picture(samples: Array, rows: Array, found: Neighbors) -> Image.Image:
+    """Draw the first samples, each beside its nearest training rows."""
+    return plots.with_neighbors(samples[:PICTURED], rows[found.row[:PICTURED].numpy()])

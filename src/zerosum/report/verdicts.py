@@ -1,4 +1,4 @@
-"""What verdicts.json says, in the order in which a reader needs it: what is sick, healthy, not known."""
+"""The verdicts of verdicts.json, sorted for the page: faults, healthy, unknown."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +14,17 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True)
 class Verdicts:
-    """A diagnosis, sorted."""
+    """A diagnosis, sorted by outcome."""
 
     round: int | None
-    """The round that was judged."""
+    """The round of the diagnosis."""
     sick: list[Verdict]
     healthy: list[Verdict]
     unknown: list[Verdict]
 
     @property
     def summary(self) -> str:
-        """The diagnosis in a sentence."""
+        """Summary of the diagnosis in a sentence."""
         progress = [verdict for verdict in self.healthy if verdict["name"] == PROGRESS[0]]
         judged = len(self.sick) + len(self.healthy) - len(progress)
         if not judged:
@@ -38,14 +38,14 @@ class Verdicts:
 
 
 def verdicts(folder: RunFolder, say: Say = silent) -> Verdicts | None:
-    """The diagnosis of a run, or None where there is none that can be read, which is said."""
+    """Read the diagnosis of a run; None if there is none, or if it is damaged, which `say` reports."""
     found = folder.read_json(folder.verdicts, say)
     if found is None:
         return None
     if not _is_diagnosis(found):
         say(f"{folder.verdicts.name} holds no diagnosis; it is passed over. `zerosum diagnose` writes it anew")
         return None
-    rows = [told(verdict) for verdict in found["verdicts"]]
+    rows = [as_text(verdict) for verdict in found["verdicts"]]
     sick, healthy, unknown = ([row for row in rows if row.get("sick") is state] for state in (True, False, None))
     return Verdicts(found.get("round"), sick, healthy, unknown)
 
@@ -66,8 +66,8 @@ def _is_verdict(verdict: Any) -> bool:
     return rows and all(isinstance(word, str) for word in words)
 
 
-def told(verdict: Verdict) -> Verdict:
-    """A verdict whose evidence is text; what it does not say is empty."""
+def as_text(verdict: Verdict) -> Verdict:
+    """Format the evidence of a verdict as text; missing fields become empty."""
     return {
         **dict.fromkeys(("name", "question", "answer", "advice"), ""),
         **verdict,
@@ -76,19 +76,19 @@ def told(verdict: Verdict) -> Verdict:
 
 
 def evidence(row: dict[str, Any]) -> dict[str, str]:
-    """A measured number and what it is held against.
+    """Format a measured value and its threshold as text.
 
     >>> evidence({"name": "coverage", "value": 0.93, "threshold": 0.6, "healthy": "above"})["wanted"]
     'above 0.6'
     """
     threshold = row.get("threshold")
-    wanted = "" if threshold is None else f"{row.get('healthy', '')} {shown(threshold)}".strip()
-    parts = {"name": row.get("name", ""), "value": shown(row.get("value")), "source": row.get("source", "")}
+    wanted = "" if threshold is None else f"{row.get('healthy', '')} {value_text(threshold)}".strip()
+    parts = {"name": row.get("name", ""), "value": value_text(row.get("value")), "source": row.get("source", "")}
     return {**{key: str(value) for key, value in parts.items()}, "wanted": wanted}
 
 
-def shown(value: Any) -> str:
-    """A number with four digits; any other word as it is; a dash for none."""
+def value_text(value: Any) -> str:
+    """Format a number with four digits, other text unchanged, None as a dash."""
     if value is None:
         return "–"
     figure = number(value)

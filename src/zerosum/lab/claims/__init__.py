@@ -16,7 +16,7 @@ GROUPS = {
     3: "Divergences",
     4: "Maximum likelihood",
     5: "One Gaussian for two modes",
-    6: "What the generator pays",
+    6: "The costs of the generator",
     7: "The non-saturating cost",
     8: "The likelihood cost",
     9: "Least squares",
@@ -43,16 +43,16 @@ def choose(names: Iterable[str] = (), with_trained: bool = False) -> list[Claim]
     Raises:
         UsageError: There is no such claim or group.
     """
-    asked = set(names)
+    chosen = set(names)
     known = {*CLAIMS, *map(str, GROUPS)}
-    for name in asked - known:
+    for name in chosen - known:
         raise UsageError(unknown("claim", name, known, where="`zerosum list claims`"))
-    if not asked:
+    if not chosen:
         return [claim for claim in CLAIMS.values() if with_trained or not claim.trained]
     return [
         claim
         for claim in CLAIMS.values()
-        if claim.name in asked or (str(claim.group) in asked and (with_trained or not claim.trained))
+        if claim.name in chosen or (str(claim.group) in chosen and (with_trained or not claim.trained))
     ]
 
 

@@ -32,19 +32,19 @@ def cost_derivative(name: str, a: Tensor) -> Tensor:
 
 def values_of_d() -> Measured:
     """As functions of D(G(z)) the three costs are log(1 - D), -log D and -D/(1 - D)."""
-    dd = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
-    closed = torch.stack([(1 - dd).log(), -dd.log(), -dd / (1 - dd)])
-    return equal(torch.stack([LOSSES[name].generator(dd.logit(), dd.logit()) for name in COSTS]), closed)
+    prob = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    closed = torch.stack([(1 - prob).log(), -prob.log(), -prob / (1 - prob)])
+    return equal(torch.stack([LOSSES[name].generator(prob.logit(), prob.logit()) for name in COSTS]), closed)
 
 
-def slopes_by_logit() -> Measured:
+def derivatives_by_logit() -> Measured:
     """The derivatives of the three costs with respect to the logit a of D(G(z)) are -D, -(1 - D) and -exp(a)."""
     a = torch.linspace(-12, 6, 50, dtype=torch.float64)
     closed = torch.stack([-a.sigmoid(), -(1 - a.sigmoid()), -a.exp()])
     return equal(torch.stack([cost_derivative(name, a) for name in COSTS]), closed)
 
 
-def slopes_compared() -> Measured:
+def derivatives_compared() -> Measured:
     """The non-saturating derivative is (1 - D)/D times the minimax one: the ratio grows as D(G(z)) goes to 0."""
     a = torch.linspace(-20, 5, 60, dtype=torch.float64)
     return equal(cost_derivative("non-saturating", a) / cost_derivative("minimax", a) * a.exp(), 1.0)
@@ -80,7 +80,7 @@ def non_saturating_stays() -> Measured:
     return equal(torch.stack([gradient_size("non-saturating", theta) for theta in thetas]), float64(thetas) - rest)
 
 
-def likelihood_slope() -> Measured:
+def likelihood_gradient() -> Measured:
     """For N(0, 1) and N(theta, 1) the gradient of the likelihood cost is theta, that of KL(p || q) = theta^2/2."""
     thetas = (0.5, 1.0, 2.0, 3.0)
     return equal(torch.stack([gradient_size("likelihood", theta) for theta in thetas]), float64(thetas))
@@ -131,7 +131,7 @@ def zero_at_equality_only() -> Measured:
     return equal(2 * d.kl((p + perturbed(p, t)) / 2, p) / (t**2 / 4 * h.sum()), 1.0)
 
 
-def gradient_by_theta(measure: Callable[[Masses, Masses], Scalar], theta: Tensor = THETA) -> Tensor:
+def grad_theta(measure: Callable[[Masses, Masses], Scalar], theta: Tensor = THETA) -> Tensor:
     """Gradient of a function of (p, q) with respect to theta, q = softmax(theta)."""
     theta = theta.detach().requires_grad_()
     (found,) = torch.autograd.grad(measure(DATA, theta.softmax(0)), theta)
@@ -145,24 +145,24 @@ def frozen_d_gradient(name: str) -> Tensor:
 
 def followed_by_minimax() -> Measured:
     """With D frozen at its best, the minimax gradient of G is the gradient of 2 JSD: freezing D changes nothing."""
-    return equal(frozen_d_gradient("minimax"), gradient_by_theta(lambda p, q: 2 * d.jsd(p, q)))
+    return equal(frozen_d_gradient("minimax"), grad_theta(lambda p, q: 2 * d.jsd(p, q)))
 
 
 def followed_by_non_saturating() -> Measured:
     """With D frozen at its best, the non-saturating gradient of G is the gradient of KL(q || p) - 2 JSD."""
-    return equal(frozen_d_gradient("non-saturating"), gradient_by_theta(lambda p, q: d.kl(q, p) - 2 * d.jsd(p, q)))
+    return equal(frozen_d_gradient("non-saturating"), grad_theta(lambda p, q: d.kl(q, p) - 2 * d.jsd(p, q)))
 
 
 def not_followed() -> Measured:
     """The total gradient of the non-saturating cost, D* depending on q, differs from it by that of E_p[log D*]."""
-    total = gradient_by_theta(lambda p, q: mean_cost(LOSSES["non-saturating"].generator, log_ratio(p, q), p, q))
-    rest = gradient_by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
+    total = grad_theta(lambda p, q: mean_cost(LOSSES["non-saturating"].generator, log_ratio(p, q), p, q))
+    rest = grad_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
     return equal(total - frozen_d_gradient("non-saturating"), rest)
 
 
 def rest_is_not_small() -> Measured:
     """That difference is not small: its norm is more than a quarter of that of the frozen-D gradient."""
-    rest = gradient_by_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
+    rest = grad_theta(lambda p, q: (p * (p / (p + q)).log()).sum())
     return at_least(rest.norm() / frozen_d_gradient("non-saturating").norm(), 0.25)
 
 
@@ -175,8 +175,8 @@ def dropping_a_mode() -> Measured:
 def inventing_a_mode() -> Measured:
     """If q has half of its mass where p has mass e, KL(q || p) - 2 JSD grows as 1/2 log 1/e, unbounded as e -> 0."""
     e = float64([1e-6, 1e-12, 1e-24])
-    paid = [2 * d.kl((float64([1 - x, x]) + 0.5) / 2, float64([1 - x, x])) for x in e.tolist()]
-    return equal(torch.stack(paid).diff() / (1 / e).log().diff(), 0.5)
+    costs = [2 * d.kl((float64([1 - x, x]) + 0.5) / 2, float64([1 - x, x])) for x in e.tolist()]
+    return equal(torch.stack(costs).diff() / (1 / e).log().diff(), 0.5)
 
 
 def prices_under_jsd() -> Measured:
@@ -197,8 +197,7 @@ def noisy_gradients(name: str, n: int = 1_000_000, seed: int = 0) -> Tensor:
 def cauchy() -> Measured:
     """Where the best D is 0 and the actual D is noise around it, the non-saturating gradient is Cauchy distributed.
 
-    It has no variance: P(|gradient| > t) = 1 - 2/pi atan t. Measured at t = 1, 10, 100 from a million draws, in
-    standard errors.
+    So it has no variance. P(|gradient| > t) = 1 - 2/pi atan t: at t = 1, 10, 100, a million draws, in standard errors.
     """
     found = noisy_gradients("non-saturating").abs()
     t = float64([1.0, 10.0, 100.0])
@@ -207,7 +206,7 @@ def cauchy() -> Measured:
     return at_most((seen - share).abs() / (share * (1 - share) / len(found)).sqrt(), 4.0)
 
 
-def minimax_is_calm() -> Measured:
+def minimax_noise() -> Measured:
     """With the same noise the minimax gradient, D'/(1 - D), has the standard deviation of the noise, 1e-3."""
     return equal(noisy_gradients("minimax").std() / 1e-3, 1.0)
 
@@ -225,7 +224,7 @@ def noise_in_the_logit() -> Measured:
 
 def followed_by_likelihood() -> Measured:
     """With D frozen at its best, the likelihood gradient of G is the gradient of KL(p || q), on three points."""
-    return equal(frozen_d_gradient("likelihood"), gradient_by_theta(d.kl))
+    return equal(frozen_d_gradient("likelihood"), grad_theta(d.kl))
 
 
 def score_gradients(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -341,32 +340,31 @@ def squares_step(a: float, b: float, c: float, theta: Tensor) -> tuple[Tensor, T
 
     q = theta.softmax(0)
     best = (b * DATA + a * q) / (DATA + q)
-    return frozen_gradient(cost, best, DATA, theta), gradient_by_theta(lambda p, q: twice_c(p, q, a, b, c) / 2, theta)
+    return frozen_gradient(cost, best, DATA, theta), grad_theta(lambda p, q: twice_c(p, q, a, b, c) / 2, theta)
 
 
-FAR_THETA = float64([2.0, 0.0, -2.0])
+THETA_2 = float64([2.0, 0.0, -2.0])
 """G has most of its mass on the first point, more than the data."""
 
 
 def squares_step_opposes() -> Measured:
     """G's gradient with D frozen is not that of C: with the labels -1, 1, 0 it can be opposed (cosine < -0.5)."""
-    step, gradient = squares_step(-1.0, 1.0, 0.0, FAR_THETA)
+    step, gradient = squares_step(-1.0, 1.0, 0.0, THETA_2)
     return at_most(torch.cosine_similarity(step, gradient, dim=0), -0.5)
 
 
 def squares_step_agrees() -> Measured:
     """With the labels 0, 1, 1, at the same q, both have about the same direction (cosine > 0.9) but are not equal."""
-    step, gradient = squares_step(0.0, 1.0, 1.0, FAR_THETA)
+    step, gradient = squares_step(0.0, 1.0, 1.0, THETA_2)
     return at_least(torch.cosine_similarity(step, gradient, dim=0), 0.9)
 
 
 def minimax_step_is_exact() -> Measured:
     """In the minimax game G's gradient with D frozen is the total gradient (envelope theorem), at the same q."""
-    a = log_ratio(DATA, FAR_THETA.softmax(0))
-    step = frozen_gradient(LOSSES["minimax"].generator, a, DATA, FAR_THETA)
+    a = log_ratio(DATA, THETA_2.softmax(0))
+    step = frozen_gradient(LOSSES["minimax"].generator, a, DATA, THETA_2)
     return equal(
-        step,
-        gradient_by_theta(lambda p, q: -mean_cost(LOSSES["minimax"].discriminator, log_ratio(p, q), p, q), FAR_THETA),
+        step, grad_theta(lambda p, q: -mean_cost(LOSSES["minimax"].discriminator, log_ratio(p, q), p, q), THETA_2)
     )
 
 
@@ -376,11 +374,11 @@ MAO = "arXiv:1611.04076"
 
 CLAIMS = (
     Claim(6, "cost-values", values_of_d, "log(1-D), -log D, -D/(1-D)", f"{TUTORIAL}, figure 16", 1e-12),
-    Claim(6, "cost-slopes", slopes_by_logit, "-D, -(1-D), -exp(a)", f"{TUTORIAL}, figure 16", 1e-12),
-    Claim(6, "slope-ratio", slopes_compared, "(1-D)/D", f"{GOODFELLOW}, section 3", 1e-9),
+    Claim(6, "cost-slopes", derivatives_by_logit, "-D, -(1-D), -exp(a)", f"{TUTORIAL}, figure 16", 1e-12),
+    Claim(6, "slope-ratio", derivatives_compared, "(1-D)/D", f"{GOODFELLOW}, section 3", 1e-9),
     Claim(6, "minimax-vanishes", minimax_vanishes, "<= theta/2 exp(-theta^2/8)", f"{AB}, theorem 2.4", 0.0),
     Claim(6, "non-saturating-stays", non_saturating_stays, "theta - minimax", f"{GOODFELLOW}, section 3", 1e-6),
-    Claim(6, "likelihood-slope", likelihood_slope, "theta", f"{TUTORIAL}, section 8.3", 1e-6),
+    Claim(6, "likelihood-slope", likelihood_gradient, "theta", f"{TUTORIAL}, section 8.3", 1e-6),
     Claim(6, "best-samples-rule", best_samples_rule, "Phi(theta + z_0.01)", f"{TUTORIAL}, section 3.2.5", 1e-6),
     Claim(6, "no-sample-rules", no_sample_rules, "share of the best 1 % <= 1 %", f"{TUTORIAL}, section 3.2.5", 0.0),
     Claim(7, "identity", identity, "KL(q||p) - 2 JSD + E_p log D* + log 4", f"{AB}, theorem 2.5", 1e-6),
@@ -394,7 +392,7 @@ CLAIMS = (
     Claim(7, "price-of-inventing", inventing_a_mode, "grows by 1/2 per nat of log 1/e", "derived", 1e-3),
     Claim(7, "price-under-jsd", prices_under_jsd, "3/2 log 4/3, both", "derived", 1e-12),
     Claim(7, "cauchy-gradient", cauchy, "P(> t) = 1 - 2/pi atan t", f"{AB}, theorem 2.6", 0.0),
-    Claim(7, "minimax-is-calm", minimax_is_calm, "deviation of the noise", "derived", 0.01),
+    Claim(7, "minimax-is-calm", minimax_noise, "std of the noise", "derived", 0.01),
     Claim(7, "noise-in-the-logit", noise_in_the_logit, "E (1-D)^2 E tilt^2", "derived", 0.02),
     Claim(8, "likelihood-follows", followed_by_likelihood, "grad KL(p||q)", f"{TUTORIAL}, section 8.3", 1e-7),
     Claim(8, "likelihood-gaussians", likelihood_by_quadrature, "d KL(p||q)", f"{TUTORIAL}, section 8.3", 1e-6),

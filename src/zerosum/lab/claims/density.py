@@ -208,7 +208,7 @@ CLAIMS = (
     Claim(10, "thresholds", thresholds, "T = f'(1) where p = q", f"{NOWOZIN}, table 6", 1e-12),
     Claim(10, "gan-row", gan_row_is_the_game, "bound = -cost_D", f"{NOWOZIN}, eq. (9)", 1e-12),
     Claim(15, "change-of-variables", density_adds_up, "q(x) = p(z) / |G'(z)|", "arXiv:1410.8516, eq. (1)", 1e-9),
-    Claim(15, "histogram", histogram, "chi^2 within 4 deviations", "Pearson 1900", 0.0),
+    Claim(15, "histogram", histogram, "chi^2 within 4 sigma", "Pearson 1900", 0.0),
     Claim(15, "parzen", parzen, "q * N(0, width^2)", "Parzen 1962", 0.0),
     Claim(15, "parzen-bias", parzen_is_biased, "<= 0.95 of the density", "Parzen 1962", 0.0),
     Claim(15, "evidence", evidence, "N(b, W W' + s^2 I)", "Tipping & Bishop 1999", 1e-6),

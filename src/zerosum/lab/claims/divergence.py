@@ -80,7 +80,7 @@ def wasserstein_when_disjoint() -> Measured:
     return equal(torch.stack([d.wasserstein_1(x, p, q) for x, p, q in shifted_uniforms()]), float64([2.0, 3.0, 5.0]))
 
 
-def wasserstein_slope() -> Measured:
+def wasserstein_derivative() -> Measured:
     """For data at 0 and a sample at theta > 0, d W1 / d theta = 1: the gradient of G's Wasserstein cost, critic -x.
 
     The derivative of JSD is 0, as `jsd-disjoint` shows.
@@ -272,13 +272,13 @@ ARJOVSKY = "arXiv:1701.07875, example 1"
 CLAIMS = (
     Claim(3, "kl-gaussians", kl_of_gaussians, "1/2 (tr T'S + |n-m|^2_T - d + log |T|/|S|)", "textbook", 1e-6),
     Claim(3, "reverse-kl-gaussians", reverse_kl_of_gaussians, "the same, p and q exchanged", "textbook", 1e-6),
-    Claim(3, "kl-asymmetric", kl_is_not_symmetric, "1.875 - 2 log 2 for deviations 1, 2", "derived", 1e-6),
+    Claim(3, "kl-asymmetric", kl_is_not_symmetric, "1.875 - 2 log 2 for std 1, 2", "derived", 1e-6),
     Claim(3, "kl-floor", kl_is_not_negative, "KL >= 0", "Kullback & Leibler 1951", 1e-12),
     Claim(3, "jsd-symmetric", jsd_is_symmetric, "JSD(p, q) = JSD(q, p)", "Lin 1991", 1e-12),
     Claim(3, "jsd-ceiling", jsd_is_bounded, "JSD <= log 2", "Lin 1991", 1e-12),
     Claim(3, "jsd-disjoint", jsd_when_disjoint, "JSD = log 2", ARJOVSKY, 1e-12),
     Claim(3, "w1-disjoint", wasserstein_when_disjoint, "W1 = distance", ARJOVSKY, 1e-12),
-    Claim(3, "w1-slope", wasserstein_slope, "d W1 / d theta = 1", ARJOVSKY, 1e-12),
+    Claim(3, "w1-slope", wasserstein_derivative, "d W1 / d theta = 1", ARJOVSKY, 1e-12),
     Claim(3, "tv-gaussians", total_variation_of_gaussians, "erf(r / sqrt 8)", "textbook", 1e-6),
     Claim(3, "chi-square-gaussians", chi_square_of_gaussians, "closed form in S, T, m, n", "textbook", 1e-6),
     Claim(3, "hellinger-gaussians", hellinger_of_gaussians, "closed form in S, T, m, n", "textbook", 1e-6),
@@ -286,7 +286,7 @@ CLAIMS = (
     Claim(3, "w1-game", wasserstein_is_a_game, "max over |D'| <= 1 of E_p D - E_q D = W1", ARJOVSKY, 1e-9),
     Claim(3, "pinsker", pinsker, "TV <= sqrt(KL / 2)", "Pinsker 1964", 1e-12),
     Claim(4, "likelihood-is-kl", likelihood_is_kl, "-mean log q = KL(p^ || q) + H(p^)", "derived", 1e-12),
-    Claim(4, "best-gaussian", best_gaussian, "mean and deviation of p", "derived", 1e-6),
+    Claim(4, "best-gaussian", best_gaussian, "mean and std of p", "derived", 1e-6),
     Claim(4, "sample-average", sample_average, "error = sd / sqrt(n)", "central limit theorem", 0.12),
     Claim(4, "kl-zero", zero_only_at_equality, "KL -> t^2/2 sum h^2/p", "derived", 1e-3),
     Claim(4, "jensen", jensen, "KL = -log Q(p > 0) where q/p is constant", "derived", 1e-12),

@@ -49,7 +49,7 @@ def perturbed(p: Masses, t: float) -> Masses:
     return p * (1 + t * (h - (p * h).sum() / p.sum()))
 
 
-def logistic_cost() -> Cost:
+def cost_d() -> Cost:
     """D's cost in the minimax game: -V."""
     return LOSSES["minimax"].discriminator
 
@@ -57,35 +57,31 @@ def logistic_cost() -> Cost:
 def best_d_1d() -> Measured:
     """D = p/(p+q) minimizes the library's discriminator cost at every point: mixtures in one dimension."""
     p, q = mixtures_1d()
-    return equal(best_logits(logistic_cost(), p, q).sigmoid(), p / (p + q))
+    return equal(best_logits(cost_d(), p, q).sigmoid(), p / (p + q))
 
 
 def best_d_2d() -> Measured:
     """D = p/(p+q) minimizes the library's discriminator cost at every point: mixtures in two dimensions."""
     p, q = mixtures_2d()
-    return equal(best_logits(logistic_cost(), p, q).sigmoid(), p / (p + q))
+    return equal(best_logits(cost_d(), p, q).sigmoid(), p / (p + q))
 
 
 def best_d_is_maximum() -> Measured:
     """No other D has a higher V: 200 random D on four points, from near to far."""
     p, q = FOUR_POINTS
-    best = mean_cost(logistic_cost(), log_ratio(p, q), p, q)
+    best = mean_cost(cost_d(), log_ratio(p, q), p, q)
     rng = torch.Generator().manual_seed(0)
-    tries = [
-        log_ratio(p, q).clamp(-9, 9) + s * torch.randn(4, generator=rng).double() for s in np.geomspace(0.01, 5, 200)
-    ]
-    return at_least(torch.stack([mean_cost(logistic_cost(), a, p, q) for a in tries]), best)
+    ds = [log_ratio(p, q).clamp(-9, 9) + s * torch.randn(4, generator=rng).double() for s in np.geomspace(0.01, 5, 200)]
+    return at_least(torch.stack([mean_cost(cost_d(), a, p, q) for a in ds]), best)
 
 
 def curvature() -> Measured:
     """Near the best D, V falls quadratically in the change da of the logit, with curvature (p + q) D (1 - D)."""
     p, q = mixtures_1d()
-    a, step = log_ratio(p, q), 1e-3 * torch.linspace(-3, 3, len(p)).double().cos()
+    a, da = log_ratio(p, q), 1e-3 * torch.linspace(-3, 3, len(p)).double().cos()
     d = a.sigmoid()
-    loss = (mean_cost(logistic_cost(), a + step, p, q) + mean_cost(logistic_cost(), a - step, p, q)) / 2 - mean_cost(
-        logistic_cost(), a, p, q
-    )
-    return equal(loss / (step.square() / 2 * (p + q) * d * (1 - d)).sum(), 1.0)
+    rise = (mean_cost(cost_d(), a + da, p, q) + mean_cost(cost_d(), a - da, p, q)) / 2 - mean_cost(cost_d(), a, p, q)
+    return equal(rise / (da.square() / 2 * (p + q) * d * (1 - d)).sum(), 1.0)
 
 
 def smoothed_labels() -> Measured:
@@ -93,7 +89,7 @@ def smoothed_labels() -> Measured:
     p, q = mixtures_1d()
 
     def cost(real: Tensor, fake: Tensor) -> Tensor:
-        return logistic_cost()(real, fake, smoothing=0.1)  # type: ignore[call-arg]
+        return cost_d()(real, fake, smoothing=0.1)  # type: ignore[call-arg]
 
     return equal(best_logits(cost, p, q).sigmoid(), 0.9 * p / (p + q))
 
@@ -106,7 +102,7 @@ def half_labels() -> Measured:
     p, q = mixtures_1d()
 
     def cost(real: Tensor, fake: Tensor) -> Tensor:
-        return (logistic_cost()(real, real) + logistic_cost()(fake, fake)) / 2
+        return (cost_d()(real, real) + cost_d()(fake, fake)) / 2
 
     return equal(best_logits(cost, p, q).sigmoid(), 0.5)
 
@@ -134,26 +130,26 @@ def relativistic_best() -> Measured:
 def value_on_four_points() -> Measured:
     """At the best D the value of the game, minus D's cost, is -log 4 + 2 JSD: distributions on four points."""
     p, q = FOUR_POINTS
-    return equal(-mean_cost(logistic_cost(), log_ratio(p, q), p, q), 2 * jsd(p, q) - log(4))
+    return equal(-mean_cost(cost_d(), log_ratio(p, q), p, q), 2 * jsd(p, q) - log(4))
 
 
 def value_1d() -> Measured:
     """At the best D the value of the game is -log 4 + 2 JSD: mixtures in one dimension, by quadrature."""
     p, q = mixtures_1d()
-    return equal(-mean_cost(logistic_cost(), log_ratio(p, q), p, q), 2 * jsd(p, q) - log(4))
+    return equal(-mean_cost(cost_d(), log_ratio(p, q), p, q), 2 * jsd(p, q) - log(4))
 
 
 def value_at_equality() -> Measured:
     """At q = p the best D is 1/2 everywhere and V = -log 4."""
     p, _ = mixtures_1d()
-    return equal(-mean_cost(logistic_cost(), log_ratio(p, p), p, p), -log(4))
+    return equal(-mean_cost(cost_d(), log_ratio(p, p), p, p), -log(4))
 
 
 def lowest_value() -> Measured:
     """For q = p + t h the value rises by t^2/4 sum h^2/p to leading order: q = p is a strict minimum."""
     p, _ = mixtures_1d()
     t = 1e-3
-    rise = -mean_cost(logistic_cost(), log_ratio(p, perturbed(p, t)), p, perturbed(p, t)) + log(4)
+    rise = -mean_cost(cost_d(), log_ratio(p, perturbed(p, t)), p, perturbed(p, t)) + log(4)
     h = (perturbed(p, 1.0) - p).square() / p
     return equal(rise / (t**2 / 4 * h.sum()), 1.0)
 
@@ -162,7 +158,7 @@ def value_is_never_below() -> Measured:
     """max_D V is at least -log 4: 200 random pairs of distributions on six points."""
     rng = torch.Generator().manual_seed(1)
     logits = torch.randn(200, 2, 6, generator=rng).double() * 2
-    values = [-mean_cost(logistic_cost(), log_ratio(p, q), p, q) for p, q in logits.softmax(-1)]
+    values = [-mean_cost(cost_d(), log_ratio(p, q), p, q) for p, q in logits.softmax(-1)]
     return at_least(torch.stack(values), -log(4))
 
 
@@ -172,7 +168,7 @@ def cross_entropy() -> Measured:
     d = torch.linspace(-4, 4, len(p)).double().sin().sigmoid()
     real = (p * binary_cross_entropy(d, torch.ones_like(d), reduction="none")).sum()
     fake = (q * binary_cross_entropy(d, torch.zeros_like(d), reduction="none")).sum()
-    return equal(mean_cost(logistic_cost(), d.logit(), p, q), 2 * (real + fake) / 2)
+    return equal(mean_cost(cost_d(), d.logit(), p, q), 2 * (real + fake) / 2)
 
 
 def information() -> Measured:

@@ -97,8 +97,8 @@ def d_is_learned_with_samples() -> Measured:
 def value_is_learned() -> Measured:
     """The cost of the learned D on the true densities exceeds the minimum 2 log 2 - 2 JSD by less than 0.01 nats."""
     p, q = masses()
-    paid = [mean_cost(LOSSES["minimax"].discriminator, learned_logits(SIZES[-1], seed), p, q) for seed in SEEDS]
-    return equal(torch.stack(paid), log(4) - 2 * jsd(p, q))
+    costs = [mean_cost(LOSSES["minimax"].discriminator, learned_logits(SIZES[-1], seed), p, q) for seed in SEEDS]
+    return equal(torch.stack(costs), log(4) - 2 * jsd(p, q))
 
 
 @cache

@@ -36,7 +36,7 @@ class Grid(NamedTuple):
 def gauss_legendre(low: float, high: float, panels: int = 40, order: int = 12) -> Grid:
     """Gauss-Legendre rule on [low, high]: `order` nodes in each of `panels` equal panels.
 
-    >>> grid = line(0.0, 2.0)
+    >>> grid = gauss_legendre(0.0, 2.0)
     >>> round((grid.points[:, 0] ** 3 * grid.weights).sum().item(), 12)
     4.0
     """
