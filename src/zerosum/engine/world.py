@@ -280,7 +280,7 @@ def join_world(timeout: float, device: str | None = None) -> Iterator[World]:
 
 
 def _join(limit: timedelta, device: str | None, store: Store | None) -> World:
-    """Create the process groups, and start the heartbeat if there is a store that all ranks can read."""
+    """Create the process groups, and the heartbeat if there is a store that all ranks can read; return the world."""
     rank, size, uses_gpu = dist.get_rank(), dist.get_world_size(), _uses_gpu(device)
     control = dist.new_group(backend="gloo", timeout=limit)
     gradients = dist.new_group(backend="nccl" if uses_gpu else "gloo", timeout=limit)

@@ -64,9 +64,8 @@ class ValueAndInputGrad(torch.autograd.Function):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with capture, torch_layers_only():
-                logits = net(
-                    x.view_as(x)
-                )  # not a leaf: hooks on module inputs, such as torch's FLOP counter's, need that
+                # x.view_as(x) is not a leaf: hooks on module inputs, such as torch's FLOP counter's, need that
+                logits = net(x.view_as(x))
             (input_grad,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
         if set(map(id, parameters)) != capture.parameter_ids:
             raise RuntimeError("`value_and_input_grad` needs all parameters of D in linear layers and convolutions")
@@ -85,9 +84,7 @@ class ValueAndInputGrad(torch.autograd.Function):
         grad_of = dict(zip(map(id, trainable), grads, strict=True))
         if c is not None:
             first_order = unsqueeze_like(c, x) * input_grad.detach()
-            grad_x = (
-                first_order if grad_x is None else grad_x + first_order
-            )  # smooth activations have given one already
+            grad_x = first_order if grad_x is None else grad_x + first_order  # not None with smooth activations
         return None, grad_x, *(grad_of.get(id(parameter)) for parameter in parameters)
 
 
