@@ -215,7 +215,7 @@ def play(seed, measures, draws, monkeypatch):
 def _few(monkeypatch, tmp_path):
     """As many rows as there are will do, for an evaluation and for a cell; the classifier learns a little."""
     monkeypatch.setattr(evaluation, "MIN_ROWS", 1)
-    monkeypatch.setattr(data_copying, "FEWEST", 3)
+    monkeypatch.setattr(data_copying, "MIN_CELL_ROWS", 3)
     monkeypatch.setattr(evaluation, "user_cache_path", lambda _: tmp_path)
     monkeypatch.setattr(features, "TRAINING_ROWS", 20)
 
