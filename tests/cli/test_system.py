@@ -443,7 +443,7 @@ def test_a_signal_ends_the_round_and_saves_it_and_a_second_ends_at_once(calm, ne
     assert there.newest() == 12
     there = new("twice")
     ending = sent(there, calm, name, 5)
-    assert (ending.code, ending.err) == (130 if name == "INT" else -number, "")
+    assert (ending.code, ending.err) == ((130, "stopped\n") if name == "INT" else (-number, ""))
     assert there.newest() == 0
     there.train(report=False)
     assert not differing(there.contents(), calm[0].contents())
