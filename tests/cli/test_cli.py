@@ -438,9 +438,17 @@ def copied(trained, place):
     return Path("runs/copied")
 
 
-@pytest.mark.parametrize("file", ["average.safetensors", "optimizers.safetensors", "state.json", "manifest.json"])
+READING = ["diagnose", "sample --out x.png", "report", "evaluate -n 60 --features pixels", "train"]
+DAMAGED = ["average.safetensors", "optimizers.safetensors", "state.json", "manifest.json"]
+
+
 @pytest.mark.parametrize(
-    "line", ["diagnose", "sample --out x.png", "report", "evaluate -n 60 --features pixels", "train"]
+    ("line", "file"),
+    [
+        pytest.param(line, file, marks=() if line == "diagnose" or file == DAMAGED[0] else pytest.mark.slow)
+        for line in READING
+        for file in DAMAGED
+    ],
 )
 def test_every_command_names_a_damaged_checkpoint(zerosum, copied, line, file):
     flip(copied / "checkpoints" / "000003" / file)
