@@ -213,7 +213,7 @@ def test_a_damaged_picture_is_read_or_named(tmp_path, unchanged, bounded, small,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stretch", range(28))
+@pytest.mark.parametrize("stretch", range(34))
 def test_many_damaged_pictures_are_read_or_named(tmp_path, unchanged, bounded, small, stretch):
     with bounded(400):
         read = play(tmp_path, range(10_000 + 500 * stretch, 10_500 + 500 * stretch), unchanged)
