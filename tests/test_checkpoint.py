@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -326,3 +327,47 @@ def test_beside_a_training_that_removes_checkpoints_the_list_is_looked_at_anew(s
     said = []
     assert checkpoint.load(two, said.append).round == 3
     assert said == []
+
+
+@pytest.fixture
+def saved(setup, tmp_path):
+    """The folder of a run with the checkpoints of two rounds."""
+    (tmp_path / "checkpoints").mkdir()
+    for _ in range(2):
+        advance(setup, 1)
+        checkpoint.save(tmp_path / "checkpoints", setup.state, FACTS, keep=3)
+    return RunFolder(tmp_path)
+
+
+def said(folder):
+    heard = []
+    manifest.say_faults(folder, heard.append)
+    return heard
+
+
+def test_what_is_too_large_to_be_hashed_without_need_is_not_called_damaged(saved, monkeypatch):
+    assert said(saved) == []
+    monkeypatch.setattr(manifest, "MAX_HASHED", 10)
+    assert said(saved) == []
+    with (saved.checkpoints / "000002" / "optimizers.safetensors").open("ab") as file:
+        file.write(b"x")
+    (sentence,) = said(saved)
+    assert "000002 is damaged: optimizers.safetensors has" in sentence
+    assert sentence.endswith("the newest whole one is 000001")
+
+
+def test_a_list_reads_no_tensors(saved, monkeypatch):
+    read = []
+    chunks = files.read_chunks
+    monkeypatch.setattr(
+        files, "read_chunks", lambda path, *more, **how: read.append(path.name) or chunks(path, *more, **how)
+    )
+    assert manifest.remark(saved) == ""
+    assert not [name for name in read if name.endswith(".safetensors")]
+
+
+def test_a_checkpoint_that_a_training_removes_meanwhile_is_not_damaged(saved, monkeypatch):
+    listed = manifest.newest_first(saved.checkpoints)
+    monkeypatch.setattr(manifest, "newest_first", lambda _: listed)
+    shutil.rmtree(listed[0])
+    assert said(saved) == []

@@ -149,7 +149,7 @@ def open_data(config: Config) -> Data:
 
     Raises:
         Untrusted: It is not one of DATASETS, and the command that runs may not open it (see `permission`).
-        ConfigError: There is no such data set, or it cannot be told what it is told.
+        ConfigError: There is no such data set, or it has no such options.
         DataError: It cannot be trained on.
     """
     name, allowed = config.data.name, permission.current()
@@ -169,9 +169,9 @@ def new_generator(config: Config, form: SampleSpec, data: Data | None = None) ->
     make = _pair(config).generator
     statistics = {"mean": data.mean()} if data and "mean" in inspect.signature(make).parameters else {}
     with _seeded(config.train.seed, "generator"), _making("generator"):
-        told = config.nets.label_size if classes else 0
-        net = make(form.shape, size + told, **statistics, **config.nets.generator)
-        net = ConditionalGenerator(net, classes, told) if classes else net
+        embedding = config.nets.label_size if classes else 0
+        net = make(form.shape, size + embedding, **statistics, **config.nets.generator)
+        net = ConditionalGenerator(net, classes, embedding) if classes else net
     return expect(nn.Module, net, f"nets.name = {config.nets.name}")
 
 
@@ -188,7 +188,7 @@ def new_discriminator(config: Config, form: SampleSpec) -> nn.Module:
 
 
 def class_count(config: Config, form: SampleSpec) -> int:
-    """How many classes the players are told of; 0 where there are no conditions.
+    """The number of classes that the players are conditioned on; 0 where there are no conditions.
 
     Raises:
         ConfigError: Classes are asked for, and the data has none.
@@ -313,11 +313,13 @@ def _unsmoothed(choice: Choice) -> Choice:
     return Choice(name=choice.name, **{key: value for key, value in choice.options.items() if key != "smoothing"})
 
 
-def latent(law: Latent) -> Callable[..., Tensor]:
+def latent(settings: Latent) -> Callable[..., Tensor]:
     """(n, seed, *key) -> noise z (n, size)."""
-    if law.distribution == "normal":
-        return lambda n, seed, *key: rng.normal((n, law.size), seed, *key)
-    return lambda n, seed, *key: law.low + (law.high - law.low) * rng.uniform((n, law.size), seed, *key)
+    if settings.distribution == "normal":
+        return lambda n, seed, *key: rng.normal((n, settings.size), seed, *key)
+    return lambda n, seed, *key: (
+        settings.low + (settings.high - settings.low) * rng.uniform((n, settings.size), seed, *key)
+    )
 
 
 def _pair(config: Config) -> Pair:

@@ -32,7 +32,7 @@ from torch.optim import Optimizer
 from zerosum import files
 from zerosum.engine import World
 from zerosum.errors import CheckpointError, DataError, Diverged, named
-from zerosum.files import GIB, KIB, MIB
+from zerosum.files import GIB, KIB
 from zerosum.game.state import Player, State
 from zerosum.memory import is_out_of_memory
 from zerosum.run.folder import STATE, TENSORS, Say, remove_checkpoint, silent
@@ -40,8 +40,7 @@ from zerosum.run.manifest import (
     damaged,
     flush_folder,
     newest_first,
-    parse_state,
-    read_manifest,
+    read_state,
     read_verified,
     verify,
     write_sealed,
@@ -213,10 +212,7 @@ def read(path: Path, run: str | None = None, expected_layout: ExpectedLayout | N
         CheckpointError: A file is missing, is not a regular file or differs in size or content, or a tensor is not as
             expected; names the file or tensor.
     """
-    if not files.is_folder(path):
-        raise damaged(path, "it is no folder")
-    table = read_manifest(path)
-    state = parse_state(path, read_verified(path, STATE, table[STATE], 64 * MIB), run)
+    table, state = read_state(path, run)
     layout = expected_layout(state) if expected_layout else None
     average = sum(one.nbytes for one in (layout or {}).get("average", {}).values())
     tensors = {}

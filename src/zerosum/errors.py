@@ -18,6 +18,7 @@ Stopped             128 + n    signal n ended the run; everything is saved
 A message says what was given, what was expected and what to do next.
 """
 
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -144,6 +145,15 @@ def named(name: object) -> str:
     'two\\nlines'
     """
     return printable(str(name)).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def typed(path: object) -> str:
+    """Format a path as an argument of a shell command, for commands that a message suggests.
+
+    >>> typed("runs/a & b")
+    "'runs/a & b'"
+    """
+    return named(shlex.quote(str(path)))
 
 
 def _is_control(character: str) -> bool:

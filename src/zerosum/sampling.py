@@ -29,7 +29,7 @@ from zerosum.config.settings import Config
 from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
 from zerosum.engine.precision import master_dtype
-from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, unknown
+from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, typed, unknown
 from zerosum.files import write
 from zerosum.game.forward import call
 from zerosum.nets import NETS, ConditionalGenerator
@@ -328,7 +328,7 @@ def newest_checkpoint(folder: RunFolder, config: Config, say: Say = silent) -> C
     if saved is None:
         raise CheckpointError(
             f"{named(folder.path)} has no checkpoint yet, so there is no generator. "
-            f"Play the run first: zerosum train {named(folder.config)} --out {named(folder.path)}"
+            f"Play the run first: zerosum train {typed(folder.config)} --out {typed(folder.path)}"
         )
     return saved
 

@@ -22,7 +22,7 @@ from zerosum import build, config, engine, evaluation, files, health, memory, pe
 from zerosum.config.settings import Config
 from zerosum.data import DATASETS, Data, source
 from zerosum.engine import World
-from zerosum.errors import SystemFault, UsageError, ZerosumError, named, printable
+from zerosum.errors import SystemFault, UsageError, ZerosumError, named, printable, typed
 from zerosum.evaluation import MetricRow
 from zerosum.health import Verdict
 from zerosum.metrics.classes import ClassTable
@@ -186,7 +186,7 @@ class Run:
             if isinstance(error, RuntimeError) and not short:
                 raise
             reason = memory.OUT_OF_MEMORY if short else files.reason(error) if isinstance(error, OSError) else error
-            say(f"no report: {reason}. `zerosum report {named(self.path)}` tries again")
+            say(f"no report: {reason}. `zerosum report {typed(self.path)}` tries again")
 
     def picture(self) -> Path | None:
         """Return the path of the newest image of samples, or None."""

@@ -520,3 +520,8 @@ def test_a_function_in_the_place_of_a_loss_is_told_what_to_make_of_it(zerosum, p
     code, _, err = zerosum("train", "digits", "--set", "loss=mine_too:loss", "--rounds=2", *SMALL)
     assert (code, "expected a zerosum.Loss(discriminator, generator)" in err) == (2, True)
     sys.modules.pop("mine_too")
+
+
+def test_the_command_beside_a_copied_recipe_can_be_typed(zerosum, place):
+    code, out, _ = zerosum("copy", "digits", "my recipe.toml")
+    assert (code, "`zerosum train 'my recipe.toml'`" in out) == (0, True)

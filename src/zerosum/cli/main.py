@@ -1,7 +1,6 @@
 """The commands. Imports are inside the functions, so that --help stays fast."""
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from typer.core import TyperGroup
 from zerosum import permission
 from zerosum.cli import console
 from zerosum.cli.console import is_secondary, notify, print_result
-from zerosum.errors import UsageError, WorkerLost, named
+from zerosum.errors import UsageError, WorkerLost, named, typed
 
 
 class CommandGroup(TyperGroup):
@@ -100,7 +99,7 @@ def train(
     if trust:
         raise UsageError("--trust belongs to --dry-run: a training imports what its recipe names")
     with permission.to_train():
-        settings, open_run = session.load_settings(recipe, overrides, notify)
+        settings, opened = session.load_settings(recipe, overrides, notify)
     if settings.train.processes > 1 and not engine.under_torchrun():
         from zerosum.cli.launch import launch
 
@@ -109,7 +108,7 @@ def train(
         folder = session.choose_shared_folder(settings, out, world)
         say = console.without_repeats(notify) if world.is_main else silent
         records = loop.fit(
-            settings, folder, data=open_run, fresh=fresh, force=force, until_finished=finished, say=say, world=world
+            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, world=world
         )
         if world.is_main:
             records = with_tensorboard(with_progress(records, settings.train.rounds, as_json), folder.events, notify)
@@ -286,9 +285,8 @@ def copy(
     except (OSError, ValueError) as error:  # a name with a NUL character is a ValueError
         why = reason(error) if isinstance(error, OSError) else error
         raise UsageError(f"cannot write {named(file)}: {why}") from None
-    print_result(
-        {"path": str(file)}, as_json, lambda facts: f"{facts['path']}: edit it, then `zerosum train {facts['path']}`"
-    )
+    says = f"{named(file)}: edit it, then `zerosum train {typed(file)}`"
+    print_result({"path": str(file)}, as_json, lambda _: says)
 
 
 @app.command()
@@ -331,7 +329,7 @@ def format_training(facts: dict[str, Any]) -> str:
         )
     lines.append(facts["verdict"])
     lines += [f"{what + ':':<9} {named(facts[key])}" for what, key in PLACES.items()]
-    lines.append(f"next:     zerosum sample {shlex.quote(facts['run'])} -n 100 --out samples.png")
+    lines.append(f"next:     zerosum sample {typed(facts['run'])} -n 100 --out samples.png")
     return "\n".join(lines)
 
 

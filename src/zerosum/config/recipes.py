@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from zerosum import files
 from zerosum.config.settings import Config, Tree
-from zerosum.errors import ConfigError, named, unknown
+from zerosum.errors import ConfigError, named, typed, unknown
 
 CHANGEABLE = (
     "train.rounds", "train.minutes", "train.keep", "train.check_every", "train.processes", "train.timeout",
@@ -60,7 +60,7 @@ def recipe_text(recipe: str) -> str:
         settings = Path(recipe) / "config.toml"
         hint = ". A file of your own ends in .toml"
         if "\0" not in recipe and os.path.isfile(settings):  # noqa: PTH113  False, too, where the name is too long
-            hint = f". To go on with that run: zerosum train {named(settings)} --out {named(recipe)}"
+            hint = f". To go on with that run: zerosum train {typed(settings)} --out {typed(recipe)}"
         raise ConfigError(unknown("recipe", recipe, known) + hint)
     try:
         return files.read(Path(recipe), MAX_BYTES, follow=True).decode("utf-8-sig")

@@ -9,7 +9,7 @@ of D's logit by its input x, and |g| its norm over all of x's numbers, one value
     wgan-gp   (|g(y)| - 1)^2     at y between a real and a fake, one random mixture per pair
 
 `weight` multiplies it (gamma, lambda), and the mean is taken by `game`. Each can be differentiated again, since D is
-trained on it. A square root is never taken of zero: its slope there is infinite, and training would end in NaN.
+trained on it. A square root is never taken of zero: its derivative there is infinite, and training would end in NaN.
 """
 
 from collections.abc import Callable

@@ -16,7 +16,7 @@ from zerosum.game.penalties import Penalty
 
 Player = Literal["discriminator", "generator"]
 Condition = Tensor | None
-"""The classes (n,) of a batch; None: the players are told none."""
+"""The classes (n,) of a batch; None: the players have no condition."""
 
 Batches = Callable[[int], tuple[Tensor, Condition]]
 """The number of a batch since the run began -> (x, c), encoded and on the device."""
@@ -77,7 +77,7 @@ class Game:
     one_pass: bool = False
     """Whether D may see real and fake as one batch, since it judges each sample by itself."""
     conditional: bool = False
-    """Whether the players are told classes."""
+    """Whether the players are conditioned on classes."""
     schedule: Callable[[int], float] = lambda _: 1.0
     """Round, from 0 -> factor on both learning rates."""
     half_life: float = 10_000.0

@@ -19,6 +19,9 @@ from zerosum.run.folder import CHECKPOINT_NAME, MANIFEST, STATE, TENSORS, RunFol
 CONTENTS = (*TENSORS, STATE)
 """The files that the manifest lists."""
 
+MAX_HASHED = GIB
+"""Largest size in bytes of a file that is hashed where no network says how large it may be."""
+
 
 def newest_first(folder: Path) -> list[Path]:
     """List the checkpoints, newest first.
@@ -128,6 +131,18 @@ def _is_extra(extra: dict[str, Any]) -> bool:
     return flat and isinstance(seconds, int | float) and 0 <= seconds < MAX_SECONDS
 
 
+def read_state(path: Path, run: str | None) -> tuple[dict[str, ManifestEntry], dict[str, Any]]:
+    """Read the manifest and state.json of a checkpoint, and verify them.
+
+    Raises:
+        CheckpointError: It is no folder, one of them is missing or damaged, or it belongs to another run.
+    """
+    if not files.is_folder(path):
+        raise damaged(path, "it is no folder")
+    table = read_manifest(path)
+    return table, parse_state(path, read_verified(path, STATE, table[STATE], 64 * MIB), run)
+
+
 def read_verified(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> bytes:
     """Read a file and verify it against its manifest entry."""
     return b"".join(verified_chunks(path, name, entry, max_bytes))
@@ -139,12 +154,20 @@ def verify(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> None:
         pass
 
 
-def verified_chunks(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> Iterator[bytes]:
-    """Yield the content of a file chunk by chunk; raise CheckpointError if it is not what the manifest says."""
+def check_size(path: Path, name: str, entry: ManifestEntry, max_bytes: int | None = None) -> None:
+    """Compare the size of a file with its manifest entry, without opening the file."""
     try:
         size = files.stat_regular(path / name, max_bytes).st_size
-        if size != entry.size:
-            raise damaged(path, f"{name} has {size} bytes, expected {entry.size}")
+    except OSError as error:
+        raise damaged(path, f"{name}: {files.reason(error)}") from None
+    if size != entry.size:
+        raise damaged(path, f"{name} has {size} bytes, expected {entry.size}")
+
+
+def verified_chunks(path: Path, name: str, entry: ManifestEntry, max_bytes: int) -> Iterator[bytes]:
+    """Yield the content of a file chunk by chunk; raise CheckpointError if it is not what the manifest says."""
+    check_size(path, name, entry, max_bytes)
+    try:
         digest = hashlib.sha256()
         for chunk in files.read_chunks(path / name, max_bytes):
             digest.update(chunk)
@@ -156,21 +179,19 @@ def verified_chunks(path: Path, name: str, entry: ManifestEntry, max_bytes: int)
 
 
 def fault(path: Path, run: str | None = None, *, sizes_only: bool = False) -> str | None:
-    """Say what is damaged in a checkpoint's files; None if every byte is what the manifest says.
+    """Say what is damaged in a checkpoint's files; None if they are what the manifest says.
 
     Args:
         path: The folder of the checkpoint.
         run: The run id; None accepts any run.
-        sizes_only: Whether the content of the tensors' files is left unread.
+        sizes_only: Whether the content of the tensors' files is left unread, as it is of those above `MAX_HASHED`.
     """
     try:
-        if not files.is_folder(path):
-            raise damaged(path, "it is no folder")
-        table = read_manifest(path)
-        parse_state(path, read_verified(path, STATE, table[STATE], 64 * MIB), run)
+        table, _ = read_state(path, run)
         for name in TENSORS:
-            chunks = verified_chunks(path, name, table[name], GIB)
-            next(chunks, None) if sizes_only else [*map(len, chunks)]
+            check_size(path, name, table[name])
+            if not sizes_only and table[name].size <= MAX_HASHED:
+                verify(path, name, table[name], MAX_HASHED)
     except CheckpointError as error:
         return str(error)
     return None
@@ -190,7 +211,7 @@ def say_faults(folder: RunFolder, say: Say) -> None:
             for one in faults:
                 say(f"{one}; the newest whole one is {path.name}")
             return
-        faults.append(found)
+        faults += [found] if path.exists() else []  # a training beside may have removed it meanwhile
     if faults:
         say("no checkpoint is whole:\n  " + "\n  ".join(faults))
 

@@ -102,12 +102,12 @@ class RunRecorder:
 
     def _load_newest(self) -> checkpoint.Checkpoint | None:
         """Load the newest valid checkpoint of this run, trained on this data; None if there is no checkpoint."""
-        state, data = self.setup.state, self.setup.data
+        state = self.setup.state
         expected_layout = lambda _: checkpoint.layout_of(state)  # noqa: E731
         try:
             saved = checkpoint.load(self.folder.checkpoints, self.say, self.folder.run_id(self.say), expected_layout)
             if saved is not None:
-                checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
+                checkpoint.refuse_other_data(saved, self.setup.data.name, self._metadata["fingerprint"])
         except (CheckpointError, DataError) as error:
             error.add_note("--fresh erases this run and starts over; another --out leaves it as it is")
             raise
