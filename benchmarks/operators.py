@@ -24,8 +24,8 @@ LAYERS = {
     "transposed 64 to 1": (lambda: ConvTranspose2d(64, 1, 4, 2, 1), (BATCH, 64, 14, 14)),
     "convolution 1 to 32": (lambda: Conv2d(1, 32, 5), (BATCH, 1, 28, 28)),
     "convolution 1 to 32, both": (lambda: Conv2d(1, 32, 5), (2 * BATCH, 1, 28, 28)),
-    "convolution 32 to 64": (lambda: Conv2d(32, 64, 5), (BATCH, 32, 12, 12)),
-    "convolution 32 to 64, both": (lambda: Conv2d(32, 64, 5), (2 * BATCH, 32, 12, 12)),
+    "convolution 32 to 64": (lambda: nn.Conv2d(32, 64, 5), (BATCH, 32, 12, 12)),
+    "convolution 32 to 64, both": (lambda: nn.Conv2d(32, 64, 5), (2 * BATCH, 32, 12, 12)),
     "linear 1024 to 1024": (lambda: Linear(1024, 1024), (BATCH, 1024)),
     "linear 1024 to 1024, both": (lambda: Linear(1024, 1024), (2 * BATCH, 1024)),
 }

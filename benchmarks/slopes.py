@@ -9,6 +9,7 @@ Recipes without a penalty play with R1 + R2 here, DCGAN with a D without batch n
 import argparse
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from statistics import median
 
 import torch
@@ -16,12 +17,13 @@ from round import milliseconds as timed
 
 from zerosum import build, config, memory
 from zerosum.game.engine import EAGER, FULL_BATCH, total
-from zerosum.game.game import discriminator_costs, generate, latents, look, play
+from zerosum.game.forward import run_discriminator
+from zerosum.game.game import discriminator_costs, draw, generate, latents, play
 from zerosum.game.penalties import Penalty
 
 CORES = torch.get_num_threads()
 R1_R2 = 'penalties=[{name="r1+r2"}]'
-PENALISED = {"cs231n-vanilla": (R1_R2,), "dcgan-mnist": (R1_R2, "nets.discriminator.normalise=false")}
+PENALISED = {"cs231n-vanilla": (R1_R2,), "dcgan-mnist": (R1_R2, "nets.discriminator.normalize=false")}
 """What makes of a recipe a game with penalties."""
 RECIPES = ["digits", "ring", "conditional-mnist", "residual-mnist", "cs231n-wgan-gp", *PENALISED]
 
@@ -42,7 +44,8 @@ def gradients(setup, game):
     x, c = setup.batches(0)
     state, due = setup.state, list(game.penalties)
     fake = generate(state, game, EAGER, latents(state, game, EAGER, x, 0), c, 0)
-    seen = look(state, game, state.discriminator, x, fake, c, due, FULL_BATCH, 0)
+    uniform = partial(draw, state, game, FULL_BATCH, 0)
+    seen = run_discriminator(state.discriminator, x, fake, c, due, game, setup.engine, uniform)
     return torch.autograd.grad(total(discriminator_costs(game, seen, due)), list(state.discriminator.parameters()))
 
 

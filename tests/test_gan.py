@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -58,26 +60,37 @@ def test_a_loss_and_a_penalty_of_your_own_are_objects():
     assert "discriminator_flatness" in gan.readings[-1]
 
 
-class Asked(FastGradientDiscriminator):
-    """A D of one's own that notes how often it tells its slopes."""
-
-    told = 0
-
-    def value_and_input_grad(self, x, head=None):
-        self.told += 1
-        return super().value_and_input_grad(x, head)
+class Mine(FastGradientDiscriminator):
+    """A D of one's own that says that its input gradients can be computed fast."""
 
 
 @pytest.mark.parametrize("penalty", ["r1", "wgan-gp"])
-def test_a_steep_judge_of_your_own_tells_its_slopes_and_learns_the_same(penalty):
-    learnt, met = [], []
-    for judge in (Asked, Discriminator):
+@pytest.mark.parametrize(
+    ("judge", "per_sample", "kernels", "calls"),
+    [(Mine, True, "on", 5), (Mine, True, "off", 0), (Mine, False, "on", 0), (Discriminator, True, "on", 0)],
+)
+def test_a_d_of_your_own_that_says_so_has_fast_input_gradients_and_learns_the_same(
+    penalty, judge, per_sample, kernels, calls
+):
+    def learn(judge, **given):
         torch.manual_seed(0)
-        met.append(judge(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2)), 16))
-        gan = zs.GAN(networks()[0], met[-1], penalties=[penalty], latent=4, set=["train.precision=float64"])
-        learnt.append(gan.fit(POINTS, rounds=5).sample(5).array)
-    assert met[0].told == 5
-    np.testing.assert_allclose(*learnt, rtol=1e-5)
+        D = judge(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2)), 16)
+        settings = ["train.precision=float64", f"train.kernels={kernels}"]
+        gan = zs.GAN(networks()[0], D, penalties=[penalty], latent=4, set=settings, **given)
+        if gan.engine.input_grad_kernel:
+            gan.engine.input_grad_kernel = Mock(wraps=gan.engine.input_grad_kernel)
+        return gan.fit(POINTS, rounds=5)
+
+    gan = learn(judge, per_sample=per_sample)
+    assert (gan.engine.input_grad_kernel.call_count if gan.engine.input_grad_kernel else 0) == calls
+    np.testing.assert_allclose(gan.sample(5).array, learn(Discriminator).sample(5).array, rtol=1e-5)
+
+
+def test_the_layers_of_your_own_networks_stay_what_they_are():
+    G, D = (net((1, 8, 8), *size) for net, size in zip(zs.NETS["dcgan"][:2], [(4,), ()], strict=True))
+    zs.GAN(G, D, latent=4)
+    assert {type(layer).__module__.partition(".")[0] for layer in G.modules()} == {"torch", "zerosum"}
+    assert not any("kernels" in type(layer).__module__ for net in (G, D) for layer in net.modules())
 
 
 def test_networks_with_normalisation_are_trained_and_their_average_is_sampled_in_evaluation():

@@ -13,16 +13,14 @@ from gate import Gate
 from zerosum import build, config, memory
 from zerosum.game import game as rules
 from zerosum.game.game import play
-from zerosum.kernels import fast_layers
 
 arguments = sys.argv[2:]
 without = arguments.pop() if "--without" in arguments else ""
-settings = build.resolve(config.load("cs231n-vanilla", [text for text in arguments if text != "--without"]))
+overrides = [text for text in arguments if text != "--without"] + ["train.kernels=off"] * (without == "quick layers")
+settings = build.resolve(config.load("cs231n-vanilla", overrides))
 torch.set_num_threads(settings.train.threads)
 if without != "kept memory":
     memory.keep_freed()
-if without == "quick layers":
-    fast_layers._compute_dtype = lambda x, layer: None
 if without == "D left out of G's step":
     rules.frozen = nullcontext
 if without == "channels last":

@@ -28,13 +28,14 @@ from zerosum.engine import SINGLE, Compute, World, with_global_batch_norm, with_
 from zerosum.engine.device import best_device, channels_last, place, usable
 from zerosum.engine.precision import has_fast_bfloat16
 from zerosum.errors import ConfigError, Untrusted, named
-from zerosum.game.engine import EAGER, FULL_BATCH, Engine, Shard
+from zerosum.game.engine import EAGER, FULL_BATCH, Eager, Engine, Shard
 from zerosum.game.forward import call_stateless
 from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.optimizers import OPTIMIZERS, factor
 from zerosum.game.penalties import PENALTIES, Penalty, as_penalty
 from zerosum.game.state import Batches, Game, Player, State, Term
-from zerosum.nets import NETS, ConditionalGenerator, Discriminator, Pair, ProjectionDiscriminator, is_per_sample
+from zerosum.kernels import input_grad_kernel, with_fast_layers
+from zerosum.nets import NETS, ConditionalGenerator, Discriminator, Networks, ProjectionDiscriminator, declared
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -71,7 +72,8 @@ def assemble(config: Config, data: Data | None = None, world: World = SINGLE) ->
     shards = world.shards(config.game.batch * config.game.accumulate, config.game.accumulate)
     state = new_state(config, data, device, dtype, shards, world)
     engine = engine_for(config, state, shards, world)
-    game = replace(rules(config), one_pass=is_per_sample(state.discriminator))
+    per_sample = declared(_networks(config).per_sample, data.spec.shape, **config.nets.discriminator)
+    game = replace(rules(config), one_pass=per_sample)
     batches = batch_loader(data, game.batch, game.seed, device, dtype, labelled=game.conditional, mine=engine.rows)
     return Setup(config, data, state, game, batches, engine, world)
 
@@ -81,7 +83,8 @@ def engine_for(
 ) -> Engine:
     """How steps of these players are computed: the plain engine where there is nothing to divide or to round."""
     bfloat16 = config.train.precision == "bfloat16"
-    return Compute(state, shards, world, bfloat16) if bfloat16 or shards != (FULL_BATCH,) else EAGER
+    kernel = input_grad_kernel(state.discriminator) if config.train.kernels == "on" else None
+    return Compute(state, shards, world, bfloat16, kernel) if bfloat16 or shards != (FULL_BATCH,) else Eager(kernel)
 
 
 def resolve(config: Config) -> Config:
@@ -90,7 +93,8 @@ def resolve(config: Config) -> Config:
     device = best_device() if config.train.device is None else usable(config.train.device)
     precision = config.train.precision
     if precision == "auto":
-        gains = _pair(config).large and not _spectral(config.nets) and has_fast_bfloat16(torch.device(device))
+        gains = declared(_networks(config).bf16, **config.nets.discriminator)
+        gains = gains and has_fast_bfloat16(torch.device(device))
         precision = "bfloat16" if gains else "float32"
     threads = config.train.threads or torch.get_num_threads()
     return with_train(config, device=device, precision=precision, threads=threads)
@@ -125,7 +129,7 @@ def filled(config: Config, code: bool = True) -> Config:
 
 
 def _filled_nets(config: Config) -> Nets:
-    pair = _pair(config)
+    pair = _networks(config)
     nets = {
         "generator": options(config.nets.generator, "nets.generator", pair.generator, takes=("shape", "latent")),
         "discriminator": options(config.nets.discriminator, "nets.discriminator", pair.discriminator, takes=("shape",)),
@@ -166,25 +170,25 @@ def open_data(config: Config) -> Data:
 def new_generator(config: Config, form: SampleSpec, data: Data | None = None) -> nn.Module:
     """G as it is before the first round; without the data, what depends on its statistics starts at zero."""
     classes, size = class_count(config, form), config.latent.size
-    make = _pair(config).generator
+    make = _networks(config).generator
     statistics = {"mean": data.mean()} if data and "mean" in inspect.signature(make).parameters else {}
     with _seeded(config.train.seed, "generator"), _making("generator"):
         embedding = config.nets.label_size if classes else 0
         net = make(form.shape, size + embedding, **statistics, **config.nets.generator)
         net = ConditionalGenerator(net, classes, embedding) if classes else net
-    return expect(nn.Module, net, f"nets.name = {config.nets.name}")
+    return _finished(config, net)
 
 
 def new_discriminator(config: Config, form: SampleSpec) -> nn.Module:
     """D as it is before the first round."""
     classes = class_count(config, form)
     with _seeded(config.train.seed, "discriminator"), _making("discriminator"):
-        net = _pair(config).discriminator(form.shape, **config.nets.discriminator)
+        net = _networks(config).discriminator(form.shape, **config.nets.discriminator)
         if classes:
             net = ProjectionDiscriminator(
                 expect(Discriminator, net, f"nets.name = {config.nets.name}, with conditions"), classes
             )
-    return expect(nn.Module, net, f"nets.name = {config.nets.name}")
+    return _finished(config, net)
 
 
 def class_count(config: Config, form: SampleSpec) -> int:
@@ -322,13 +326,14 @@ def latent(settings: Latent) -> Callable[..., Tensor]:
     )
 
 
-def _pair(config: Config) -> Pair:
-    return expect(Pair, lookup(NETS, config.nets.name, "pair of networks"), f"nets.name = {config.nets.name}")
+def _networks(config: Config) -> Networks:
+    return expect(Networks, lookup(NETS, config.nets.name, "pair of networks"), f"nets.name = {config.nets.name}")
 
 
-def _spectral(nets: Nets) -> bool:
-    """Whether a player divides its matrices by their singular values, which takes more digits than bfloat16 has."""
-    return any(options.get("spectral", False) for options in (nets.generator, nets.discriminator))
+def _finished(config: Config, net: Any) -> nn.Module:
+    """A network as it was built; one of ours with fast layers, if the settings want kernels."""
+    net = expect(nn.Module, net, f"nets.name = {config.nets.name}")
+    return with_fast_layers(net) if config.train.kernels == "on" and config.nets.name in NETS else net
 
 
 def _filled(choice: Choice, where: str, *functions: Callable[..., Any], takes: Sequence[str]) -> Choice:

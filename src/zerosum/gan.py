@@ -23,7 +23,6 @@ from zerosum.game.forward import call
 from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.penalties import PENALTIES, Penalty, PenaltyFunction, as_penalty
 from zerosum.game.state import Term
-from zerosum.nets import is_per_sample
 from zerosum.sampling import Sampler, Samples
 from zerosum.training import loop
 
@@ -35,11 +34,12 @@ class GAN:
 
     Args:
         generator: z (n, latent) -> samples shaped like the data: images in [-1, 1] as (n, c, h, w), points (n, d).
-        discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end. A `zerosum.nets.Discriminator`
-            without batch normalization counts as per-sample; penalties on a `FastGradientDiscriminator` are fast.
+        discriminator: Samples -> logits, (n,) or (n, patches): no sigmoid at the end.
         loss: A name (`zerosum list losses`) or a `Loss`.
         penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `DiscriminatorPass`.
         latent: Dimension of z.
+        per_sample: Whether D's logit of a sample depends on that sample alone (no batch statistics). D then sees real
+            and fake as one batch, and penalties on a `zerosum.nets.FastGradientDiscriminator` are fast.
         set: Further settings as on the command line: "game.k=5", "optimizers.generator.lr=1e-4"; large networks may be
             faster with "train.precision=bfloat16".
 
@@ -55,6 +55,7 @@ class GAN:
         *,
         penalties: Iterable[str | tuple[str, float] | Penalty | PenaltyFunction | Term] = (),
         latent: int = 64,
+        per_sample: bool = False,
         set: Sequence[str] = (),
     ) -> None:
         name = loss if isinstance(loss, str) else next(iter(LOSSES))
@@ -67,7 +68,7 @@ class GAN:
                 loss=game.loss if isinstance(loss, str) else loss,
                 unsmoothed_cost=game.unsmoothed_cost if isinstance(loss, str) else loss.discriminator,
                 penalties=tuple(_term(penalty) for penalty in penalties) or game.penalties,
-                one_pass=is_per_sample(discriminator),  # any other D may couple the samples of a batch
+                one_pass=per_sample,
             )
             shards = SINGLE.shards(game.batch, settings.accumulate)
             self.state = build.state_of(self.config, generator, discriminator, *place(self.config), shards)

@@ -354,3 +354,5 @@ def test_settings_of_0_1_0_are_told_by_their_new_names():
     for said in ("optimisers is now optimizers", "train.steps is now train.rounds", "average is now ema"):
         assert said in text
     assert "loss" not in text
+    assert "now nets.discriminator.normalize" in refusal({"nets": {"discriminator": {"normalise": True}}})
+    check({"nets": {"name": "mine:networks", "discriminator": {"normalise": True}}})  # an option of their own

@@ -1,11 +1,13 @@
 """What every pair of networks keeps, whatever the shape of the data."""
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
 
 from zerosum.errors import ConfigError
-from zerosum.nets import NETS, ConditionalGenerator, ProjectionDiscriminator, is_per_sample
+from zerosum.kernels import with_fast_layers
+from zerosum.nets import NETS, ConditionalGenerator, Networks, ProjectionDiscriminator, declared
 
 IMAGES = [(c, h, w) for c in (1, 3, 4) for h, w in ((8, 8), (28, 28), (32, 48), (64, 64))]
 POINTS = [(1,), (2,), (7,)]
@@ -61,14 +63,65 @@ def test_in_evaluation_each_sample_stands_for_itself(pair, shape):
         assert torch.equal(G(z), G(z))
 
 
+OPTIONS = [
+    *((name, shape, {}) for name in NETS for shape in ((1, 8, 8), (1, 16, 16))),
+    ("goodfellow2014", (1, 16, 16), {"dropout": False}),  # with dropout, masks differ from pass to pass
+    *(("dcgan", shape, {"normalize": normalize}) for shape in ((1, 8, 9), (3, 17, 9)) for normalize in (True, False)),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "options"), OPTIONS)
+def test_a_discriminator_judges_each_sample_by_itself_in_training_too_where_its_row_says_so(name, shape, options):
+    D, x = NETS[name].discriminator(shape, **options).train(), torch.randn(6, *shape)
+    for layer in D.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    alone = torch.allclose(D(x)[:2], D(x[:2]), atol=1e-5)
+    assert alone == declared(NETS[name].per_sample, shape, **options)
+
+
+def test_of_networks_of_ones_own_nothing_is_assumed():
+    assert Networks(nn.Linear, nn.Linear)[2:4] == (False, False)
+
+
+def pair_of(name, conditional):
+    """(network, its arguments) of both players, with classes or without."""
+    shape, z, c = (1, 16, 16), torch.randn(4, LATENT), torch.tensor([0, 1, 2, -1])
+    x = torch.randn(4, *shape)
+    if not conditional:
+        return [(NETS[name].generator(shape, LATENT), (z,)), (NETS[name].discriminator(shape), (x,))]
+    G = ConditionalGenerator(NETS[name].generator(shape, LATENT + 2), CLASSES, 2)
+    return [(G, (z, c)), (ProjectionDiscriminator(NETS[name].discriminator(shape), CLASSES), (x, c))]
+
+
+@pytest.fixture
+def unchecked():
+    """Shapes are not checked: while torch traces, they are no numbers."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("name", NETS)
-def test_a_discriminator_that_says_so_judges_each_sample_by_itself_in_training_too(name):
-    D = NETS[name].discriminator((1, 16, 16)).train()
-    x = torch.randn(6, 1, 16, 16)
-    alone = is_per_sample(D)
-    if any(isinstance(layer, nn.Dropout) for layer in D.modules()):
-        return  # its masks differ from pass to pass
-    assert torch.allclose(D(x)[:2], D(x[:2]), atol=1e-5) == alone
+def test_every_network_can_be_traced_and_exported_and_exported_with_fast_layers_too(name, conditional, unchecked):
+    for net, args in pair_of(name, conditional):
+        expected = net.eval()(*args)
+        torch.testing.assert_close(torch.jit.trace(net, args)(*args), expected)
+        torch.testing.assert_close(torch.export.export(net, args).module()(*args), expected)
+        fast = torch.export.export(with_fast_layers(net), args).module()
+        torch.testing.assert_close(fast(*args), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("name", NETS)
+def test_networks_hold_torchs_own_layers_and_fast_ones_have_the_same_names(name, conditional):
+    for net, _ in pair_of(name, conditional):
+        homes = {type(layer).__module__.partition(".")[0:3:2] for layer in net.modules()}
+        assert {(home, rest.partition(".")[0]) for home, rest in homes} <= {("torch", "nn"), ("zerosum", "nets")}
+        names = list(net.state_dict())
+        assert list(with_fast_layers(net).state_dict()) == names
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name not in ("mlp", "goodfellow2014")])

@@ -11,12 +11,14 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from zerosum import rng
 from zerosum.build import copy_of
-from zerosum.game.engine import EAGER
+from zerosum.errors import UsageError
+from zerosum.game.engine import EAGER, Eager
 from zerosum.game.forward import call, call_stateless
 from zerosum.game.game import discriminator_step, generator_step, latents, play, update_average
 from zerosum.game.losses import LOSSES
 from zerosum.game.penalties import PENALTIES, DiscriminatorPass, Penalty, as_penalty
 from zerosum.game.state import Game, State, Term
+from zerosum.kernels import input_grad_kernel
 from zerosum.nets import mlp
 from zerosum.nets.conditional import ConditionalGenerator, FastGradientDiscriminator, ProjectionDiscriminator
 
@@ -182,16 +184,15 @@ STEEP = {
 }
 
 
-def assert_told_and_asked_agree(G, D, rules, met, judge):
-    """The judge inside D is asked once for logits and slopes."""
+def assert_told_and_asked_agree(G, D, rules, met):
+    """A round with D's kernel equals one by autograd; returns the shapes of the samples that the kernel was given."""
     told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
-    play(asked, replace(rules, penalties=tuple(map(by_autograd, rules.penalties))), met)
-    net = judge(told.discriminator)
-    net.value_and_input_grad = Mock(wraps=net.value_and_input_grad)
-    play(told, rules, met)
-    net.value_and_input_grad.assert_called_once()
+    play(asked, rules, met)
+    kernel = Mock(wraps=input_grad_kernel(told.discriminator))
+    play(told, rules, met, Eager(kernel))
     assert_same(told.discriminator, asked.discriminator)
     assert_same(told.generator, asked.generator)
+    return [call.args[1].shape for call in kernel.call_args_list]
 
 
 def term(penalty):
@@ -209,7 +210,7 @@ def by_autograd(term):
 @pytest.mark.parametrize("judge", STEEP)
 def test_slopes_that_d_tells_play_the_same_round_as_those_of_autograd(order, loss, penalty, judge):
     rules = game(loss, order=order, penalties=(term(penalty),), one_pass=True)
-    assert_told_and_asked_agree(players()[0], STEEP[judge]().double(), rules, batches, lambda D: D)
+    assert len(assert_told_and_asked_agree(players()[0], STEEP[judge]().double(), rules, batches)) == 1
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -220,23 +221,57 @@ def test_so_do_those_of_a_d_that_is_told_classes(penalty, judge):
     nn.init.normal_(D.labels.weight[1:])
     rules = game(penalties=(term(penalty),), one_pass=True, conditional=True)
     labelled = lambda number: (batches(number)[0], torch.arange(M) % 3 - 1)  # noqa: E731
-    assert_told_and_asked_agree(G, D, rules, labelled, lambda D: D.net)
+    assert len(assert_told_and_asked_agree(G, D, rules, labelled)) == 1
 
 
 def test_two_penalties_ask_each_where_it_wants():
-    G, _ = players()
-    D = STEEP["perceptron"]().double()
-    terms = term("r1"), term("wgan-gp")
-    rules = game(penalties=terms, one_pass=True)
-    told, asked = state_of(deepcopy(G), deepcopy(D)), state_of(deepcopy(G), deepcopy(D))
-    play(asked, replace(rules, penalties=tuple(map(by_autograd, terms))), batches)
-    told.discriminator.value_and_input_grad = Mock(wraps=told.discriminator.value_and_input_grad)
-    play(told, rules, batches)
-    assert [call.args[0].shape for call in told.discriminator.value_and_input_grad.call_args_list] == [
-        (2 * M, 2),
-        (M, 2),
-    ]
-    assert_same(told.discriminator, asked.discriminator)
+    rules = game(penalties=(term("r1"), term("wgan-gp")), one_pass=True)
+    shapes = assert_told_and_asked_agree(players()[0], STEEP["perceptron"]().double(), rules, batches)
+    assert shapes == [(2 * M, 2), (M, 2)]
+
+
+@pytest.mark.parametrize(
+    "rules", [{"penalties": (term("r1"),)}, {"penalties": (by_autograd(term("r1")),), "one_pass": True}]
+)
+def test_a_d_whose_samples_may_depend_on_each_other_and_a_penalty_that_may_read_anything_have_no_kernel(rules):
+    assert assert_told_and_asked_agree(players()[0], STEEP["any"]().double(), game(**rules), batches) == []
+
+
+class Once(torch.autograd.Function):
+    """D's logits; the gradients are right and cannot be differentiated: so were those of compiled functions once."""
+
+    @staticmethod
+    def forward(ctx, net, x, *weights):
+        with torch.enable_grad():
+            ctx.inputs = x.detach().requires_grad_(), *weights
+            ctx.logits = net(ctx.inputs[0])
+        return ctx.logits.detach()
+
+    @staticmethod
+    def backward(ctx, grad):
+        needed = [tensor for tensor in ctx.inputs if tensor.requires_grad]
+        gradients = torch.autograd.grad(ctx.logits, needed, grad.detach(), retain_graph=True, allow_unused=True)
+        found = dict(zip(map(id, needed), gradients, strict=True))
+        return None, *(found.get(id(tensor)) for tensor in ctx.inputs)
+
+
+class Compiled(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return Once.apply(self.net, x, *self.net.parameters())
+
+
+@pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_a_penalty_that_torch_would_drop_is_refused(order, penalty, one_pass):
+    state = state_of(players()[0], Compiled(players()[1]))
+    with pytest.raises(UsageError, match="would change nothing"):
+        play(state, game(order=order, penalties=(term(penalty),), one_pass=one_pass), batches)
+    play(state_of(players()[0], Compiled(players()[1])), game(order=order), batches)
 
 
 @pytest.mark.parametrize("name", PENALTIES)

@@ -1,12 +1,17 @@
+from copy import deepcopy
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.functional import conv2d, conv_transpose2d, linear
+from torch.nn.utils.parametrizations import spectral_norm
 
-from zerosum.kernels import fast_layers
+from zerosum.engine.precision import ComputeCopy
+from zerosum.kernels import fast_layers, swap, with_fast_layers
 from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, FromImage, Linear, OneDnnLinear, ToImage, ToMaps
-from zerosum.nets import conv
+from zerosum.nets import NETS, ConditionalGenerator, ProjectionDiscriminator
 
 SHAPES = [
     (1, 5, 1, 0),
@@ -94,7 +99,6 @@ def test_onednns_linear_layer_is_torchs_to_its_second_derivatives():
 LAYERS = [
     (lambda: Linear(512, 600), nn.Linear, (6, 512)),
     (lambda: Conv2d(1, 8, 5), nn.Conv2d, (4, 1, 12, 12)),
-    (lambda: Conv2d(8, 4, 3), nn.Conv2d, (4, 8, 6, 6)),
     (lambda: ConvTranspose2d(8, 3, 4, 2, 1), nn.ConvTranspose2d, (4, 8, 5, 5)),
     (lambda: ConvTranspose2d(8, 16, 4, 2, 1, bias=False), nn.ConvTranspose2d, (4, 8, 5, 5)),
 ]
@@ -130,10 +134,83 @@ def test_a_users_own_autocast_is_respected():
         assert layer(x).dtype == torch.bfloat16
 
 
-def test_the_networks_hold_these_layers_under_torchs_names():
-    G = conv.cs231n_generator((1, 28, 28), 96)
-    assert {type(layer).__module__ for layer in G.modules() if isinstance(layer, nn.ConvTranspose2d)} == {
-        "zerosum.kernels.fast_layers"
-    }
-    plain = nn.ConvTranspose2d(64, 1, 4, 2, 1)
-    plain.load_state_dict({"weight": G[10].weight, "bias": G[10].bias})
+FAST = {
+    "mlp": ([], []),
+    "goodfellow2014": ([], []),
+    "cs231n": (["3", "7", "10"], ["features.0", "features.7"]),
+    "dcgan": (["4", "8", "12"], ["features.1"]),
+    "residual": ([], []),
+}
+"""Name of networks -> the layers of G and D on 28 x 28 that are fast."""
+
+
+def fast(net):
+    kinds = tuple(swap.FAST.values())
+    return [name for name, layer in net.named_modules() if isinstance(layer, kinds)]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_fast_are_layers_at_the_image_transposed_ones_and_large_linear_ones_behind_the_first(name):
+    shape = (1, 28, 28)
+    G, D = NETS[name].generator(shape, 300), NETS[name].discriminator(shape)  # the first layers are large
+    assert (fast(G), fast(D)) == ([], [])
+    assert (fast(with_fast_layers(G)), fast(with_fast_layers(D))) == FAST[name]
+
+
+def test_every_pair_of_networks_is_in_the_table_of_the_test_above():
+    assert FAST.keys() == NETS.keys()
+
+
+@pytest.mark.parametrize("name", ["cs231n", "dcgan"])
+def test_wrapped_and_spectral_networks_have_the_same_fast_layers(name):
+    shape = (1, 28, 28)
+    G = with_fast_layers(ConditionalGenerator(NETS[name].generator(shape, 12), 3, 2))
+    D = with_fast_layers(ProjectionDiscriminator(NETS[name].discriminator(shape, spectral=True), 3))
+    assert (fast(G), fast(D)) == tuple([f"net.{layer}" for layer in layers] for layers in FAST[name])
+
+
+UNFIT = {
+    "grouped": partial(nn.Conv2d, 4, 4, 3, groups=2),
+    "dilated": partial(nn.Conv2d, 1, 4, 3, dilation=2),
+    "not square": partial(nn.Conv2d, 1, 4, (3, 1)),
+    "two strides": partial(nn.Conv2d, 1, 4, 3, (1, 2)),
+    "padded by name": partial(nn.Conv2d, 1, 4, 3, padding="same"),
+    "reflected": partial(nn.Conv2d, 1, 4, 3, padding=1, padding_mode="reflect"),
+    "1 x 1": partial(nn.Conv2d, 1, 4, 1),
+    "from maps": partial(nn.Conv2d, 5, 4, 3),
+    "output padding": partial(nn.ConvTranspose2d, 1, 4, 3, 2, output_padding=1),
+    "small": partial(nn.Linear, 8, 8),
+    "a subclass": type("Mine", (nn.ConvTranspose2d,), {}),
+    "another kind": partial(nn.Conv1d, 1, 4, 3),
+}
+
+
+@pytest.mark.parametrize("make", UNFIT.values(), ids=UNFIT)
+def test_other_layers_stay_torchs(make):
+    layer = make() if isinstance(make, partial) else make(1, 4, 3)
+    assert fast(with_fast_layers(nn.Sequential(nn.Conv2d(8, 8, 3), layer))) == []
+
+
+def test_what_torch_gives_a_swapped_layer_gives_with_its_own_weights_hooks_and_parametrization():
+    torchs = nn.Sequential(spectral_norm(nn.Conv2d(1, 8, 3)), nn.ConvTranspose2d(8, 1, 3)).eval()
+    ours, seen, x = deepcopy(torchs), [], torch.randn(2, 1, 9, 9)
+    weights = list(ours.parameters())
+    ours[0].register_forward_hook(lambda *call: seen.append(call[0]))
+    assert with_fast_layers(ours) is ours
+    assert fast(ours) == ["0", "1"]
+    assert fast(torchs) == []
+    assert all(one is other for one, other in zip(ours.parameters(), weights, strict=True))
+    torch.testing.assert_close(ours(x), torchs(x), rtol=1e-5, atol=1e-6)
+    assert seen == [ours[0]]
+    torchs.load_state_dict(ours.state_dict())
+
+
+def test_copies_have_fast_layers_and_compute_with_their_own_weights():
+    net = with_fast_layers(nn.Sequential(spectral_norm(nn.Conv2d(1, 8, 3)), nn.ConvTranspose2d(8, 1, 3))).eval()
+    x = torch.randn(2, 1, 9, 9)
+    for copy in (deepcopy(net), ComputeCopy(net).net):
+        assert fast(copy) == ["0", "1"]
+        before = copy(x)
+        with torch.no_grad():
+            copy[1].bias += 1
+        torch.testing.assert_close(copy(x), before + 1, rtol=0.01, atol=0.01)  # bfloat16's bias is rounded

@@ -6,6 +6,8 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
+from zerosum.kernels import with_fast_layers
+from zerosum.kernels.discriminators import of_affine_layers
 from zerosum.kernels.input_grad import value_and_input_grad
 from zerosum.nets.conditional import FastGradientDiscriminator
 from zerosum.nets.conv import cs231n_discriminator, dcgan_discriminator
@@ -49,7 +51,7 @@ class Places(nn.Module):
 
 NETS = {
     "residual": lambda: discriminator(SHAPE, width=32, blocks=1),
-    "dcgan": lambda: dcgan_discriminator(SHAPE, width=4, normalise=False),
+    "dcgan": lambda: dcgan_discriminator(SHAPE, width=4, normalize=False),
     "cs231n": lambda: cs231n_discriminator(SHAPE),
     "mixed": Mixed,
     "modules": lambda: FastGradientDiscriminator(
@@ -134,9 +136,9 @@ def test_a_second_derivative_is_refused_rather_than_wrong(net, x):
         torch.autograd.grad(fast(net, x)[0].sum(), x, create_graph=True)
 
 
-@pytest.mark.parametrize("make", [partial(dcgan_discriminator, width=4, normalise=False), cs231n_discriminator])
+@pytest.mark.parametrize("make", [partial(dcgan_discriminator, width=4, normalize=False), cs231n_discriminator])
 def test_our_own_forms_of_layers_are_met_as_torchs(make):
-    net = make((2, 32, 28))  # in float32, its first layer is one of ours, and so may be the last but one
+    net = with_fast_layers(make((2, 32, 28)))  # in float32, its first layer is one of ours, and the last but one
     x = torch.randn(3, 2, 32, 28, requires_grad=True)
     parameters = list(net.parameters())
     mine, theirs = (
@@ -155,7 +157,7 @@ def test_a_judge_can_be_given_a_head_for_each_sample(cost, x):
         return (net.features(x) * head).sum(1) + net.head.bias
 
     by = [x, head, net.head.bias, *net.features.parameters()]
-    mine = torch.autograd.grad(COSTS[cost](*net.value_and_input_grad(x, head)), by, materialize_grads=True)
+    mine = torch.autograd.grad(COSTS[cost](*of_affine_layers(net, x, head)), by, materialize_grads=True)
     theirs = torch.autograd.grad(COSTS[cost](*by_autograd(logits_of, x)), by, materialize_grads=True)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -178,7 +180,7 @@ def test_outside_of_it_layers_are_torchs_own(net, x):
 @pytest.mark.parametrize("cost", ["slope", "both"])
 def test_torchs_own_counter_can_look_on_and_counts_four_walks_of_six(cost):
     """It has hooks on what modules are given. A pass is counted as one forward pass through all layers."""
-    net, x = dcgan_discriminator((1, 16, 16), width=4, normalise=False).double(), torch.randn(2, 1, 16, 16).double()
+    net, x = dcgan_discriminator((1, 16, 16), width=4, normalize=False).double(), torch.randn(2, 1, 16, 16).double()
 
     def operations(work):
         with FlopCounterMode(display=False) as counter:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from zerosum.kernels.discriminators import of_mlp
 from zerosum.kernels.input_grad_mlp import mlp_value_and_input_grad
 from zerosum.nets.mlp import discriminator
 
@@ -34,7 +35,7 @@ COSTS = {
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 4)])
 def test_logits_and_slopes_are_those_of_autograd(depth, shape):
     D, x = d_and_samples(depth, shape)
-    for mine, theirs in zip(D.value_and_input_grad(x), by_autograd(D, x), strict=True):
+    for mine, theirs in zip(of_mlp(D, x), by_autograd(D, x), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
@@ -45,7 +46,7 @@ def test_gradients_by_weights_and_biases_are_those_of_autograd(cost, depth, spec
     D, x = d_and_samples(depth, spectral=spectral)
     D.eval()  # a power iteration for each pass would be another D
     weights = list(D.parameters())
-    mine = torch.autograd.grad(COSTS[cost](*D.value_and_input_grad(x)), weights, materialize_grads=True)
+    mine = torch.autograd.grad(COSTS[cost](*of_mlp(D, x)), weights, materialize_grads=True)
     theirs = torch.autograd.grad(COSTS[cost](*by_autograd(D, x)), weights, materialize_grads=True)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
@@ -53,9 +54,7 @@ def test_gradients_by_weights_and_biases_are_those_of_autograd(cost, depth, spec
 
 def test_gradients_by_samples_are_those_of_autograd():
     D, x = d_and_samples(3)
-    mine, theirs = (
-        torch.autograd.grad(cost_of_both(*both), x)[0] for both in (D.value_and_input_grad(x), by_autograd(D, x))
-    )
+    mine, theirs = (torch.autograd.grad(cost_of_both(*both), x)[0] for both in (of_mlp(D, x), by_autograd(D, x)))
     torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
@@ -65,7 +64,7 @@ def test_a_judge_can_be_given_a_head_for_each_sample(cost, depth):
     D, x = d_and_samples(depth)
     head = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)
     by = [x, head, D.head.bias, *D.features.parameters()]
-    mine = torch.autograd.grad(COSTS[cost](*D.value_and_input_grad(x, head)), by, materialize_grads=True)
+    mine = torch.autograd.grad(COSTS[cost](*of_mlp(D, x, head)), by, materialize_grads=True)
     theirs = by_autograd(lambda x: (D.features(x) * head).sum(1) + D.head.bias, x)
     for one, other in zip(mine, torch.autograd.grad(COSTS[cost](*theirs), by, materialize_grads=True), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
@@ -85,11 +84,11 @@ def test_a_feature_of_exactly_zero_has_no_slope_as_in_torch():
         for weight in D.parameters():
             weight.zero_()
         D.head.weight.fill_(1.0)
-    assert not D.value_and_input_grad(x)[1].any()
+    assert not of_mlp(D, x)[1].any()
     assert not by_autograd(D, x)[1].any()
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong():
     D, x = d_and_samples(2)
     with pytest.raises(RuntimeError, match="differentiated once"):
-        torch.autograd.grad(D.value_and_input_grad(x)[0].sum(), x, create_graph=True)
+        torch.autograd.grad(of_mlp(D, x)[0].sum(), x, create_graph=True)

@@ -33,7 +33,7 @@ def test_dcgan_starts_with_deviation_002_and_normalises_all_but_the_first_layer_
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert len(layers(D, nn.Conv2d)) == len(layers(D, nn.BatchNorm2d)) + 1 == 4
     assert [layer.out_channels for layer in layers(D, nn.Conv2d)] == [64, 128, 256, 512]
-    assert not layers(dcgan_discriminator((3, 64, 64), normalise=False), nn.BatchNorm2d)
+    assert not layers(dcgan_discriminator((3, 64, 64), normalize=False), nn.BatchNorm2d)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ DATA_SUFFIXES = (".npy", ".npz", ".csv")
 RENAMED = {
     "optimisers": "optimizers", "average": "ema", "train.steps": "train.rounds", "latent.law": "latent.distribution",
     "game.terms": 'game.reduction ("sum" or "mean")', "data.colour": "data.color",
+    "nets.discriminator.normalise": "nets.discriminator.normalize",
 }  # fmt: skip
 """Settings renamed since zerosum 0.1.0: old -> new; optimizer options `rate` and `memory` are `lr` and `alpha` now."""
 
@@ -172,9 +173,9 @@ def check(tree: Mapping[str, Any], where: str = "the settings") -> Config:
 
 
 def _contains(tree: Any, path: list[str]) -> bool:
-    """Whether the tree has a value at a path."""
+    """Whether the tree has a value at a path; the options of the user's own code are not looked at."""
     for name in path:
-        if not isinstance(tree, Mapping) or name not in tree:
+        if not isinstance(tree, Mapping) or name not in tree or is_code(str(tree.get("name", ""))):
             return False
         tree = tree[name]
     return True

@@ -210,6 +210,9 @@ class Train(Section):
     precision: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
     """Dtype of weights and arithmetic. `bfloat16`: mixed precision, with matrix products in bfloat16 and weights,
     penalties, batch statistics and averages in float32. `auto`: `bfloat16` where it is faster, else `float32`."""
+    kernels: Literal["on", "off"] = "on"
+    """`on`: layers and input gradients of `zerosum.kernels` where they are faster. `off`: torch's own layers, and
+    autograd's second backward pass for penalties; the results are the same but for rounding."""
     threads: WorkerCount | None = None
     """CPU threads per process. Absent: torch's default. Fixed for a run, because it changes rounding."""
     processes: WorkerCount = 1

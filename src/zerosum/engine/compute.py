@@ -17,6 +17,7 @@ from zerosum.engine.reduce import Gradients
 from zerosum.engine.world import World
 from zerosum.game.engine import FULL_BATCH, Costs, Shard, Update, gradient_norm, total
 from zerosum.game.state import Player, State
+from zerosum.kernels import InputGradKernel
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
@@ -29,10 +30,18 @@ class Compute:
         shards: The micro-batches that this rank plays of each batch.
         world: The ranks.
         bfloat16: Whether copies with their matrices in bfloat16 are called in the players' place.
+        input_grad_kernel: The kernel of D, if it is to be used.
     """
 
-    def __init__(self, state: State, shards: tuple[Shard, ...], world: World, bfloat16: bool) -> None:
-        self.shards = shards
+    def __init__(
+        self,
+        state: State,
+        shards: tuple[Shard, ...],
+        world: World,
+        bfloat16: bool,
+        input_grad_kernel: InputGradKernel | None = None,
+    ) -> None:
+        self.shards, self.input_grad_kernel = shards, input_grad_kernel
         self.rows = slice(shards[0].rows.start, shards[-1].rows.stop)
         self.share = sum(shard.share for shard in shards)
         self.copies = {player: ComputeCopy(state.module(player)) for player in PLAYERS} if bfloat16 else {}

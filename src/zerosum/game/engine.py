@@ -8,6 +8,7 @@ an engine for the same few things whatever it does, and never which one it has.
     update.backward(costs, shard)            add the gradients of one micro-batch
     update.finish()                          the gradient of the whole batch is there; its costs and its norm
     update.step()                            the optimizer's step
+    engine.input_grad_kernel                 D's logits and input gradients together; None: by autograd
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch.nn.utils import get_total_norm
 
 from zerosum import rng
 from zerosum.game.state import Player, State
+from zerosum.kernels import InputGradKernel
 
 Costs = dict[str, Tensor]
 """Name -> mean over the batch; on the device."""
@@ -67,6 +69,8 @@ class Engine(Protocol):
     """Rows of each batch that this rank plays."""
     share: float
     """Their share of the batch."""
+    input_grad_kernel: InputGradKernel | None
+    """Computes D's logits and input gradients in one call; None: autograd differentiates D."""
 
     def largest(self, batch: int) -> int:
         """Rows that a player sees at once, of a batch of that size."""
@@ -116,9 +120,16 @@ class EagerUpdate:
 
 
 class Eager:
-    """The players are called themselves, the batch is played whole, on one rank."""
+    """The players are called themselves, the batch is played whole, on one rank.
+
+    Args:
+        input_grad_kernel: The kernel of D, if it is to be used.
+    """
 
     rows, share = FULL_BATCH
+
+    def __init__(self, input_grad_kernel: InputGradKernel | None = None) -> None:
+        self.input_grad_kernel = input_grad_kernel
 
     def largest(self, batch: int) -> int:  # noqa: D102
         return batch

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from zerosum.game.penalties import DiscriminatorPass, Needs, Samples
-from zerosum.game.state import Condition
+from zerosum.game.engine import Engine
+from zerosum.game.penalties import DiscriminatorPass, Samples
+from zerosum.game.state import Condition, Game, Term
 
 
 def call(net: Callable[..., Any], x: Tensor, c: Condition = None) -> Any:
@@ -45,34 +46,35 @@ def run_discriminator(
     real: Samples,
     fake: Samples,
     c: Condition,
-    *,
-    needs: set[Needs],
-    one_pass: bool,
+    due: list[Term],
+    game: Game,
+    engine: Engine,
     uniform: Callable[[str, tuple[int, ...]], Tensor],
 ) -> DiscriminatorPass:
-    """Run D on a real and a fake batch.
+    """Run D on a real and a fake batch; what the penalties that are due need is made ready for them.
 
     Args:
         net: D.
         real: Data (n, ...).
         fake: Samples (n, ...).
         c: Condition of both, row by row.
-        needs: What the penalties that are due need: it decides what is made ready for them.
-        one_pass: Whether D may see real and fake as one batch of 2 n rows, since it judges each row by itself.
+        due: The penalties of this round.
+        game: Whether D may see real and fake as one batch of 2 n rows.
+        engine: D's kernel for logits and input gradients, if there is one.
         uniform: (purpose, shape) -> the uniform numbers that penalties may draw.
     """
-    fused, grads = None, None
-    if one_pass and "anything" not in needs:
-        fused = getattr(net, "value_and_input_grad", None)
-    if needs & {"input gradients", "anything"} and not fused:  # penalties will differentiate by the samples
+    needs = {term.penalty.needs for term in due}
+    kernel = engine.input_grad_kernel if game.one_pass and "anything" not in needs else None
+    if needs & {"input gradients", "anything"} and not kernel:  # penalties will differentiate by the samples
         real = real.detach().requires_grad_()
         fake = fake if fake.requires_grad else fake.requires_grad_()
-    both = (torch.cat([real, fake]), None if c is None else torch.cat([c, c])) if one_pass else (None, None)
-    if "input gradients" in needs and fused:
-        (real_logits, fake_logits), grads = (tensor.chunk(2) for tensor in call(fused, *both))
-    elif one_pass:
+    both = (torch.cat([real, fake]), None if c is None else torch.cat([c, c])) if game.one_pass else (None, None)
+    grads: Any = None
+    if "input gradients" in needs and kernel:
+        (real_logits, fake_logits), grads = (tensor.chunk(2) for tensor in kernel(net, *both))
+    elif game.one_pass:
         real_logits, fake_logits = call(net, *both).chunk(2)
     else:
         real_logits, fake_logits = call(net, real, c), call(net, fake, c)
-    again, elsewhere = partial(call, net, c=c), fused and partial(call, fused, c=c)
-    return DiscriminatorPass(real, fake, real_logits, fake_logits, again, uniform, grads, elsewhere)
+    again, elsewhere = partial(call, net, c=c), None if kernel is None else (lambda x: kernel(net, x, c))
+    return DiscriminatorPass(real, fake, real_logits, fake_logits, again, uniform, grads, elsewhere, net.parameters)

@@ -86,7 +86,8 @@ def simultaneous(state: State, game: Game, batches: Batches, engine: Engine) -> 
     for shard, real, z, labels in engine.microbatches(x, latents(state, game, engine, x, 0), c):
         engine.seed(shard, game.seed, state.round, 0, "discriminator")
         fake = call(g.module, z, labels)
-        seen = look(state, game, d.module, real, fake, labels, due, shard, 0)
+        uniform = partial(draw, state, game, shard, 0)
+        seen = run_discriminator(d.module, real, fake, labels, due, game, engine, uniform)
         cost = {"cost": game.loss.generator(seen.real_logits, seen.fake_logits).mean()}
         d.backward(discriminator_costs(game, seen, due), shard, retain_graph=True)
         g.backward(cost, shard)
@@ -112,7 +113,8 @@ def discriminator_step(
     update = engine.update(state, "discriminator", exact=bool(due))
     for shard, real, made, labels in engine.microbatches(x, fake, c):
         engine.seed(shard, game.seed, state.round, i, "discriminator")
-        seen = look(state, game, update.module, real, made.detach(), labels, due, shard, i)
+        uniform = partial(draw, state, game, shard, i)
+        seen = run_discriminator(update.module, real, made.detach(), labels, due, game, engine, uniform)
         update.backward(discriminator_costs(game, seen, due), shard)
         logits.append((seen.real_logits.detach(), seen.fake_logits.detach()))
     reading = Reading("discriminator", update.finish(), joined(logits))
@@ -141,29 +143,12 @@ def generator_step(
     return reading, cat(made)
 
 
-def look(
-    state: State,
-    game: Game,
-    net: nn.Module,
-    real: Samples,
-    fake: Samples,
-    c: Condition,
-    due: list[Term],
-    shard: Shard,
-    i: int,
-) -> DiscriminatorPass:
-    """D's logits of real and fake, with what the penalties that are due need."""
-    needs = {term.penalty.needs for term in due}
-    uniform = partial(draw, state, game, shard, i)
-    return run_discriminator(net, real, fake, c, needs=needs, one_pass=game.one_pass, uniform=uniform)
-
-
 def discriminator_costs(game: Game, seen: DiscriminatorPass, due: list[Term]) -> Costs:
     """D's cost of the game, then each penalty with its weight: means over the micro-batch."""
     cost = game.loss.discriminator(*flipped(game, seen)).mean()
     costs = {"cost": cost / 2 if game.reduction == "mean" else cost}
     for term in due:
-        costs[term.name] = term.weight * term.every * term.penalty(seen).mean()
+        costs[term.name] = term.weight * term.every * term.penalty.function(seen).mean()
     return costs
 
 

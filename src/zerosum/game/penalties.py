@@ -12,14 +12,16 @@ of D's logit by its input x, and |g| its norm over all of x's numbers, one value
 trained on it. A square root is never taken of zero: its derivative there is infinite, and training would end in NaN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zerosum.errors import UsageError
 from zerosum.game.losses import Logits
 
 Samples = Float[Tensor, "n *shape"]
@@ -49,23 +51,50 @@ class DiscriminatorPass:
     input_grads: tuple[Samples, Samples] | None = None
     """Input gradients at real and fake, if D returned them with its logits."""
     value_and_input_grad: Callable[[Samples], tuple[Logits, Samples]] | None = None
-    """D's logits and input gradients in one call, if D has such a method."""
+    """D's logits and input gradients in one call, if D has a kernel for it."""
+    parameters: Callable[[], Iterable[Tensor]] = tuple
+    """() -> D's parameters, by which a penalty is differentiated."""
 
     def input_gradients(self, *, real: bool = False, fake: bool = False) -> tuple[Samples, ...]:
-        """The gradients of D's logits by real samples, fake ones or both; they can be differentiated again."""
-        wanted = [i for i, is_wanted in enumerate((real, fake)) if is_wanted]
+        """The gradients of D's logits by real samples, fake ones or both; they can be differentiated again.
+
+        Raises:
+            UsageError: They cannot: see `_differentiate`.
+        """
+        wanted = real, fake
         if self.input_grads:
-            return tuple(self.input_grads[i] for i in wanted)
-        logits, inputs = (self.real_logits, self.fake_logits), (self.real, self.fake)
-        return input_gradients(torch.stack([logits[i].sum() for i in wanted]).sum(), *(inputs[i] for i in wanted))
+            return tuple(compress(self.input_grads, wanted))
+        logits = torch.stack([one.sum() for one in compress((self.real_logits, self.fake_logits), wanted)])
+        return self._differentiate(logits.sum(), *compress((self.real, self.fake), wanted))
 
     def input_gradients_at(self, x: Samples) -> Samples:
-        """The gradients of D's logits by other samples; they can be differentiated again."""
+        """The gradients of D's logits by other samples; they can be differentiated again.
+
+        Raises:
+            UsageError: They cannot: see `_differentiate`.
+        """
         if self.value_and_input_grad:
             return self.value_and_input_grad(x)[1]
         x = x.detach().requires_grad_()
-        (found,) = input_gradients(self.discriminator(x).sum(), x)
+        (found,) = self._differentiate(self.discriminator(x).sum(), x)
         return found
+
+    def _differentiate(self, summed: Float[Tensor, ""], *inputs: Samples) -> tuple[Samples, ...]:
+        """The gradients of a sum of logits by samples; each logit depends on its own sample alone, and so do they.
+
+        Raises:
+            UsageError: They do not depend on D's parameters, so that a penalty on them would change nothing. A torch
+                that cannot differentiate a compiled D twice returns such gradients without an error.
+        """
+        gradients = torch.autograd.grad(summed, inputs, create_graph=True)
+        connected = all([one.requires_grad for one in gradients])  # a list: a generator is a Python call for each
+        if not connected and any(weight.requires_grad for weight in self.parameters()):
+            raise UsageError(
+                "the gradient penalty would change nothing: torch returned input gradients of D that do not depend on "
+                "D's weights. If D is compiled (torch.compile), give it as it is: this torch cannot differentiate a "
+                "compiled D twice. Otherwise remove the penalty"
+            )
+        return gradients
 
 
 PenaltyFunction = Callable[[DiscriminatorPass], PerSample]
@@ -88,14 +117,6 @@ class Penalty(NamedTuple):
 def as_penalty(given: Penalty | PenaltyFunction) -> Penalty:
     """A penalty as a row: of a function alone nothing is assumed."""
     return given if isinstance(given, Penalty) else Penalty(given)
-
-
-def input_gradients(summed: Float[Tensor, ""], *inputs: Samples) -> tuple[Samples, ...]:
-    """The gradients of a sum of logits by the samples; they can be differentiated again.
-
-    Each logit depends on its own sample alone (no batch statistics), so this holds every sample's own gradient.
-    """
-    return torch.autograd.grad(summed, inputs, create_graph=True)
 
 
 def squared_norm(gradient: Samples) -> PerSample:

@@ -16,6 +16,8 @@ instead: here the gradients of x and W are matrix products with the k x k patche
 A large linear layer in float32 goes through oneDNN, like the convolutions: MKL takes up to twice as long on CPUs
 for which it is not tuned. In float64 and on a GPU, all layers are torch's own. Measurements: benchmarks/README.md.
 
+These layers have the parameters of torch's; `swap` puts them into finished networks.
+
 Source: Shi et al. 2016, arXiv:1609.07009, for the two forms of one layer.
 """
 
@@ -25,8 +27,10 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, linear, pad, pixel_shuffle
 
@@ -44,21 +48,21 @@ LARGE_WEIGHT = 2**18
 
 
 class Linear(nn.Linear):
-    """torch's linear layer; large ones in float32 go through oneDNN."""
+    """torch's linear layer; in float32 it goes through oneDNN."""
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:  # noqa: D102
-        if _compute_dtype(x, self) != torch.float32 or not _is_large(self.weight):
+        if _compute_dtype(x, self) != torch.float32:
             return super().forward(x)
         y: Tensor = OneDnnLinear.apply(x, self.weight, self.bias)
         return y
 
 
 class Conv2d(nn.Conv2d):
-    """torch's convolution with a square kernel; from an image, its input gradient is a `block_conv_transpose2d`."""
+    """torch's convolution from an image, with a square kernel; its input gradient is a `block_conv_transpose2d`."""
 
     def forward(self, x: Maps) -> Float[Tensor, "n o h2 w2"]:  # noqa: D102
         dtype = _compute_dtype(x, self)
-        if dtype is None or self.in_channels > IMAGE_CHANNELS:
+        if dtype is None:
             return super().forward(x)
         bias = None if self.bias is None else self.bias.to(dtype)
         y: Tensor = FromImage.apply(x.to(dtype), self.weight.to(dtype), bias, self.stride[0], self.padding[0])
@@ -110,8 +114,9 @@ def onednn_linear(x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: T
     return y
 
 
-def _is_large(weight: Tensor) -> bool:
-    return weight.numel() >= LARGE_WEIGHT and hasattr(torch.ops.mkldnn, ONEDNN_LINEAR)
+def is_large(weights: int) -> bool:
+    """Whether a linear layer of so many weights goes through oneDNN."""
+    return weights >= LARGE_WEIGHT and hasattr(torch.ops.mkldnn, ONEDNN_LINEAR)
 
 
 class OneDnnLinear(torch.autograd.Function):
@@ -161,7 +166,7 @@ def block_conv_transpose2d(
 
 def block_kernel(kernel: Kernel, stride: int, step: int) -> Float[Tensor, "obb i d d"]:
     """W[u - s d] for every place u of a block and every neighbour d: the kernel of the ordinary convolution."""
-    taps = _taps(kernel.shape[2], stride, step).to(kernel)
+    taps = torch.from_numpy(_taps(kernel.shape[2], stride, step)).to(kernel)
     reach = taps.shape[1]
     rows = torch.einsum("udt,iotw->iodwu", taps, kernel)
     both = torch.einsum("vew,iodwu->ouvide", taps, rows)
@@ -169,11 +174,14 @@ def block_kernel(kernel: Kernel, stride: int, step: int) -> Float[Tensor, "obb i
 
 
 @cache
-def _taps(k: int, stride: int, step: int) -> Float[Tensor, "b d k"]:
-    """1 where place u of a block receives from neighbour d through tap t = u - s d, else 0."""
+def _taps(k: int, stride: int, step: int) -> NDArray[np.float32]:
+    """1 where place u of a block receives from neighbour d through tap t = u - s d, else 0: (b, d, k).
+
+    No tensor: one that torch.export had made would stay in the cache.
+    """
     before = (k - 1) // stride
-    u, d, t = torch.arange(stride * step), torch.arange(-before, step), torch.arange(k)
-    return (t == u[:, None, None] - stride * d[:, None]).float()
+    u, d, t = np.arange(stride * step), np.arange(-before, step), np.arange(k)
+    return (t == u[:, None, None] - stride * d[:, None]).astype(np.float32)
 
 
 def output_size(x: Maps, kernel: Kernel, stride: int, padding: int) -> tuple[int, int]:
@@ -202,7 +210,7 @@ def conv_gradients(
 
 def fast_linear(x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Tensor | None) -> Float[Tensor, "n o"]:
     """Linear layer by the fastest kernel; call it only outside autograd."""
-    ours = x.device.type == "cpu" and x.dtype == torch.float32 and _is_large(weight)
+    ours = x.device.type == "cpu" and x.dtype == torch.float32 and is_large(weight.numel())
     return onednn_linear(x, weight, bias) if ours else linear(x, weight, bias)
 
 

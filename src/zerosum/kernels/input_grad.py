@@ -29,8 +29,8 @@ from torch.nn.functional import conv2d, leaky_relu, linear, max_pool2d, relu
 from torch.overrides import TorchFunctionMode
 
 from zerosum.kernels.fast_layers import conv_grad, fast_conv_input_grad, fast_linear, torch_layers_only
+from zerosum.nets.conditional import Samples
 
-Samples = Float[Tensor, "n *shape"]
 NO_GRADS = (None,) * 6
 
 

@@ -7,7 +7,6 @@ term that does not depend on the class plus one that is linear in its one-hot co
 embedding e_c, concatenated to z. The wrappers below add conditions to a pair, so that no network handles them itself.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,10 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from zerosum.kernels.input_grad import Samples, value_and_input_grad
-
+Samples = Float[Tensor, "n *shape"]
 Logits = Float[Tensor, " n"]
-Rows = Float[Tensor, "n f"]
 
 
 class Discriminator(nn.Module):
@@ -35,20 +32,9 @@ class Discriminator(nn.Module):
 
 
 class FastGradientDiscriminator(Discriminator):
-    """A discriminator with fast input gradients: all its parameters must be in linear layers and convolutions."""
-
-    def value_and_input_grad(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
-        """Compute logits (n,) and input gradients (like x); both can be differentiated once, by weights and samples.
-
-        Args:
-            x: Samples.
-            head: w of each sample (n, f); None: the same w for all.
-        """
-        if head is None:
-            return value_and_input_grad(self, x, list(self.parameters()))
-        parameters = [head, *self.features.parameters()]
-        logits, input_grad = value_and_input_grad(lambda x: torch.linalg.vecdot(self.features(x), head), x, parameters)
-        return logits + self.head.bias, input_grad
+    """A discriminator that declares: a sample's logit depends on that sample alone, and all parameters are weights and
+    biases of linear layers and 2-d convolutions. `zerosum.kernels` then computes its input gradients in fewer passes.
+    """  # noqa: D205
 
 
 class ClassEmbedding(nn.Embedding):
@@ -99,18 +85,6 @@ class ProjectionDiscriminator(nn.Module):
         logits: Tensor = self.net.head(f).squeeze(1) + (self.labels(c) * f).sum(1)
         return logits
 
-    @property
-    def value_and_input_grad(self) -> Callable[[Samples, Int[Tensor, " n"]], tuple[Logits, Samples]] | None:
-        """(x, c) -> logits and input gradients, if `net` is a `FastGradientDiscriminator`; else None."""
-        unconditional: Any = getattr(self.net, "value_and_input_grad", None)
-        return unconditional and (lambda x, c: unconditional(x, self.net.head.weight + self.labels(c)))
-
-
-def is_per_sample(net: nn.Module) -> bool:
-    """Whether D's logit of a sample is known not to depend on the rest of the batch."""
-    coupled = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules())
-    return isinstance(net, Discriminator | ProjectionDiscriminator) and not coupled
-
 
 def apply_spectral_norm(net: nn.Module) -> nn.Module:
     """Divide the weight of each linear layer and convolution by its largest singular value; return the network.
@@ -121,3 +95,8 @@ def apply_spectral_norm(net: nn.Module) -> nn.Module:
         if isinstance(layer, nn.Linear | nn.Conv2d):
             spectral_norm(layer)
     return net
+
+
+def without_spectral_norm(*, spectral: bool = False, **_: Any) -> bool:
+    """Whether a D with these options has no spectral normalization, which needs more digits than bfloat16 has."""
+    return not spectral

@@ -8,6 +8,7 @@ of two times the small one, G generates slightly more and crops it, and D pads b
 """
 
 from math import ceil
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from torch.nn.functional import pad
 
 from zerosum.config.settings import Size
 from zerosum.errors import ConfigError
-from zerosum.kernels.fast_layers import Conv2d, ConvTranspose2d, Linear
 from zerosum.nets.conditional import Discriminator, FastGradientDiscriminator, apply_spectral_norm
 
 Images = Float[Tensor, "n c h w"]
@@ -77,10 +77,10 @@ def cs231n_generator(shape: tuple[int, ...], latent: int) -> nn.Module:
     top, left = ceil(h / 4), ceil(w / 4)
     net = nn.Sequential(
         nn.Linear(latent, 1024), nn.ReLU(), nn.BatchNorm1d(1024),
-        Linear(1024, 128 * top * left), nn.ReLU(), nn.BatchNorm1d(128 * top * left),
+        nn.Linear(1024, 128 * top * left), nn.ReLU(), nn.BatchNorm1d(128 * top * left),
         nn.Unflatten(1, (128, top, left)),
-        ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.BatchNorm2d(64),
-        ConvTranspose2d(64, c, 4, 2, 1), Crop(h, w), nn.Tanh(),
+        nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.BatchNorm2d(64),
+        nn.ConvTranspose2d(64, c, 4, 2, 1), Crop(h, w), nn.Tanh(),
     )  # fmt: skip
     init_glorot(net)
     return net
@@ -104,9 +104,9 @@ def cs231n_discriminator(shape: tuple[int, ...], *, spectral: bool = False) -> n
     sides = (((side - 4 + 2 * padding) // 2 - 4 + 2 * padding) // 2 for side in (h, w))
     top, left = sides
     features = nn.Sequential(
-        Conv2d(c, 32, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
+        nn.Conv2d(c, 32, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
         nn.Conv2d(32, 64, 5, padding=padding), nn.MaxPool2d(2), nn.LeakyReLU(0.01),
-        nn.Flatten(), Linear(64 * top * left, 1024), nn.LeakyReLU(0.01),
+        nn.Flatten(), nn.Linear(64 * top * left, 1024), nn.LeakyReLU(0.01),
     )  # fmt: skip
     net = Discriminator(features, 1024) if spectral else FastGradientDiscriminator(features, 1024)
     init_glorot(net)
@@ -157,15 +157,15 @@ def dcgan_generator(shape: tuple[int, ...], latent: int, *, width: Size = 64) ->
         nn.BatchNorm2d(maps[-1]), nn.ReLU(),
     ]  # fmt: skip
     for step in range(steps - 1, 0, -1):
-        layers += [ConvTranspose2d(maps[step], maps[step - 1], 4, 2, 1, bias=False), Crop(*sizes[step])]
+        layers += [nn.ConvTranspose2d(maps[step], maps[step - 1], 4, 2, 1, bias=False), Crop(*sizes[step])]
         layers += [nn.BatchNorm2d(maps[step - 1]), nn.ReLU()]
-    net = nn.Sequential(*layers, ConvTranspose2d(maps[0], c, 4, 2, 1), Crop(h, w), nn.Tanh())
+    net = nn.Sequential(*layers, nn.ConvTranspose2d(maps[0], c, 4, 2, 1), Crop(h, w), nn.Tanh())
     init_dcgan(net)
     return net
 
 
 def dcgan_discriminator(
-    shape: tuple[int, ...], *, width: Size = 64, spectral: bool = False, normalise: bool = True
+    shape: tuple[int, ...], *, width: Size = 64, spectral: bool = False, normalize: bool = True
 ) -> nn.Module:
     """D of DCGAN: 4 x 4 convolutions of stride 2, BN on all but the first, LeakyReLU 0.2, then the logit.
 
@@ -173,7 +173,7 @@ def dcgan_discriminator(
         shape: Shape (c, h, w) of one image.
         width: Channels of the first layer; each smaller size has twice as many.
         spectral: Use spectral normalization.
-        normalise: Use batch normalization; switch it off with a gradient penalty, which needs per-sample logits.
+        normalize: Use batch normalization; switch it off with a gradient penalty, which needs per-sample logits.
 
     Source: Radford et al. 2016, arXiv:1511.06434, section 3.
     """
@@ -182,12 +182,17 @@ def dcgan_discriminator(
     maps = [c] + [width * 2**step for step in range(len(sizes) - 1)]
     layers: list[nn.Module] = []
     for step in range(1, len(sizes)):
-        batch_norm = normalise and step > 1
-        layers += [PadToEven(), Conv2d(maps[step - 1], maps[step], 4, 2, 1, bias=not batch_norm)]
+        batch_norm = normalize and step > 1
+        layers += [PadToEven(), nn.Conv2d(maps[step - 1], maps[step], 4, 2, 1, bias=not batch_norm)]
         layers += [nn.BatchNorm2d(maps[step])] if batch_norm else []
         layers += [nn.LeakyReLU(0.2)]
     top, left = sizes[-1]
-    make = Discriminator if normalise or spectral else FastGradientDiscriminator
+    make = Discriminator if normalize or spectral else FastGradientDiscriminator
     net = make(nn.Sequential(*layers, nn.Flatten()), maps[-1] * top * left)
     init_dcgan(net)
     return apply_spectral_norm(net) if spectral else net
+
+
+def dcgan_per_sample(shape: tuple[int, ...], *, normalize: bool = True, **_: Any) -> bool:
+    """Whether this D of DCGAN has no batch normalization: it is switched off, or D has one layer, which has none."""
+    return not normalize or len(halvings(*shape[1:])) == 2

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from zerosum.config.settings import Layers, Size
-from zerosum.kernels.input_grad import Samples
-from zerosum.kernels.input_grad_mlp import mlp_value_and_input_grad
-from zerosum.nets.conditional import Discriminator, Logits, Rows, apply_spectral_norm
+from zerosum.nets.conditional import Discriminator, apply_spectral_norm
 
 
 class Residual(nn.Linear):
@@ -63,15 +61,9 @@ def discriminator(shape: tuple[int, ...], *, width: Size = 128, depth: Layers = 
 
 
 class MlpDiscriminator(Discriminator):
-    """A discriminator with fast input gradients; its features are `hidden_layers`."""
+    """A discriminator whose features are a flattening, then `hidden_layers`."""
 
-    def value_and_input_grad(self, x: Samples, head: Rows | None = None) -> tuple[Logits, Samples]:
-        """As that of `FastGradientDiscriminator`."""
-        layers = [layer for layer in self.features.modules() if isinstance(layer, nn.Linear)]
-        weights = [*(layer.weight for layer in layers), self.head.weight if head is None else head]
-        biases = [*(layer.bias for layer in layers), self.head.bias]
-        logits, input_grad = mlp_value_and_input_grad(x.flatten(1), weights, biases)
-        return logits, input_grad.view_as(x)
+    features: nn.Sequential
 
 
 class Maxout(nn.Module):
