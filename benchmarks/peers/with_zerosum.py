@@ -14,11 +14,12 @@ from zerosum import build, config, memory
 from zerosum.game import game as rules
 from zerosum.game.game import play
 from zerosum.kernels import fast_layers
+from zerosum.resolved import resolve
 
 arguments = sys.argv[2:]
 without = arguments.pop() if "--without" in arguments else ""
-settings = build.resolve(config.load("cs231n-vanilla", [text for text in arguments if text != "--without"]))
-torch.set_num_threads(settings.train.threads)
+settings = resolve(config.load("cs231n-vanilla", [text for text in arguments if text != "--without"]))
+torch.set_num_threads(settings.config.train.threads)
 if without != "kept memory":
     memory.keep_freed()
 if without == "quick layers":

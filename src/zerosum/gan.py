@@ -4,7 +4,7 @@ gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, rounds=1000)
 gan.sample(64)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ from zerosum.config.registry import lookup
 from zerosum.data import Data, from_array, validate
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE
-from zerosum.engine.device import place
 from zerosum.errors import UsageError
 from zerosum.game.forward import call
 from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.penalties import PENALTIES, Penalty, PenaltyFunction, as_penalty
 from zerosum.game.state import Term
 from zerosum.nets import is_per_sample
-from zerosum.sampling import Sampler, Samples
+from zerosum.resolved import resolve
+from zerosum.samples import Samples
+from zerosum.sampling import Sampler
 from zerosum.training import loop
 
 
@@ -40,8 +41,8 @@ class GAN:
         loss: A name (`zerosum list losses`) or a `Loss`.
         penalties: Names (`zerosum list penalties`), pairs (name, weight), or functions of a `DiscriminatorPass`.
         latent: Dimension of z.
-        set: Further settings as on the command line: "game.k=5", "optimizers.generator.lr=1e-4"; large networks may be
-            faster with "train.precision=bfloat16".
+        set: Further settings: {"game.k": 5, "optimizers.generator.lr": 1e-4}, or as on the command line, ["game.k=5"];
+            large networks may be faster with {"train.precision": "bfloat16"}.
 
     Raises:
         ConfigError: A name or a setting is wrong.
@@ -55,13 +56,13 @@ class GAN:
         *,
         penalties: Iterable[str | tuple[str, float] | Penalty | PenaltyFunction | Term] = (),
         latent: int = 64,
-        set: Sequence[str] = (),
+        set: Sequence[str] | Mapping[str, Any] = (),
     ) -> None:
         name = loss if isinstance(loss, str) else next(iter(LOSSES))
-        overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
+        overrides = [("loss", name), ("latent.size", latent), *(set.items() if isinstance(set, Mapping) else set)]
         with permission.granted(code=Path.cwd()):
-            self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
-            game, settings = build.rules(self.config), self.config.game
+            resolved = resolve(config.check(config.override({"name": "gan"}, overrides)))
+            self.config, game = resolved.config, resolved.game
             self.game = replace(
                 game,
                 loss=game.loss if isinstance(loss, str) else loss,
@@ -69,8 +70,8 @@ class GAN:
                 penalties=tuple(_term(penalty) for penalty in penalties) or game.penalties,
                 one_pass=is_per_sample(discriminator),  # any other D may couple the samples of a batch
             )
-            shards = SINGLE.shards(game.batch, settings.accumulate)
-            self.state = build.state_of(self.config, generator, discriminator, *place(self.config), shards)
+            shards = SINGLE.shards(game.batch, self.config.game.accumulate)
+            self.state = build.state_of(resolved, generator, discriminator, shards)
             self.engine = build.engine_for(self.config, self.state, shards)
         self.readings: list[dict[str, Any]] = []
         """One log line every `train.log_every` rounds."""

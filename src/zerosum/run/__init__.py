@@ -16,10 +16,10 @@ is followed, and only regular files of limited size are read.
 
 from zerosum.run.folder import (
     RunFolder,
+    automatic_choices,
     belongs_to_run,
     choose_folder,
     erase,
-    keep_automatic,
     lock,
     make,
     new_run_id,
@@ -31,7 +31,7 @@ from zerosum.run.folder import (
 from zerosum.run.journal import append, flush, read, read_metrics, record_metrics, truncate
 
 __all__ = [
-    "RunFolder", "append", "belongs_to_run", "choose_folder", "erase", "flush", "keep_automatic", "lock", "make",
+    "RunFolder", "append", "automatic_choices", "belongs_to_run", "choose_folder", "erase", "flush", "lock", "make",
     "new_run_id", "open_folder", "read", "read_metrics", "record_metrics", "refuse_changes", "refuse_foreign_files",
     "remove_temporary", "truncate",
 ]  # fmt: skip

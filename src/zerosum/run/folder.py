@@ -278,7 +278,10 @@ def choose_folder(config: Config, out: str | Path | None) -> RunFolder:
     while True:
         folder = RunFolder(Path("runs") / (config.name if number == 1 else f"{config.name}-{number}"))
         with suppress(OtherFormat):
-            if not folder.exists() or not settings.differences(keep_automatic(config, folder), folder.read_config()):
+            if not folder.exists():
+                return folder
+            kept = settings.with_train(config, **automatic_choices(config, folder))
+            if not settings.differences(kept, folder.read_config()):
                 return folder
         number += 1
 
@@ -297,18 +300,18 @@ def refuse_name(given: str | Path, option: str) -> Path:
     return Path(given)
 
 
-def keep_automatic(config: Config, folder: RunFolder) -> Config:
-    """Fill settings that are now left open with those that were chosen for the machine when the run started.
+def automatic_choices(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """The choices of `train` that were made for the machine when the run started, where they are now left open.
 
-    Except `threads`, if the number of processes has changed.
+    Without `threads`, if the number of processes has changed.
     """
     if not folder.holds_run():
-        return config
+        return {}
     old = folder.read_config().train
     kept = {key: getattr(old, key) for key in settings.AUTOMATIC if getattr(config.train, key) in (None, "auto")}
     if old.processes != config.train.processes:
         kept.pop("threads", None)
-    return settings.with_train(config, **kept)
+    return kept
 
 
 def refuse_changes(config: Config, folder: RunFolder) -> None:
