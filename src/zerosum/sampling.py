@@ -34,7 +34,8 @@ from zerosum.files import write
 from zerosum.game.forward import call
 from zerosum.nets import NETS, ConditionalGenerator
 from zerosum.run import RunFolder, belongs_to_run, trust
-from zerosum.run.folder import SHEET_NAME, Say, refuse_name, silent
+from zerosum.run.choice import refuse_name
+from zerosum.run.folder import SHEET_NAME, Say, silent
 
 MAX_SAMPLE_VALUES = 2**27
 """Largest number of values in one sample, e.g. an image of 11,000 x 11,000."""
