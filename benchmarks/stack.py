@@ -11,8 +11,8 @@ from torch import nn
 
 from zerosum import build, config
 from zerosum.metrics.density import mode_coverage
-from zerosum.metrics.prdc import coverage, knn_distance
-from zerosum.resolved import resolve
+from zerosum.metrics.neighbors import nearest_distance
+from zerosum.metrics.prdc import prdc
 from zerosum.sampling import Sampler
 from zerosum.training.loop import rounds
 
@@ -43,12 +43,12 @@ def stack(kind, f, inputs, width=128, depth=3):
 def played(recipe, seed, kind, f):
     """A setup of the recipe with other stacks in the same players, played to the end."""
     end = [f"schedule.end={ROUNDS[recipe]}"] if recipe == "grid" else []
-    resolved = resolve(config.load(recipe, [f"train.seed={seed}", *end]))
+    settings = build.resolve(config.load(recipe, [f"train.seed={seed}", *end]))
     torch.manual_seed(seed)
-    setup = build.assemble(resolved)
+    setup = build.assemble(settings)
     G, D = setup.state.generator, setup.state.discriminator
     G[0], D.features[1] = stack(kind, f, G[0][0].in_features), stack(kind, f, D.features[1][0].in_features)
-    setup.state.__dict__.update(vars(build.state_of(resolved, G, D)))
+    setup.state.__dict__.update(vars(build.state_of(settings, G, D, torch.device("cpu"), torch.float32)))
     for _ in rounds(setup.state, setup.game, setup.batches, ROUNDS[recipe]):
         pass
     return Sampler(setup.state.average, setup.data.spec, setup.game.latent), setup.data
@@ -61,7 +61,8 @@ def flat(images):
 def digits(seed, kind, f):
     sampler, data = played("digits", seed, kind, f)
     train, test, samples = flat(data.samples(data.train)), flat(data.samples(data.test)), flat(sampler.draw(2000).array)
-    return coverage(test, samples), (knn_distance(samples, test).median() / knn_distance(train, test).median()).item()
+    of_samples, of_train = (nearest_distance(one, test).median() for one in (samples, train))
+    return prdc(test, samples).coverage, (of_samples / of_train).item()
 
 
 def grid(seed, kind, f):

@@ -111,7 +111,7 @@ class Run:
         self, n: int | None = None, features: str | None = None, seed: int = 0, data: str | Path | None = None
     ) -> tuple[int, list[MetricRow]]:
         """Evaluate, and return the round of the checkpoint that was used, too."""
-        data = None if data is None else run.folder.refuse_name(data, "data")
+        data = None if data is None else run.choice.refuse_name(data, "data")
         with engine.join_world(TIMEOUT, "cpu") as world:
             at_round, rows = evaluation.evaluate(
                 self.folder, n, features, seed, world=world, trusted=self.trusted, data=data, say=self.say
@@ -131,7 +131,7 @@ class Run:
             data: Path of the data if it is no longer where the settings say.
         """
         settings = self.config
-        data = None if data is None else run.folder.refuse_name(data, "data")
+        data = None if data is None else run.choice.refuse_name(data, "data")
         with trust.permitted(self.folder, settings, self.trusted):
             opened = open_data(settings.data) if data is None else evaluation.open_data_at(settings, data)
         return evaluation.class_distances(opened, evaluation.get_extractor(features, opened))
@@ -239,7 +239,7 @@ def check_output_path(run_: Run, out: str, force: bool) -> Path:
     Raises:
         UsageError: The path exists, belongs to the run, or is its training data.
     """
-    path = run.folder.refuse_name(out, "--out")
+    path = run.choice.refuse_name(out, "--out")
     data = run_.config.data.name
     data_path = Path(os.path.abspath(data)) if config.is_path(data) else None  # noqa: PTH100  without touching the disk
     candidates = {Path(os.path.abspath(path)), path.resolve()}  # noqa: PTH100

@@ -14,7 +14,8 @@ from zerosum import files, plots
 from zerosum.errors import SystemFault, UsageError, named
 from zerosum.files import write
 from zerosum.run import belongs_to_run
-from zerosum.run.folder import SHEET_NAME, refuse_name
+from zerosum.run.choice import refuse_name
+from zerosum.run.folder import SHEET_NAME
 
 
 @dataclass(frozen=True)
