@@ -14,10 +14,11 @@ from torch import nn
 
 from zerosum import build, config, permission
 from zerosum.config.registry import lookup
+from zerosum.config.settings import Config
 from zerosum.data import Data, from_array, validate
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE
-from zerosum.errors import UsageError
+from zerosum.errors import ConfigError, UsageError
 from zerosum.game.forward import call
 from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.penalties import PENALTIES, Penalty, PenaltyFunction, as_penalty
@@ -27,6 +28,11 @@ from zerosum.resolved import resolve
 from zerosum.samples import Samples
 from zerosum.sampling import Sampler
 from zerosum.training import loop
+
+HONORED = ("loss", "penalties", "latent", "game", "ema", "optimizers", "schedule")
+"""Settings, or groups of them, that `GAN` passes on to the game."""
+
+HONORED_OF_TRAIN = ("seed", "device", "precision", "log_every")
 
 
 class GAN:
@@ -61,7 +67,9 @@ class GAN:
         name = loss if isinstance(loss, str) else next(iter(LOSSES))
         overrides = [("loss", name), ("latent.size", latent), *(set.items() if isinstance(set, Mapping) else set)]
         with permission.granted(code=Path.cwd()):
-            resolved = resolve(config.check(config.override({"name": "gan"}, overrides)))
+            settings = config.check(config.override({"name": "gan"}, overrides))
+            refuse_without_effect(settings)
+            resolved = resolve(settings)
             self.config, game = resolved.config, resolved.game
             self.game = replace(
                 game,
@@ -145,6 +153,20 @@ class GAN:
             )
         if logits.ndim == 0 or len(logits) != n:
             raise UsageError(f"the discriminator gave {tuple(logits.shape)} for {n} samples, expected ({n},) logits")
+
+
+def refuse_without_effect(settings: Config) -> None:
+    """Refuse settings that a training in memory, of your own networks and data, does not use.
+
+    Raises:
+        ConfigError: One of them is set.
+    """
+    before = config.flat(Config(name="gan").model_dump())
+    for key, value in config.flat(settings.model_dump()).items():
+        group, _, name = key.partition(".")
+        honored = group in HONORED or (group == "train" and name in HONORED_OF_TRAIN)
+        if not honored and value != before.get(key):
+            raise ConfigError(f"{key} = {value!r} has no effect on zs.GAN; a recipe and zs.train know it")
 
 
 def _term(given: str | tuple[str, float] | Penalty | PenaltyFunction | Term) -> Term:
