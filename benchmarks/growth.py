@@ -23,6 +23,7 @@ from zerosum import build, config, memory
 from zerosum.data import from_array
 from zerosum.engine.device import best_device
 from zerosum.game.game import play
+from zerosum.resolved import resolve
 
 PAIRS = {
     "CS231n, 28 x 28": ("cs231n-vanilla", (28, 28, 1), []),
@@ -35,7 +36,7 @@ PRECISIONS = ("float32", "bfloat16")
 def setup_of(recipe, shape, device, threads, precision, overrides):
     images = np.random.default_rng(0).integers(0, 256, (2048, *shape), dtype=np.uint8)
     chosen = [f'train.device="{device}"', f"train.threads={threads}", f"train.precision={precision}", *overrides]
-    return build.assemble(build.resolve(config.load(recipe, chosen)), from_array(images, layout="nhwc"))
+    return build.assemble(resolve(config.load(recipe, chosen)), from_array(images, layout="nhwc"))
 
 
 def wait(device):

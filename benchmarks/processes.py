@@ -27,6 +27,7 @@ from zerosum.data import from_array, validate
 from zerosum.engine import SINGLE, Gradients, World, join_world
 from zerosum.game.engine import Shard
 from zerosum.game.game import play
+from zerosum.resolved import resolve
 
 SIDE64 = ["nets.name=dcgan", "nets.generator.width=64", "nets.discriminator.width=64", "game.batch=64"]
 CASES = {
@@ -49,7 +50,7 @@ def images(shape, n=2048):
 def setup_of(case, world, *overrides):
     recipe, shape, changes = CASES[case]
     asked = [*changes, "train.device=cpu", "train.precision=float32", *overrides]
-    return build.assemble(build.resolve(config.load(recipe, asked)), images(shape), world)
+    return build.assemble(resolve(config.load(recipe, asked)), images(shape), world)
 
 
 def ours(setup):
@@ -183,11 +184,12 @@ def count_bytes():
     print("| recipe | D, MB | G, MB | k | a round, MB | each of 2 sends | each of 8 sends |")
     print("|---|---|---|---|---|---|---|")
     for recipe in config.shipped():
-        settings = build.resolve(config.load(recipe))
+        resolved = resolve(config.load(recipe))
+        settings, pair = resolved.config, resolved.networks
         shape = {"digits": (8, 8, 1), "mnist": (28, 28, 1)}.get(settings.data.name)
-        data = images(shape) if shape else build.open_data(settings)
+        data = images(shape) if shape else resolved.open_data()
         form = data.spec if settings.nets.conditions == "none" else labelled(data.spec)
-        nets = build.new_discriminator(settings, form), build.new_generator(settings, form)
+        nets = build.new_discriminator(settings, pair, form), build.new_generator(settings, pair, form)
         parts = (Shard(slice(0, 1), 0.5),)
         D, G = (sum(b.memory.nbytes for b in Gradients(net, None, parts, World(0, 2)).buckets) / 1e6 for net in nets)
         k = settings.game.k

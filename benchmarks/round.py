@@ -20,6 +20,7 @@ from torch.nn.functional import softplus
 
 from zerosum import build, config, rng
 from zerosum.game.game import play, update_average
+from zerosum.resolved import resolve
 
 
 def hand_written(state, game, batches):
@@ -75,8 +76,8 @@ def by_hand(setup):
 
 def setups(recipe, threads, *overrides):
     chosen = ["train.precision=float32", *([f"train.threads={threads}"] if threads else []), *overrides]
-    settings = build.resolve(config.load(recipe, chosen))
-    torch.set_num_threads(settings.train.threads)
+    settings = resolve(config.load(recipe, chosen))
+    torch.set_num_threads(settings.config.train.threads)
     ours = build.assemble(settings)
     return ours, by_hand(ours)
 

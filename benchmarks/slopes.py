@@ -20,6 +20,7 @@ from zerosum.game.engine import EAGER, FULL_BATCH, total
 from zerosum.game.forward import run_discriminator
 from zerosum.game.game import discriminator_costs, draw, generate, latents, play
 from zerosum.game.penalties import Penalty
+from zerosum.resolved import resolve
 
 CORES = torch.get_num_threads()
 R1_R2 = 'penalties=[{name="r1+r2"}]'
@@ -35,8 +36,8 @@ def by_autograd(game):
 
 def assembled(recipe, precision, overrides=()):
     torch.set_num_threads(CORES)
-    settings = build.resolve(config.load(recipe, [f"train.precision={precision}", *overrides]))
-    torch.set_num_threads(settings.train.threads)
+    settings = resolve(config.load(recipe, [f"train.precision={precision}", *overrides]))
+    torch.set_num_threads(settings.config.train.threads)
     return build.assemble(settings)
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from zerosum import build, config
 from zerosum.metrics.density import mode_coverage
-from zerosum.metrics.prdc import coverage, knn_distance
+from zerosum.metrics.neighbors import nearest_distance
+from zerosum.metrics.prdc import prdc
 from zerosum.sampling import Sampler
 from zerosum.training.loop import rounds
 
@@ -60,7 +61,8 @@ def flat(images):
 def digits(seed, kind, f):
     sampler, data = played("digits", seed, kind, f)
     train, test, samples = flat(data.samples(data.train)), flat(data.samples(data.test)), flat(sampler.draw(2000).array)
-    return coverage(test, samples), (knn_distance(samples, test).median() / knn_distance(train, test).median()).item()
+    of_samples, of_train = (nearest_distance(one, test).median() for one in (samples, train))
+    return prdc(test, samples).coverage, (of_samples / of_train).item()
 
 
 def grid(seed, kind, f):

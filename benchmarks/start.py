@@ -20,10 +20,11 @@ from time import perf_counter
 from pathlib import Path
 began = perf_counter()
 from zerosum import build, config
+from zerosum.resolved import resolve
 from zerosum.training import loop
 from zerosum.run import RunFolder
 with tempfile.TemporaryDirectory() as folder:
-    for moment in loop.fit(config.load("digits"), RunFolder(Path(folder) / "run")):
+    for moment in loop.fit(resolve(config.load("digits")), RunFolder(Path(folder) / "run")):
         print(perf_counter() - began)
         break
 """

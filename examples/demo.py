@@ -11,7 +11,8 @@ import torch
 from sklearn.svm import SVC
 
 import zerosum as zs
-from zerosum.metrics.prdc import coverage, knn_distance
+from zerosum.metrics.neighbors import nearest_distance
+from zerosum.metrics.prdc import prdc
 
 SAMPLES, SEEDS = 2000, (0, 1, 2)
 GOALS = {
@@ -27,9 +28,9 @@ def numbers(samples, train, test, classes):
     seen = np.bincount(classes.predict(samples.numpy()), minlength=10) / len(samples)
     return (
         seen.min(),
-        (knn_distance(samples, test).median() / knn_distance(train, test).median()).item(),
-        coverage(test, samples, k=5),
-        (knn_distance(samples, train).median() / knn_distance(test, train).median()).item(),
+        (nearest_distance(samples, test).median() / nearest_distance(train, test).median()).item(),
+        prdc(test, samples).coverage,
+        (nearest_distance(samples, train).median() / nearest_distance(test, train).median()).item(),
     )
 
 

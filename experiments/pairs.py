@@ -20,10 +20,11 @@ from time import perf_counter
 from zerosum import build, config
 checkout, recipe, *settings = sys.argv[1:]
 import zerosum
+from zerosum.resolved import resolve
 assert zerosum.__file__.startswith(checkout), zerosum.__file__
 import torch
 torch.set_num_threads(1)
-setup = build.assemble(build.resolve(config.load(recipe, ["train.threads=1", "train.device=cpu", *settings])))
+setup = build.assemble(resolve(config.load(recipe, ["train.threads=1", "train.device=cpu", *settings])))
 try:
     from zerosum.game.game import play
     given = setup.state, setup.game, setup.batches, setup.engine

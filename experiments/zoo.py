@@ -140,8 +140,9 @@ def animals():
 
 def train(animal, folder):
     """Train one run and keep its readings; how it ended is their last line."""
-    from zerosum import build, config
+    from zerosum import config
     from zerosum.errors import DataError, Diverged
+    from zerosum.resolved import resolve
     from zerosum.run import RunFolder
     from zerosum.training import loop
 
@@ -154,7 +155,7 @@ def train(animal, folder):
     ]  # fmt: skip
     run, began, end = folder / f"{animal.name}.tmp-{os.getpid()}", time.time(), "finished"
     try:
-        settings = build.resolve(config.load(base.recipe, overrides))
+        settings = resolve(config.load(base.recipe, overrides))
         for _ in loop.fit(settings, RunFolder(run), fresh=True):
             pass
     except Diverged as error:

@@ -6,8 +6,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same tests on every mac
 import pytest
 import torch
 
-from zerosum import build, config
+from zerosum import config
 from zerosum.cli import main
+from zerosum.resolved import resolve
 
 torch.set_num_threads(1)  # the tests themselves run side by side
 
@@ -38,7 +39,7 @@ def settings():
             "game.batch=8",
             "train.threads=1",
         ]
-        return build.resolve(config.load(recipe, [*small, *overrides]))
+        return resolve(config.load(recipe, [*small, *overrides]))
 
     return make
 

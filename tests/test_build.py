@@ -5,30 +5,30 @@ import pytest
 import torch
 
 from zerosum import build, config, memory, permission
-from zerosum.config.settings import Choice, Latent
+from zerosum.config.settings import Choice, Config, Latent
 from zerosum.data import from_array, source
 from zerosum.data.loader import batch_loader
 from zerosum.engine import World
 from zerosum.errors import ConfigError, Untrusted
-from zerosum.game.losses import LOSSES
+from zerosum.resolved import PLAYERS, bind_game, fill_options, latent, look_up, open_data, resolve
 
 
 def test_options_of_a_loss_reach_the_player_they_belong_to():
-    loss = build.bound(LOSSES["least-squares"], Choice(name="least-squares", a=-1.0, b=1.0, c=0.0))
+    _, game = bind_game(Config(loss=Choice(name="least-squares", a=-1.0, b=1.0, c=0.0)))
     zero = torch.zeros(1)
-    assert loss.discriminator(zero, zero).item() == 1.0
-    assert loss.generator(zero, zero).item() == 0.0
+    assert game.loss.discriminator(zero, zero).item() == 1.0
+    assert game.loss.generator(zero, zero).item() == 0.0
 
 
 @pytest.mark.parametrize(("loss", "option"), [("hinge", "smoothing"), ("wasserstein", "smoothing"), ("minimax", "a")])
 def test_options_are_refused_where_they_mean_nothing(loss, option):
     with pytest.raises(ConfigError, match=rf"loss\.{option} is not a setting"):
-        build.resolve(config.load("digits", [f"loss.name={loss}", f"loss.{option}=0.1"]))
+        resolve(config.load("digits", [f"loss.name={loss}", f"loss.{option}=0.1"]))
 
 
 def test_halved_terms_are_refused_where_d_pays_one_term():
     with pytest.raises(ConfigError, match="means nothing for relativistic"):
-        build.resolve(config.load("digits", ["loss=relativistic", "game.reduction=mean"]))
+        resolve(config.load("digits", ["loss=relativistic", "game.reduction=mean"]))
 
 
 def test_a_loss_of_your_own_goes_by_its_path(tmp_path, monkeypatch):
@@ -37,14 +37,14 @@ def test_a_loss_of_your_own_goes_by_its_path(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     with permission.granted(code=tmp_path):
-        settings = build.resolve(config.load("digits", ['loss="my_costs:my_loss"']))
-        assert build.rules(settings).loss.output == "mine"
+        settings = resolve(config.load("digits", ['loss="my_costs:my_loss"']))
+        assert settings.game.loss.output == "mine"
 
 
 @pytest.mark.parametrize("name", ["no_such_module:thing", "zerosum:nothing", "zerosum:", ":", "os:getcwd"])
 def test_a_path_that_leads_to_no_loss_is_refused(name):
     with pytest.raises(ConfigError), permission.granted(code=Path.cwd()):
-        build.resolve(config.load("digits", [f'loss="{name}"']))
+        resolve(config.load("digits", [f'loss="{name}"']))
 
 
 CODE = ['loss="os:getcwd"', 'nets.name="os:getcwd"', 'data="os:getcwd"', 'penalties=["os:getcwd"]',
@@ -55,34 +55,34 @@ CODE = ['loss="os:getcwd"', 'nets.name="os:getcwd"', 'data="os:getcwd"', 'penalt
 def test_without_leave_no_code_is_imported(setting):
     settings = config.load("digits", [setting])
     with pytest.raises(Untrusted, match="os:getcwd"):
-        build.resolve(settings)
+        resolve(settings)
     with pytest.raises(Untrusted, match="os:getcwd"), permission.granted(paths=True, downloads=True):
-        build.resolve(settings)
-    assert config.code_settings(build.filled(settings, code=False)) == config.code_settings(settings)
+        resolve(settings)
+    assert config.code_settings(fill_options(settings)) == config.code_settings(settings)
     assert len(config.code_settings(settings)) == 1
 
 
 def test_without_leave_no_path_is_opened(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 2)))
-    settings = config.load("digits", [f'data="{tmp_path / "x.npy"}"'])
+    data = config.load("digits", [f'data="{tmp_path / "x.npy"}"']).data
     with pytest.raises(Untrusted, match=r"x\.npy"):
-        build.open_data(settings)
+        open_data(data)
     with permission.granted(paths=True):
-        assert build.open_data(settings).shape == (2,)
+        assert open_data(data).shape == (2,)
 
 
 def test_resolving_fills_in_every_option_and_is_stable():
-    settings = build.resolve(config.load("digits"))
+    settings = resolve(config.load("digits")).config
     assert settings.optimizers.generator.options["betas"] == (0.0, 0.99)
     assert settings.nets.generator == {"width": 128, "depth": 3}
     assert settings.train.device
-    again = build.resolve(config.check(config.parse(config.dumps(settings))))
+    again = resolve(config.check(config.parse(config.dumps(settings)))).config
     assert config.differences(again, settings) == []
 
 
 def test_players_start_from_their_own_seeds():
     base, wider, other = (
-        build.assemble(build.resolve(config.load("digits", change)))
+        build.assemble(resolve(config.load("digits", change)))
         for change in ([], ["nets.discriminator.width=64"], ["train.seed=1"])
     )
     first = lambda setup: setup.state.generator[0][0].weight  # noqa: E731
@@ -126,7 +126,7 @@ def test_more_batch_than_rows_is_refused_with_advice(settings):
 
 
 def test_the_uniform_law_fills_its_range():
-    z = build.latent(Latent(distribution="uniform", size=3, low=-2.0, high=5.0))(10_000, 0, "z")
+    z = latent(Latent(distribution="uniform", size=3, low=-2.0, high=5.0))(10_000, 0, "z")
     assert z.shape == (10_000, 3)
     assert -2 <= z.min() < -1.99
     assert 4.99 < z.max() < 5
@@ -141,28 +141,25 @@ def test_the_uniform_law_fills_its_range():
     ],
 )
 def test_a_player_that_cannot_see_one_row_alone_is_refused_before_the_first_round(changes, processes):
-    settings = build.resolve(config.load("digits", ["nets.name=cs231n", "train.device=cpu", *changes]))
-    data = build.open_data(settings)
-    place = torch.device("cpu"), torch.float32
+    settings = resolve(config.load("digits", ["nets.name=cs231n", "train.device=cpu", *changes]))
     with pytest.raises(ConfigError, match=r"the generator would see one row at a time.*Make game\.batch larger"):
-        build.new_state(settings, data, *place, world=World(size=processes))
-    larger = settings.model_copy(update={"game": settings.game.model_copy(update={"batch": 4})})
-    build.new_state(larger, data, *place, world=World(size=processes))
+        build.assemble(settings, world=World(size=processes))
+    larger = resolve(config.load("digits", ["nets.name=cs231n", "train.device=cpu", *changes, "game.batch=4"]))
+    build.assemble(larger, world=World(size=processes))
 
 
 def test_players_that_can_see_one_row_alone_do():
-    settings = build.resolve(config.load("digits", ["game.batch=1", "train.device=cpu"]))
+    settings = resolve(config.load("digits", ["game.batch=1", "train.device=cpu"]))
     assert build.assemble(settings).game.batch == 1
 
 
-@pytest.mark.parametrize("player", build.PLAYERS)
+@pytest.mark.parametrize("player", PLAYERS)
 def test_networks_that_no_memory_holds_are_refused_before_they_fill_it(player, monkeypatch):
     monkeypatch.setattr(memory, "total", lambda: 2 * 4 * 64 * 5_000)
-    sizes = [f"nets.{other}.width={5000 if other == player else 8}" for other in build.PLAYERS]
-    settings = build.filled(config.load("digits", sizes))
-    data = build.open_data(settings)
+    sizes = [f"nets.{other}.width={5000 if other == player else 8}" for other in PLAYERS]
+    settings = look_up(config.load("digits", sizes))
     with pytest.raises(ConfigError, match=rf"nets\.{player} cannot be built: .* memory .* Make it narrower"):
-        build.new_state(settings, data, torch.device("cpu"), torch.float32)
+        build.assemble(settings)
 
 
 @pytest.mark.parametrize("numbers", [3, 100, 2**20 + 5])

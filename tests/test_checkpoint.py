@@ -64,7 +64,7 @@ def test_the_newest_is_kept_and_older_ones_are_pruned(setup, tmp_path):
     for _ in range(5):
         advance(setup, 1)
         checkpoint.save(tmp_path, setup.state, FACTS, keep=2)
-    assert [path.name for path in checkpoint.newest_first(tmp_path)] == ["000005", "000004"]
+    assert [path.name for path in manifest.newest_first(tmp_path)] == ["000005", "000004"]
     assert not list(tmp_path.glob(".zerosum-*"))
 
 
@@ -115,7 +115,7 @@ def test_a_cut_empty_or_missing_file_is_named_too(two, name, damage):
 
 
 def test_with_every_checkpoint_damaged_the_run_is_not_silently_started_over(two):
-    for path in checkpoint.newest_first(two):
+    for path in manifest.newest_first(two):
         cut_in_half(path / "players.safetensors")
     with pytest.raises(CheckpointError, match=r"no checkpoint is whole[\s\S]*000002[\s\S]*000001"):
         checkpoint.load(two)
@@ -298,7 +298,7 @@ def test_damaged_checkpoints_of_later_rounds_push_no_whole_one_out(setup, two):
     (two / "000002").rename(two / "000009")
     advance(setup, 1)
     checkpoint.save(two, setup.state, FACTS, keep=1)
-    assert [path.name for path in checkpoint.newest_first(two)] == ["000009", "000003"]
+    assert [path.name for path in manifest.newest_first(two)] == ["000009", "000003"]
     assert checkpoint.load(two).round == 3
 
 
@@ -312,7 +312,7 @@ def test_what_others_put_into_a_checkpoint_stays(setup, two):
 
 def test_beside_a_training_that_removes_checkpoints_the_list_is_looked_at_anew(setup, two, monkeypatch):
     """All that were listed are removed before they are read; a newer one has come meanwhile."""
-    listed = checkpoint.newest_first
+    listed = manifest.newest_first
     times = []
 
     def race(folder):
@@ -323,7 +323,7 @@ def test_beside_a_training_that_removes_checkpoints_the_list_is_looked_at_anew(s
             checkpoint.save(two, setup.state, FACTS, keep=1)
         return found
 
-    monkeypatch.setattr(checkpoint, "newest_first", race)
+    monkeypatch.setattr(checkpoint.loading, "newest_first", race)
     said = []
     assert checkpoint.load(two, said.append).round == 3
     assert said == []

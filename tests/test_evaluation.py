@@ -13,24 +13,29 @@ from zerosum.config.settings import Choice
 from zerosum.data import DATASETS, from_array
 from zerosum.data.dataset import SampleSpec
 from zerosum.errors import DataError, UsageError
-from zerosum.evaluation import (
+from zerosum.evaluation import class_distances, evaluate, get_extractor, refuse_incomparable
+from zerosum.metric_rows import (
+    UNKNOWN,
     SampleSets,
-    class_distances,
     class_rows,
     density_rows,
-    evaluate,
-    feature_rows,
-    get_extractor,
+    feature_measurements,
     mixture_rows,
-    refuse_incomparable,
+    row_to_json,
 )
 from zerosum.metrics import features
 from zerosum.metrics.distances import frechet_distance
 from zerosum.metrics.features import pixels
 from zerosum.metrics.prdc import prdc
+from zerosum.resolved import resolve
 from zerosum.run import RunFolder
-from zerosum.sampling import Sampler, Samples
+from zerosum.samples import Samples
+from zerosum.sampling import Sampler
 from zerosum.training import loop
+
+
+def feature_rows(sets, extractor):
+    return [row for measurement in feature_measurements(sets, extractor) for row in measurement()]
 
 
 @pytest.fixture(autouse=True)
@@ -134,9 +139,9 @@ def test_modes_of_a_mixture_are_counted_against_true_points():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from zerosum import build, config
+    from zerosum import config
 
-    settings = build.resolve(config.load("digits", ["train.rounds=3", 'train.device="cpu"', "train.threads=1"]))
+    settings = resolve(config.load("digits", ["train.rounds=3", 'train.device="cpu"', "train.threads=1"]))
     folder = RunFolder(tmp_path_factory.mktemp("evaluated") / "run")
     for _ in loop.fit(settings, folder):
         pass
@@ -224,7 +229,7 @@ def test_one_picture_again_and_again_is_measured_or_said_to_be_unmeasurable(digi
     assert rows["recall"].value == 0
     assert rows["coverage"].value < 0.05
     assert np.isnan(rows["copying"].value) or abs(rows["copying"].value) > 3
-    assert evaluation.row_to_json(rows["copying"])["value"] is None or abs(rows["copying"].value) > 3
+    assert row_to_json(rows["copying"])["value"] is None or abs(rows["copying"].value) > 3
 
 
 def test_missed_modes_and_classes_are_named(digits, cache):
@@ -317,7 +322,7 @@ def test_where_all_rows_are_alike_what_rests_on_neighbours_is_not_known(same):
     rows = measured_on(data, None if same else data.samples(data.train)[:1] ^ 1, features="pixels")
     for name in ("precision", "recall", "density", "coverage"):
         assert np.isnan(rows[name].value)
-        assert rows[name].note == evaluation.UNKNOWN
+        assert rows[name].note == UNKNOWN
     away = 0.0 if same else 36 / 255**2  # each of 36 numbers is one gray value off
     assert rows["frechet"].value == pytest.approx(away, abs=1e-12)
     if same:
@@ -327,7 +332,7 @@ def test_where_all_rows_are_alike_what_rests_on_neighbours_is_not_known(same):
         assert rows["copying"].value > 3
         assert rows["kernel"].value > 4 * rows["kernel"].error
     assert rows["log-likelihood"].value >= rows["log-likelihood"].noise
-    json.dumps([evaluation.row_to_json(row) for row in rows.values()], allow_nan=False)
+    json.dumps([row_to_json(row) for row in rows.values()], allow_nan=False)
 
 
 def test_where_no_part_of_the_space_holds_enough_copying_is_not_known_and_says_why():
@@ -361,7 +366,7 @@ def test_classes_of_which_no_training_row_is_are_infinitely_far_or_missed(tmp_pa
     rows = measured_on(replace(data, train=replace(data.train, labels=labels)), cache=tmp_path)
     assert rows["classes found"].value <= 3
     assert rows["class KL"].value >= 0
-    json.dumps([evaluation.row_to_json(row) for row in rows.values()], allow_nan=False)
+    json.dumps([row_to_json(row) for row in rows.values()], allow_nan=False)
 
 
 @pytest.mark.parametrize("name", [None, "classifier"])

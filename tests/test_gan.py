@@ -126,3 +126,21 @@ def test_what_goes_wrong_is_said():
         poisoned = networks()
         poisoned[1][0].weight.data[0, 0] = torch.inf
         zs.GAN(*poisoned, latent=4).fit(POINTS, rounds=3)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["nets.conditions=labels", "nets.name=dcgan", "data=ring", "train.rounds=5", "train.minutes=1", "train.threads=1",
+     "train.processes=2", "train.save_every=5", "name=other", "data.held_out=0.5"],
+)  # fmt: skip
+def test_settings_without_effect_are_refused(setting):
+    with pytest.raises(ConfigError, match=setting.split("=")[0].replace(".", r"\.") + r".* has no effect on zs\.GAN"):
+        zs.GAN(nn.Linear(3, 2), nn.Linear(2, 1), latent=3, set=[setting])
+
+
+def test_settings_are_given_as_values_or_as_text():
+    games = [
+        zs.GAN(nn.Linear(3, 2), nn.Linear(2, 1), latent=3, set=given).game
+        for given in ({"game.k": 3, "optimizers.generator": "sgd"}, ["game.k=3", "optimizers.generator=sgd"])
+    ]
+    assert games[0].k == games[1].k == 3

@@ -75,9 +75,9 @@ def test_without_a_name_the_first_free_or_equal_folder_is_taken(begun):
 def test_what_the_machine_decided_stays_with_the_run_unless_it_is_set(begun):
     folder = begun("run", "train.threads=3", "train.device=cpu")
     asked = config.load("digits", ["train.threads=2"])
-    assert run.keep_automatic(asked, folder).train.threads == 2
-    assert run.keep_automatic(asked, folder).train.device == "cpu"
-    assert run.keep_automatic(asked, RunFolder(Path("new"))) == asked
+    assert "threads" not in run.automatic_choices(asked, folder)
+    assert run.automatic_choices(asked, folder)["device"] == "cpu"
+    assert run.automatic_choices(asked, RunFolder(Path("new"))) == {}
 
 
 def test_a_changed_setting_is_refused_with_both_values_and_free_ones_are_not(begun):

@@ -13,8 +13,11 @@ from zerosum.data import from_file
 from zerosum.data.dataset import SampleSpec
 from zerosum.errors import CheckpointError, RunError, UsageError
 from zerosum.nets import NETS
+from zerosum.resolved import bind_networks
 from zerosum.run import RunFolder, make
-from zerosum.sampling import BLOCK, Sampler, Samples, average_layout, spec_from_json, spec_to_json
+from zerosum.samples import Samples
+from zerosum.sampling import BLOCK, Sampler
+from zerosum.saved_generator import average_layout, spec_from_json, spec_to_json
 
 POINTS = SampleSpec("points", (2,), (10.0, -1.0), (2.0, 0.5))
 IMAGES = SampleSpec("images", (3, 4, 5), (127.5,), (127.5,))
@@ -232,8 +235,9 @@ def test_a_form_that_describes_no_sample_is_refused(odd):
 @pytest.mark.parametrize("conditions", ["none", "labels"])
 def test_what_a_generator_is_like_is_told_without_its_memory(name, conditions):
     settings = config.load("digits", [f'nets={{name="{name}", conditions="{conditions}"}}', "train.precision=float64"])
+    _, networks = bind_networks(settings.nets)
     shape = (1, 28, 28)
     form = SampleSpec("images", shape, (0.0,), (1.0,), tuple("0123456789"))
-    told = average_layout(settings, {"data": spec_to_json(form), "round": 1})["average"]
-    net = build.new_generator(settings, form).double()
+    told = average_layout(settings, networks, {"data": spec_to_json(form), "round": 1})["average"]
+    net = build.new_generator(settings, networks, form).double()
     assert told == checkpoint.specs_of(net)

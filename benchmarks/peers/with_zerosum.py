@@ -13,12 +13,13 @@ from gate import Gate
 from zerosum import build, config, memory
 from zerosum.game import game as rules
 from zerosum.game.game import play
+from zerosum.resolved import resolve
 
 arguments = sys.argv[2:]
 without = arguments.pop() if "--without" in arguments else ""
 overrides = [text for text in arguments if text != "--without"] + ["train.kernels=off"] * (without == "quick layers")
-settings = build.resolve(config.load("cs231n-vanilla", overrides))
-torch.set_num_threads(settings.train.threads)
+settings = resolve(config.load("cs231n-vanilla", overrides))
+torch.set_num_threads(settings.config.train.threads)
 if without != "kept memory":
     memory.keep_freed()
 if without == "D left out of G's step":

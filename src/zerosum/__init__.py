@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from zerosum.game.penalties import PENALTIES, DiscriminatorPass, Penalty
     from zerosum.gan import GAN
     from zerosum.nets import NETS
-    from zerosum.sampling import Samples
-    from zerosum.session import Run, load, train
+    from zerosum.results import Run, load
+    from zerosum.samples import Samples
+    from zerosum.session import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "zerosum.session": ("Run", "load", "train"),
+    "zerosum.results": ("Run", "load"),
+    "zerosum.session": ("train",),
     "zerosum.gan": ("GAN",),
     "zerosum.data": ("DATASETS", "Data", "Mixture"),
     "zerosum.errors": ("ZerosumError",),
     "zerosum.game.losses": ("LOSSES", "Loss"),
     "zerosum.nets": ("NETS",),
     "zerosum.game.penalties": ("PENALTIES", "DiscriminatorPass", "Penalty"),
-    "zerosum.sampling": ("Samples",),
+    "zerosum.samples": ("Samples",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

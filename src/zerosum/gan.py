@@ -4,7 +4,7 @@ gan = zs.GAN(generator, discriminator, loss="hinge").fit(x, rounds=1000)
 gan.sample(64)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,24 @@ from torch import nn
 
 from zerosum import build, config, permission
 from zerosum.config.registry import lookup
+from zerosum.config.settings import Config
 from zerosum.data import Data, from_array, validate
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE
-from zerosum.engine.device import place
-from zerosum.errors import UsageError
+from zerosum.errors import ConfigError, UsageError
 from zerosum.game.forward import call
 from zerosum.game.losses import LOSSES, Loss
 from zerosum.game.penalties import PENALTIES, Penalty, PenaltyFunction, as_penalty
 from zerosum.game.state import Term
-from zerosum.sampling import Sampler, Samples
+from zerosum.resolved import resolve
+from zerosum.samples import Samples
+from zerosum.sampling import Sampler
 from zerosum.training import loop
+
+HONORED = ("loss", "penalties", "latent", "game", "ema", "optimizers", "schedule")
+"""Settings, or groups of them, that `GAN` passes on to the game."""
+
+HONORED_OF_TRAIN = ("seed", "device", "precision", "kernels", "log_every")
 
 
 class GAN:
@@ -40,8 +47,8 @@ class GAN:
         latent: Dimension of z.
         per_sample: Whether D's logit of a sample depends on that sample alone (no batch statistics). D then sees real
             and fake as one batch, and penalties on a `zerosum.nets.FastGradientDiscriminator` are fast.
-        set: Further settings as on the command line: "game.k=5", "optimizers.generator.lr=1e-4"; large networks may be
-            faster with "train.precision=bfloat16".
+        set: Further settings: {"game.k": 5, "optimizers.generator.lr": 1e-4}, or as on the command line, ["game.k=5"];
+            large networks may be faster with {"train.precision": "bfloat16"}.
 
     Raises:
         ConfigError: A name or a setting is wrong.
@@ -56,13 +63,15 @@ class GAN:
         penalties: Iterable[str | tuple[str, float] | Penalty | PenaltyFunction | Term] = (),
         latent: int = 64,
         per_sample: bool = False,
-        set: Sequence[str] = (),
+        set: Sequence[str] | Mapping[str, Any] = (),
     ) -> None:
         name = loss if isinstance(loss, str) else next(iter(LOSSES))
-        overrides = [f'loss="{name}"', f"latent.size={latent}", *set]
+        overrides = [("loss", name), ("latent.size", latent), *(set.items() if isinstance(set, Mapping) else set)]
         with permission.granted(code=Path.cwd()):
-            self.config = build.resolve(config.check(config.override({"name": "gan"}, overrides)))
-            game, settings = build.rules(self.config), self.config.game
+            settings = config.check(config.override({"name": "gan"}, overrides))
+            refuse_without_effect(settings)
+            resolved = resolve(settings)
+            self.config, game = resolved.config, resolved.game
             self.game = replace(
                 game,
                 loss=game.loss if isinstance(loss, str) else loss,
@@ -70,8 +79,8 @@ class GAN:
                 penalties=tuple(_term(penalty) for penalty in penalties) or game.penalties,
                 one_pass=per_sample,
             )
-            shards = SINGLE.shards(game.batch, settings.accumulate)
-            self.state = build.state_of(self.config, generator, discriminator, *place(self.config), shards)
+            shards = SINGLE.shards(game.batch, self.config.game.accumulate)
+            self.state = build.state_of(resolved, generator, discriminator, shards)
             self.engine = build.engine_for(self.config, self.state, shards)
         self.readings: list[dict[str, Any]] = []
         """One log line every `train.log_every` rounds."""
@@ -145,6 +154,20 @@ class GAN:
             )
         if logits.ndim == 0 or len(logits) != n:
             raise UsageError(f"the discriminator gave {tuple(logits.shape)} for {n} samples, expected ({n},) logits")
+
+
+def refuse_without_effect(settings: Config) -> None:
+    """Refuse settings that a training in memory, of your own networks and data, does not use.
+
+    Raises:
+        ConfigError: One of them is set.
+    """
+    before = config.flat(Config(name="gan").model_dump())
+    for key, value in config.flat(settings.model_dump()).items():
+        group, _, name = key.partition(".")
+        honored = group in HONORED or (group == "train" and name in HONORED_OF_TRAIN)
+        if not honored and value != before.get(key):
+            raise ConfigError(f"{key} = {value!r} has no effect on zs.GAN; a recipe and zs.train know it")
 
 
 def _term(given: str | tuple[str, float] | Penalty | PenaltyFunction | Term) -> Term:

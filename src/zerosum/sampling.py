@@ -1,160 +1,37 @@
-"""Samples from a trained generator, as arrays and files.
+"""Samples from a generator: random draws, and walks through the latents.
 
 `Sampler.load(run)` reads only the run folder; the data set is not needed. The same seed gives the same samples: the
 first 10 of 100 samples equal the 10 of a smaller draw, and no batch size changes them.
 """
 
 import math
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
-from io import BytesIO
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from zerosum import build, checkpoint, files, memory, plots
-from zerosum.checkpoint import Checkpoint, Layout
-from zerosum.config.recipes import is_code
-from zerosum.config.registry import lookup
+from zerosum import memory
 from zerosum.config.settings import Config
 from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
-from zerosum.engine.precision import master_dtype
-from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, typed, unknown
-from zerosum.files import write
+from zerosum.errors import UsageError, unknown
 from zerosum.game.forward import call
-from zerosum.nets import NETS, ConditionalGenerator
-from zerosum.run import RunFolder, belongs_to_run, trust
-from zerosum.run.folder import SHEET_NAME, Say, refuse_name, silent
-
-MAX_SAMPLE_VALUES = 2**27
-"""Largest number of values in one sample, e.g. an image of 11,000 x 11,000."""
+from zerosum.nets import ConditionalGenerator
+from zerosum.resolved import latent
+from zerosum.run import RunFolder, trust
+from zerosum.run.folder import Say, silent
+from zerosum.samples import Samples
+from zerosum.saved_generator import SavedGenerator, open_generator
 
 MAX_CALL_VALUES = 2**26
 """Largest number of values that one call of G makes; large samples are made in parts of a block, to limit memory."""
 
-Side = Annotated[int, Field(ge=1, le=MAX_SAMPLE_VALUES)]
-
 BLOCK = 256
 """Samples in a block; the latents of a block depend only on the seed and the block's number."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Generated samples in the form of the data.
-
-    Args:
-        array: uint8 (n, h, w, c) for images, float32 (n, d) in data units for points.
-        labels: (n,) class of each sample; None for an unconditional generator or a walk.
-        round: The round of the generator's checkpoint; None if it was not loaded from one.
-    """
-
-    array: NDArray[Any]
-    labels: NDArray[np.int64] | None = None
-    round: int | None = None
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write the samples in the format given by the file suffix.
-
-        .png: one sheet, or a plot of points. .gif: an animation of the images. .npz: `samples`, and `labels` if there
-        are any. .csv: one point per line. No suffix: a folder with one .png per image and nothing else.
-
-        Args:
-            path: The file or folder. An existing file is replaced, but never a run's own file.
-            force: Also write into a folder that is not empty; samples of an earlier draw are removed from it.
-
-        Returns:
-            The path.
-
-        Raises:
-            UsageError: The suffix is unknown or does not fit the samples, or the path cannot be written.
-            SystemFault: The disk is full or failed.
-        """
-        path = refuse_name(path, "the file to write")
-        if belongs_to_run(path):
-            raise UsageError(f"{named(path)} belongs to a run, whose files are not overwritten; choose another place")
-        images = self.array.ndim == 4
-        writers: dict[tuple[str, bool], Callable[[Path], Iterator[tuple[Path, bytes]]]] = {
-            (".png", True): self._sheet,
-            (".png", False): self._plot,
-            (".gif", True): self._gif,
-            (".npz", True): self._npz,
-            (".npz", False): self._npz,
-            (".csv", False): self._csv,
-            ("", True): self._folder,
-        }
-        writer = writers.get((path.suffix.lower(), images))
-        if writer is None:
-            possible = ".png, .gif, .npz or a folder" if images else ".png, .npz or .csv"
-            raise UsageError(f"cannot write {'images' if images else 'points'} to {named(path)}: give {possible}")
-        if writer == self._folder:
-            _refuse_folder(path, force)
-        elif os.path.lexists(path) and not (path.is_symlink() or files.is_regular(path)):
-            raise UsageError(f"cannot write {named(path)}: what is there is no regular file")
-        needed = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for place, content in writer(path):
-                needed = len(content)
-                write(place, content)
-        except OSError as error:
-            kind = SystemFault if error.errno in files.DISK_ERRORS else UsageError
-            raise kind(f"cannot write {named(path)}: {files.reason(error, needed, path)}") from None
-        return path
-
-    def _sheet(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        yield path, plots.png(plots.sheet(self.array))
-
-    def _plot(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        yield path, plots.png(plots.plot(self.array))
-
-    def _gif(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        yield path, plots.gif([plots.sheet(image[None], side=256) for image in self.array])
-
-    def _npz(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        labels = {} if self.labels is None else {"labels": self.labels}
-        buffer = BytesIO()  # given a path, numpy would add a second suffix to .NPZ
-        np.savez_compressed(buffer, samples=self.array, **labels)  # type: ignore[arg-type]
-        yield path, buffer.getvalue()
-
-    def _csv(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        names = ",".join(f"x{number}" for number in range(1, self.array.shape[1] + 1))
-        buffer = BytesIO()
-        np.savetxt(buffer, self.array, delimiter=",", header=names, comments="", fmt="%.9g")
-        yield path, buffer.getvalue()
-
-    def _folder(self, path: Path) -> Iterator[tuple[Path, bytes]]:
-        path.mkdir(exist_ok=True)
-        for earlier in path.iterdir():
-            if SHEET_NAME.fullmatch(earlier.name) and not files.is_folder(earlier):
-                earlier.unlink()
-        for number, image in enumerate(self.array):
-            yield path / f"{number:06d}.png", plots.png(plots.to_image(image))
-
-
-def _refuse_folder(path: Path, force: bool) -> None:
-    """Raise UsageError unless a folder for samples is new or empty, or `force` is given."""
-    if not os.path.lexists(path):
-        return
-    if not path.is_dir():
-        raise UsageError(f"cannot write a folder of images to {named(path)}: what is there is no folder")
-    if not force and any(path.iterdir()):
-        raise UsageError(
-            f"{named(path)} is not empty, and a folder holds one draw. Give another one; with --force, samples of an "
-            "earlier draw are removed from it and everything else stays"
-        )
 
 
 class Sampler:
@@ -162,7 +39,7 @@ class Sampler:
 
     Args:
         generator: The network; usually the averaged (EMA) one.
-        form: The specification of a sample: kind, shape, scale and classes.
+        spec: The specification of a sample: kind, shape, scale and classes.
         latent: (n, seed, *key) -> noise z (n, size).
         spherical_latent: Whether z is normal, so that latents lie near a sphere.
         round: The round of the checkpoint; None if the generator was not loaded from one.
@@ -171,12 +48,12 @@ class Sampler:
     def __init__(
         self,
         generator: nn.Module,
-        form: SampleSpec,
+        spec: SampleSpec,
         latent: Callable[..., Tensor],
         spherical_latent: bool = True,
         round: int | None = None,
     ) -> None:
-        self.generator, self.spec, self.latent = generator, form, latent
+        self.generator, self.spec, self.latent = generator, spec, latent
         self.spherical_latent, self.round = spherical_latent, round
 
     @classmethod
@@ -197,16 +74,13 @@ class Sampler:
         folder = RunFolder(Path(run))
         config = folder.read_config()
         with trust.permitted(folder, config, trusted):
-            return cls.from_checkpoint(config, newest_checkpoint(folder, config, say), device)
+            return cls.of(config, open_generator(folder, config, say, device))
 
     @classmethod
-    def from_checkpoint(cls, config: Config, saved: Checkpoint, device: str = "cpu") -> "Sampler":
-        """Build the averaged (EMA) generator from a checkpoint in memory."""
-        form = spec_from_json(saved.state["data"])
-        dtype = master_dtype(config.train.precision)
-        generator = build.copy_of(build.new_generator(config, form)).to(device, dtype)
-        checkpoint.restore_average(saved, generator)
-        return cls(generator, form, build.latent(config.latent), config.latent.distribution == "normal", saved.round)
+    def of(cls, config: Config, saved: SavedGenerator) -> "Sampler":
+        """Return the sampler of a run's averaged generator."""
+        normal = config.latent.distribution == "normal"
+        return cls(saved.generator, saved.spec, latent(config.latent), normal, saved.checkpoint.round)
 
     @torch.no_grad()
     def draw(self, n: int, seed: int = 0, label: str | None = None, world: World = SINGLE) -> Samples:
@@ -313,62 +187,6 @@ class Sampler:
         return (in_turn if class_index is None else torch.full((BLOCK,), class_index)).to(self._weight.device)
 
 
-def newest_checkpoint(folder: RunFolder, config: Config, say: Say = silent) -> Checkpoint:
-    """Load the averaged generator's tensors from the newest valid checkpoint of a run; see `checkpoint.load`.
-
-    Args:
-        folder: The run folder.
-        config: The settings of the run.
-        say: Called with one sentence for each damaged checkpoint that was skipped.
-
-    Raises:
-        CheckpointError: There is no checkpoint yet, or none is valid.
-    """
-    saved = checkpoint.load(folder.checkpoints, say, folder.run_id(say), partial(average_layout, config))
-    if saved is None:
-        raise CheckpointError(
-            f"{named(folder.path)} has no checkpoint yet, so there is no generator. "
-            f"Play the run first: zerosum train {typed(folder.config)} --out {typed(folder.path)}"
-        )
-    return saved
-
-
-def average_layout(config: Config, state: dict[str, Any]) -> Layout:
-    """Return shapes and dtypes of the averaged generator's tensors, without allocating them (on the meta device).
-
-    Raises:
-        CheckpointError: state.json and the settings do not describe a generator, or it does not fit the memory.
-    """
-    own_code = is_code(config.nets.name)  # user code may not support the meta device
-    lookup(NETS, config.nets.name, "pair of networks")  # a failed import is not a damaged checkpoint
-    try:
-        with ExitStack() as contexts:
-            if not own_code:
-                contexts.enter_context(torch.device("meta"))
-                contexts.enter_context(_SkipNormalInit())
-            net = build.new_generator(config, spec_from_json(state["data"])).to(master_dtype(config.train.precision))
-    except ConfigError as error:
-        raise CheckpointError(f"checkpoint {state['round']:06d} does not fit the run's settings: {error}") from None
-    average, available = checkpoint.specs_of(net), memory.total()
-    needed = 3 * sum(one.nbytes for one in average.values())  # the file, its tensors and the network
-    if available is not None and needed > available:
-        raise CheckpointError(
-            f"checkpoint {state['round']:06d}: its generator takes {needed / 1e9:,.1f} GB of memory to read, this "
-            f"machine has {available / 1e9:,.1f}"
-        )
-    return {"average": average}
-
-
-class _SkipNormalInit(TorchFunctionMode):
-    """Skips normal initialization on the meta device, for which torch would import its compiler (seconds)."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if function in (Tensor.normal_, nn.init.normal_):
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **kwargs)
-
-
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Spherical interpolation from a (t = 0) to b (t = 1), along the great circle through them.
 
@@ -381,42 +199,3 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     if angle < 1e-6:
         return torch.lerp(a, b, t)
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
-
-
-def spec_to_json(form: SampleSpec) -> dict[str, Any]:
-    """Convert the specification of a sample to JSON values."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(form).items()}
-
-
-class _SampleSpecModel(BaseModel):
-    """Validates a `SampleSpec` read from an untrusted file."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    kind: Literal["images", "points"]
-    shape: tuple[Side, ...]
-    shift: tuple[float, ...]
-    scale: tuple[float, ...]
-    classes: tuple[str, ...] | None
-
-    @model_validator(mode="after")
-    def _check_consistency(self) -> "_SampleSpecModel":
-        axes = {"images": 3, "points": 1}[self.kind]
-        numbers = {1, *self.shape[:1]} if self.kind == "points" else {1}
-        fits = len(self.shape) == axes and {len(self.shift), len(self.scale)} <= numbers
-        if not fits or math.prod(self.shape) > MAX_SAMPLE_VALUES or 0 in self.scale:
-            raise ValueError("shape, shift and scale do not agree")
-        return self
-
-
-def spec_from_json(facts: dict[str, Any]) -> SampleSpec:
-    """Convert the JSON values of `spec_to_json` back, after validating them.
-
-    Raises:
-        CheckpointError: They are not a valid specification.
-    """
-    try:
-        return SampleSpec(**dict(_SampleSpecModel.model_validate(facts)))
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise CheckpointError(f"{where or 'data'} in state.json is not what a data set looks like") from None

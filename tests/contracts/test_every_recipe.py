@@ -7,14 +7,16 @@ from zerosum import build, checkpoint, config
 from zerosum.config.settings import Config
 from zerosum.data.mnist import data_root
 from zerosum.game.game import play
-from zerosum.sampling import Sampler, spec_to_json
+from zerosum.resolved import resolve
+from zerosum.sampling import Sampler
+from zerosum.saved_generator import spec_to_json
 
 
 def setup_of(name):
     settings = config.load(name, ["train.threads=1"])
     if settings.data.name == "mnist" and not (data_root() / "mnist" / "train-images-idx3-ubyte.gz").is_file():
         pytest.skip("MNIST is not under $ZEROSUM_DATA or the cache folder")
-    return build.assemble(build.resolve(settings))
+    return build.assemble(resolve(settings))
 
 
 @pytest.mark.parametrize("name", config.shipped())

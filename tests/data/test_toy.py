@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy.stats import kstest, multivariate_normal, norm
 
-from zerosum import build
-from zerosum.config.settings import Choice, Config
+from zerosum.config.settings import Choice
 from zerosum.data import Mixture
 from zerosum.data.toy import MODES, grid, mixture_1d, ring
 from zerosum.errors import ConfigError, DataError
+from zerosum.resolved import open_data
 
 UNEVEN = Mixture(np.array([[-1.0], [0.5], [4.0]]), np.array([0.3, 1.0, 2.0]), np.array([0.2, 0.5, 0.3]))
 
@@ -139,4 +139,4 @@ def test_lists_that_do_not_match_are_refused(lists):
 )
 def test_options_that_make_no_density_are_refused(name, option):
     with pytest.raises(ConfigError, match=rf"data\.{next(iter(option))}"):
-        build.open_data(Config(data=Choice(name=name, **option)))
+        open_data(Choice(name=name, **option))

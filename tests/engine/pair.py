@@ -14,6 +14,7 @@ from zerosum.engine import SINGLE, join_world
 from zerosum.game.game import play
 from zerosum.game.losses import LOSSES
 from zerosum.game.penalties import PENALTIES
+from zerosum.resolved import resolve
 from zerosum.training.loop import RoundRecord, make_log_line
 
 ROUNDS = 50
@@ -35,10 +36,11 @@ def setup_of(world, recipe, overrides, batch=12, accumulate=1):
         f"game.batch={batch}",
         f"game.accumulate={accumulate}",
     ]
-    settings = build.resolve(config.load(recipe, asked))
-    if settings.data.name not in OPEN:
-        OPEN[settings.data.name] = build.open_data(settings)
-    return build.assemble(settings, OPEN[settings.data.name], world)
+    settings = resolve(config.load(recipe, asked))
+    name = settings.config.data.name
+    if name not in OPEN:
+        OPEN[name] = settings.open_data()
+    return build.assemble(settings, OPEN[name], world)
 
 
 def penalty(name, every):

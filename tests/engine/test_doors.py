@@ -15,6 +15,7 @@ import zerosum as zs
 from zerosum import build, checkpoint, config
 from zerosum.engine import Compute, World
 from zerosum.errors import ZerosumError
+from zerosum.resolved import resolve
 from zerosum.sampling import Sampler
 from zerosum.training import recorder
 
@@ -134,10 +135,10 @@ def test_processes_that_were_given_other_settings_are_named(tmp_path):
 @pytest.mark.slow
 def test_processes_that_see_other_data_are_named(tmp_path):
     said = said_by_a_pair(
-        "import os, sys\nimport numpy as np\nfrom zerosum import build\nfrom zerosum.cli.main import main\n"
+        "import os, sys\nimport numpy as np\nfrom zerosum import data\nfrom zerosum.cli.main import main\n"
         "from zerosum.data import from_array\n"
         "rows = np.random.default_rng(int(os.environ['RANK'])).normal(size=(99, 2))\n"
-        "build.open_data = lambda config: from_array(rows)\n"
+        "data.DATASETS['ring'] = lambda: from_array(rows)\n"
         "sys.argv[1:] = ['train', 'ring', '--out', sys.argv[1], '--set', 'game.batch=9']\nmain()",
         tmp_path,
     )
@@ -149,7 +150,7 @@ def test_processes_that_see_other_data_are_named(tmp_path):
 )
 def test_whose_rows_a_batch_is_normalised_over_is_said(kind, said):
     asked = ['data="digits"', "train.threads=1", "train.device=cpu", f"train.statistics={kind}"]
-    setup = build.assemble(build.resolve(config.load("dcgan-mnist", asked)))
+    setup = build.assemble(resolve(config.load("dcgan-mnist", asked)))
     assert list(recorder.multi_process_notes(setup)) == []
     two = World(0, 2)
     together = replace(setup, world=two, engine=Compute(setup.state, two.shards(64, 1), two, bfloat16=False))

@@ -15,6 +15,7 @@ from zerosum.engine.world import checksum
 from zerosum.errors import ConfigError
 from zerosum.game.engine import FULL_BATCH, Eager, Shard
 from zerosum.game.game import play
+from zerosum.resolved import resolve
 
 
 @pytest.mark.parametrize(("batch", "size", "passes"), [(12, 2, 3), (13, 3, 2), (7, 7, 1), (1000, 3, 1)])
@@ -90,7 +91,7 @@ def test_batch_statistics_are_the_mean_over_passes(settings):
     """A pass starts from what the step began with, so that the running mean moves once."""
     rules = ['data="digits"', "game.batch=6", "game.accumulate=2", "train.precision=float64"]
     small = ["nets.generator.width=4", "nets.discriminator.width=4", "latent.size=4"]
-    setup = build.assemble(build.resolve(config.load("dcgan-mnist", [*rules, *small, "train.threads=1"])))
+    setup = build.assemble(resolve(config.load("dcgan-mnist", [*rules, *small, "train.threads=1"])))
     norm = next(layer for layer in setup.state.generator.modules() if isinstance(layer, nn.BatchNorm2d))
     means = []
     norm.register_forward_pre_hook(

@@ -4,11 +4,12 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 import zerosum as zs
-from zerosum import build, config, run
+from zerosum import build, config, resolved, run
 from zerosum.engine import precision
 from zerosum.engine.precision import ComputeCopy, matrices
 from zerosum.game import game
 from zerosum.nets import NETS
+from zerosum.resolved import look_up, resolve
 from zerosum.run import RunFolder
 from zerosum.training import loop
 
@@ -92,7 +93,7 @@ def test_every_pair_can_be_rounded(name):
 
 
 def setup_in(kind, *overrides, recipe="digits"):
-    return build.assemble(build.resolve(config.load(recipe, [*SMALL, f"train.precision={kind}", *overrides])))
+    return build.assemble(resolve(config.load(recipe, [*SMALL, f"train.precision={kind}", *overrides])))
 
 
 def gradients(setup):
@@ -137,10 +138,10 @@ def test_after_each_round_the_copies_are_the_players_rounded():
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_auto_asks_the_machine_and_the_networks(monkeypatch, fast):
-    monkeypatch.setattr(build, "has_fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(resolved, "has_fast_bfloat16", lambda device: fast)
 
     def decided(*overrides):
-        return build.resolve(config.load("cs231n-vanilla", [*SMALL, *overrides])).train.precision
+        return resolve(config.load("cs231n-vanilla", [*SMALL, *overrides])).config.train.precision
 
     assert decided() == ("bfloat16" if fast else "float32")
     assert decided("nets.discriminator.spectral=true") == "float32"
@@ -152,10 +153,10 @@ def test_auto_asks_the_machine_and_the_networks(monkeypatch, fast):
 def test_a_run_keeps_the_precision_that_it_began_with(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     small = [*SMALL, "nets.name=dcgan", "nets.generator={width=4}", "nets.discriminator={width=4}", "train.rounds=2"]
-    wanted = build.filled(config.load("digits", [*small, "penalties=[]"]))
+    wanted = look_up(config.load("digits", [*small, "penalties=[]"]))
     for fast in (True, False):  # the second machine would decide otherwise
-        monkeypatch.setattr(build, "has_fast_bfloat16", lambda device, fast=fast: fast)
-        folder = run.choose_folder(wanted, None)
+        monkeypatch.setattr(resolved, "has_fast_bfloat16", lambda device, fast=fast: fast)
+        folder = run.choose_folder(wanted.config, None)
         assert folder.path.name == "digits"
         list(loop.fit(wanted, folder))
         assert RunFolder(folder.path).read_config().train.precision == "bfloat16"

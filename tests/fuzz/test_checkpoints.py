@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 
 from zerosum import build, checkpoint, config
 from zerosum.errors import CheckpointError, printable
+from zerosum.resolved import look_up, resolve
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler
 from zerosum.training.loop import fit
@@ -67,7 +68,7 @@ def pick(rng, among):
 def whole(tmp_path_factory):
     """A run with checkpoints of the rounds 0, 1 and 2."""
     folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    list(fit(build.resolve(config.load("digits", [*SMALL, *OFTEN])), folder))
+    list(fit(resolve(config.load("digits", [*SMALL, *OFTEN])), folder))
     return folder
 
 
@@ -353,7 +354,7 @@ def play_on(numbers, copied, originals, change):
         change(folder.checkpoints / "000002", rng)
         settings = config.with_train(folder.read_config(), rounds=3)
         try:
-            steps = [moment.round for moment in fit(settings, folder)]
+            steps = [moment.round for moment in fit(look_up(settings), folder)]
         except CheckpointError as error:
             assert "lie there; move them away" in str(error)
             continue

@@ -25,6 +25,7 @@ from zerosum.game.losses import LOSSES
 from zerosum.game.optimizers import OPTIMIZERS, factor
 from zerosum.game.penalties import PENALTIES
 from zerosum.nets import NETS
+from zerosum.resolved import look_up, resolve
 from zerosum.run import RunFolder
 from zerosum.training.loop import fit
 
@@ -181,8 +182,9 @@ def case_of(seed):
     return tree
 
 
-def bytes_of(settings):
+def bytes_of(resolved):
     """What both players take in memory: weights, gradients, two moments, the average and a copy. 0: cannot be built."""
+    settings = resolved.config
     pair, shape, told = NETS[settings.nets.name], DATA.spec.shape, settings.nets.label_size
     plain = {name: value for name, value in settings.nets.discriminator.items() if name != "spectral"}
     try:
@@ -221,7 +223,7 @@ def play(seed, tmp_path):
     """Play what a seed stands for; how it ended."""
     folder = RunFolder(tmp_path / "run")
     try:
-        settings = build.resolve(config.check(case_of(seed)))
+        settings = resolve(config.check(case_of(seed)))
         if bytes_of(settings) > MOST:
             return "large"
         deque(fit(settings, folder, data=DATA), maxlen=0)
@@ -234,7 +236,7 @@ def play(seed, tmp_path):
             [json.loads(line, parse_constant=refuse) for line in log.read_text().splitlines()] if log.exists() else []
         )
     assert lines
-    assert lines[-1]["round"] == 3 or settings.train.minutes is not None
+    assert lines[-1]["round"] == 3 or settings.config.train.minutes is not None
     return "played"
 
 
@@ -281,14 +283,14 @@ REFUSED = {
 @pytest.mark.parametrize("override", REFUSED)
 def test_what_could_not_be_played_is_refused_where_it_is_read(override):
     with pytest.raises(ConfigError, match=re.escape(REFUSED[override])):
-        build.filled(config.load("digits", [override]))
+        look_up(config.load("digits", [override]))
 
 
 def test_the_deepest_networks_are_built_in_a_moment():
     overrides = [f"nets.{player}.{one}" for player in build.PLAYERS for one in ("depth=1000", "width=2")]
-    settings = build.filled(config.load("digits", overrides))
-    assert sum(1 for _ in build.new_generator(settings, DATA.spec).modules()) > 1000
-    assert sum(1 for _ in build.new_discriminator(settings, DATA.spec).modules()) > 1000
+    settings = look_up(config.load("digits", overrides))
+    assert sum(1 for _ in build.new_generator(settings.config, settings.networks, DATA.spec).modules()) > 1000
+    assert sum(1 for _ in build.new_discriminator(settings.config, settings.networks, DATA.spec).modules()) > 1000
 
 
 @pytest.fixture

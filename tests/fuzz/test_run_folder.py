@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import tomli_w
 
-from zerosum import build, config, health, report
+from zerosum import config, health, report
 from zerosum.cli import listing
 from zerosum.errors import CheckpointError, ConfigError, DataError, RunError, SystemFault, Untrusted, printable
 from zerosum.report import curves, images
 from zerosum.report.facts import facts, repeat
 from zerosum.report.measured import measure
 from zerosum.report.verdicts import verdicts
+from zerosum.resolved import look_up, resolve
 from zerosum.run import RunFolder, read, read_metrics, trust
 from zerosum.run.journal import reading_fault
 from zerosum.sampling import Sampler
@@ -86,7 +87,7 @@ def pick(rng, among):
 def whole(tmp_path_factory):
     """A run with metrics, and checkups enough for a diagnosis: the one that there was, again and again."""
     folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    list(fit(build.resolve(config.load("digits", [*SMALL, *OFTEN])), folder))
+    list(fit(resolve(config.load("digits", [*SMALL, *OFTEN])), folder))
     lines = [json.loads(line) for line in folder.readings.read_text().splitlines()]
     for line in lines:
         line["signs"] = lines[-1]["signs"]
@@ -290,7 +291,7 @@ def resumed(numbers, whole, tmp_path):
         others = {path: path.read_bytes() for path in (folder.metrics, folder.checkpoints / "000000" / "state.json")}
         settings = config.with_train(whole.read_config(), rounds=13)
         try:
-            list(fit(settings, folder, say=sentence))
+            list(fit(look_up(settings), folder, say=sentence))
         except (RunError, CheckpointError) as error:
             assert name in ("config.toml", "environment.json"), number
             sentence(str(error))

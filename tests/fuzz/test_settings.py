@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from zerosum import build, config
+from zerosum import config
 from zerosum.cli import main
 from zerosum.config.settings import Config
 from zerosum.errors import ConfigError, Untrusted, printable
+from zerosum.resolved import fill_options
 
 DEFAULTS = config.flat(config.load("digits").model_dump())
 NAMES = list(DEFAULTS)
@@ -246,10 +247,10 @@ def outcome(make):
         made = make()
         assert isinstance(made, Config)
         assert config.dumps(config.check(config.parse(config.dumps(made)))) == config.dumps(made)  # NaN is not NaN
-        filled = build.filled(made, code=False)
+        filled = fill_options(made)
         again = config.check(config.parse(config.dumps(filled)))
         assert config.dumps(again) == config.dumps(filled)
-        assert config.dumps(build.filled(again, code=False)) == config.dumps(filled)
+        assert config.dumps(fill_options(again)) == config.dumps(filled)
     except (ConfigError, Untrusted) as error:
         sentence(error)
         return 0

@@ -21,7 +21,9 @@ from zerosum.health import probes
 from zerosum.health.probes import MIN_HOLDOUT, prepare
 from zerosum.metrics import data_copying, features
 from zerosum.report import images as pages
-from zerosum.sampling import Sampler, Samples
+from zerosum.resolved import resolve
+from zerosum.samples import Samples
+from zerosum.sampling import Sampler
 from zerosum.training import recorder
 from zerosum.training.loop import rounds
 
@@ -133,7 +135,7 @@ def setup_of(case):
         *small,
         *(name for name in chosen if "nets.name" not in name),
     ]
-    setup = build.assemble(build.resolve(config.load("digits", [*chosen, 'train.device="cpu"'])), data)
+    setup = build.assemble(resolve(config.load("digits", [*chosen, 'train.device="cpu"'])), data)
     for _ in rounds(setup.state, setup.game, setup.batches, case.rounds):
         pass
     return setup

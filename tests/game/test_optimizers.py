@@ -87,10 +87,11 @@ FIRST_ROUND = """
 import sys
 from pathlib import Path
 from zerosum import config
+from zerosum.resolved import look_up
 from zerosum.training import loop
 from zerosum.run import RunFolder
 for _ in range(2):  # begun, and taken up again
-    for moment in loop.fit(config.load("digits", ["train.rounds=2"]), RunFolder(Path("run"))):
+    for moment in loop.fit(look_up(config.load("digits", ["train.rounds=2"])), RunFolder(Path("run"))):
         break
 print("torch._dynamo" in sys.modules)
 """

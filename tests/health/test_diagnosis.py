@@ -3,9 +3,10 @@ import re
 
 import pytest
 
-from zerosum import build, config, health
+from zerosum import config, health
 from zerosum.health import QUESTIONS, diagnose, diagnosis, finished, headline
 from zerosum.health.measures import MEASURES, measure
+from zerosum.resolved import resolve
 from zerosum.run import RunFolder
 
 WELL = {
@@ -130,7 +131,7 @@ def valid(advice, recipe="digits", *overrides):
     assert options or "--" not in advice.replace("--rounds", "").replace("--until", "")
     given = [quoted or plain for quoted, plain in options if "[black" not in quoted]
     given = [option for option in given if not option.startswith("data.standardize")]  # an option of points
-    build.resolve(config.load(recipe, [*overrides, *given]))
+    resolve(config.load(recipe, [*overrides, *given]))
     return True
 
 
@@ -173,7 +174,7 @@ def test_noise_around_a_level_is_no_improvement():
 
 
 def test_verdicts_are_written_as_json(tmp_path):
-    (tmp_path / "config.toml").write_text(config.dumps(build.resolve(SETTINGS)))
+    (tmp_path / "config.toml").write_text(config.dumps(resolve(SETTINGS).config))
     (tmp_path / "readings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history(overfit=0.9)))
     folder = RunFolder(tmp_path)
     verdicts = health.compute_verdicts(folder)

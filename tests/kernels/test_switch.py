@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zerosum import build, config
+from zerosum import build, config, resolved
 from zerosum.game.game import play
 from zerosum.kernels import swap
 from zerosum.nets import NETS
@@ -30,7 +30,7 @@ GAMES = {
 
 def setup_with(kernels, recipe, *overrides):
     fixed = ["game.batch=8", "train.threads=1", 'train.device="cpu"', f"train.kernels={kernels}"]
-    return build.assemble(build.resolve(config.load(recipe, [*overrides, *fixed])))
+    return build.assemble(resolved.resolve(config.load(recipe, [*overrides, *fixed])))
 
 
 def played(kernels, *given, rounds=3):
@@ -83,7 +83,7 @@ def test_a_changed_switch_is_refused_on_resume():
 
 def test_networks_of_ones_own_keep_their_layers(monkeypatch):
     monkeypatch.setattr(
-        build, "lookup", lambda table, name, kind: NETS["dcgan"] if kind.startswith("pair") else table[name]
+        resolved, "lookup", lambda table, name, kind: NETS["dcgan"] if kind.startswith("pair") else table[name]
     )
     setup = setup_with("on", "dcgan-mnist", DIGITS, *SMALL, "nets.name=mine:dcgan")
     assert not is_fast(setup.state.generator)

@@ -2,42 +2,16 @@ import math
 
 import pytest
 import torch
-from sklearn.neighbors import NearestNeighbors
 
 from zerosum.metrics import prdc_estimates
-from zerosum.metrics.prdc import BLOCK, coverage, knn_distance, nearest_neighbors, prdc
-
-
-@pytest.mark.parametrize("k", [1, 2, 5])
-def test_neighbours_equal_those_of_scikit_learn(k):
-    points, others = torch.randn(200, 7, dtype=torch.float64), torch.randn(300, 7, dtype=torch.float64)
-    theirs = NearestNeighbors(n_neighbors=k).fit(others.numpy()).kneighbors(points.numpy())[0][:, -1]
-    torch.testing.assert_close(knn_distance(points, others, k), torch.from_numpy(theirs), rtol=1e-12, atol=0)
-
-
-def test_all_of_the_nearest_are_those_of_scikit_learn_from_near_to_far():
-    points, others = torch.randn(BLOCK + 7, 7).double(), torch.randn(300, 7).double()
-    distance, row = NearestNeighbors(n_neighbors=4).fit(others.numpy()).kneighbors(points.numpy())
-    found = nearest_neighbors(points, others, 4)
-    torch.testing.assert_close(found.distance, torch.from_numpy(distance), rtol=1e-6, atol=0)
-    assert torch.equal(found.row, torch.from_numpy(row))
-
-
-def test_blocks_do_not_show():
-    points, others = torch.randn(BLOCK + 7, 2), torch.randn(50, 2)
-    assert torch.equal(knn_distance(points, others)[-7:], knn_distance(points[-7:], others))
-
-
-def test_a_copied_point_is_at_distance_zero_even_far_from_the_origin():
-    points = torch.full((3, 4), 1e6) + torch.arange(3.0)[:, None]
-    assert torch.equal(knn_distance(points, points), torch.zeros(3))
+from zerosum.metrics.prdc import prdc
 
 
 def test_coverage_by_hand():
     real = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
-    assert coverage(real, torch.tensor([[0.5]]), k=1) == 0.5
-    assert coverage(real, torch.tensor([[50.0]]), k=1) == 0.0
-    assert coverage(real, real, k=1) == 1.0
+    assert prdc(real, torch.tensor([[0.5]]), k_density=1).coverage == 0.5
+    assert prdc(real, torch.tensor([[50.0]]), k_density=1).coverage == 0.0
+    assert prdc(real, real, k_density=1).coverage == 1.0
 
 
 def test_a_perfect_sampler_covers_the_expected_share():
@@ -45,7 +19,7 @@ def test_a_perfect_sampler_covers_the_expected_share():
     n, k = 1000, 5
     factors = [(n - i) / (2 * n - i) for i in range(1, k + 1)]
     expected = 1 - torch.tensor(factors).prod().item()
-    found = [coverage(torch.randn(n, 3), torch.randn(n, 3), k) for _ in range(5)]
+    found = [prdc(torch.randn(n, 3), torch.randn(n, 3), k_density=k).coverage for _ in range(5)]
     assert sum(found) / 5 == pytest.approx(expected, abs=0.01)
 
 
@@ -82,14 +56,6 @@ def test_the_same_distribution_has_the_density_of_theory():
     found = prdc(torch.randn(2000, 3), torch.randn(2000, 3))
     assert found.density == pytest.approx(1, abs=0.05)
     assert found.coverage == pytest.approx(1 - 2**-5, abs=0.02)
-
-
-def test_a_neighbour_that_is_not_there_makes_nan_and_no_error():
-    x, y = torch.randn(4, 2), torch.randn(9, 2)
-    assert knn_distance(y, x, 5).isnan().all()
-    assert nearest_neighbors(y, x, 5).row.shape == (9, 4)
-    assert math.isnan(coverage(x, y, k=4))
-    assert math.isnan(coverage(y, x[:0], k=4))
 
 
 def known(found):

@@ -4,16 +4,16 @@ import torch
 from scipy.stats import energy_distance as of_scipy
 from sklearn.neighbors import KNeighborsClassifier
 
-from zerosum.metrics import prdc
+from zerosum.metrics.prdc import prdc
 from zerosum.metrics.two_sample import (
     PairwiseDistances,
-    coverage,
     energy_distance,
     memorization,
     mode_deficit,
     nn_accuracy,
-    precision,
     spread_ratio,
+    tolerant_coverage,
+    tolerant_precision,
     two_sample_distances,
 )
 
@@ -56,9 +56,11 @@ def test_nn_accuracy_is_the_leave_one_out_accuracy_of_the_nearest_neighbour():
     assert nn_accuracy(two_sample_distances(x, y)) == pytest.approx(right / len(both))
 
 
-def test_coverage_is_that_of_the_metrics_where_no_radius_is_at_its_minimum():
+def test_where_no_radius_is_at_its_minimum_coverage_and_precision_are_those_of_prdc():
     x, y = normal(200, 8), normal(150, 8, seed=1)
-    assert coverage(two_sample_distances(x, y)) == prdc.coverage(x, y, k=5)
+    distances, without_tolerance = two_sample_distances(x, y), prdc(x, y, k=5, k_density=5)
+    assert tolerant_coverage(distances) == without_tolerance.coverage
+    assert tolerant_precision(distances) == without_tolerance.precision
 
 
 def test_half_of_the_modes_dropped_are_half_of_the_data_missing():
@@ -66,8 +68,8 @@ def test_half_of_the_modes_dropped_are_half_of_the_data_missing():
     real, fake = modes.repeat(40, 1) + normal(400, 1), modes[:5].repeat(80, 1) + normal(400, 1, seed=1)
     distances = two_sample_distances(real, fake)
     assert mode_deficit(distances) == pytest.approx(0.5, abs=0.02)
-    assert coverage(distances) == pytest.approx(0.5, abs=0.02)
-    assert precision(distances) > 0.95
+    assert tolerant_coverage(distances) == pytest.approx(0.5, abs=0.02)
+    assert tolerant_precision(distances) > 0.95
 
 
 def test_copies_of_training_rows_are_nearer_to_them_and_fresh_rows_are_not():
@@ -84,7 +86,9 @@ def test_a_narrow_or_wide_sampler_of_the_distribution_copies_nothing(width):
     assert abs(np.mean(found) - 0.5) < 4 * np.std(found) / 30**0.5
 
 
-@pytest.mark.parametrize("measure", [energy_distance, spread_ratio, mode_deficit, coverage, precision, nn_accuracy])
+@pytest.mark.parametrize(
+    "measure", [energy_distance, spread_ratio, mode_deficit, tolerant_coverage, tolerant_precision, nn_accuracy]
+)
 def test_nothing_depends_on_units_place_or_turn(measure):
     x, y = normal(80), 0.8 * normal(70, seed=1, shift=0.3)
     turn = torch.linalg.qr(normal(2, seed=5))[0]
@@ -101,7 +105,7 @@ def test_the_usual_distance_leaves_out_the_diagonal():
     assert PairwiseDistances(torch.tensor([[0.0, 3.0], [3.0, 0.0]])).mean == 3
 
 
-EVERY = [energy_distance, spread_ratio, mode_deficit, coverage, precision, nn_accuracy]
+EVERY = [energy_distance, spread_ratio, mode_deficit, tolerant_coverage, tolerant_precision, nn_accuracy]
 
 
 def alike(n, d=8, size=1.0, apart=0.0, seed=0):
@@ -137,7 +141,7 @@ def test_of_no_rows_or_one_nothing_is_known(measure):
 
 def test_of_one_sample_it_is_known_where_it_lies_and_not_how_samples_lie_to_each_other():
     distances = two_sample_distances(torch.arange(9.0)[:, None], torch.tensor([[4.0]]))
-    assert [measure(distances) for measure in (precision, coverage)] == [1.0, 1.0]
+    assert [measure(distances) for measure in (tolerant_precision, tolerant_coverage)] == [1.0, 1.0]
     assert all(np.isnan(measure(distances)) for measure in (energy_distance, spread_ratio, nn_accuracy))
 
 

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zerosum import build, config, report, run
+from zerosum import config, report, run
 from zerosum.errors import CheckpointError
 from zerosum.health import PROGRESS
 from zerosum.report import charts, curves, images, measured
 from zerosum.report.marks import equilibrium_values, with_name
 from zerosum.report.measured import measures, progress
 from zerosum.report.verdicts import verdicts
+from zerosum.resolved import open_data, resolve
 from zerosum.run import RunFolder
-from zerosum.sampling import Sampler, Samples
+from zerosum.samples import Samples
+from zerosum.sampling import Sampler
 from zerosum.training.loop import fit
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x.png>"
@@ -96,7 +98,7 @@ def of_points(d, tmp_path, *overrides):
         "train.rounds=3",
     ]
     data = f"data.name={json.dumps(str(points(d, tmp_path / 'x.npy')))}"
-    settings = build.resolve(config.load("mixture-1d", [data, "latent.size=4", *small, *overrides]))
+    settings = resolve(config.load("mixture-1d", [data, "latent.size=4", *small, *overrides]))
     return train(settings, tmp_path / "run")
 
 
@@ -111,7 +113,7 @@ def digits(tmp_path_factory):
     often = ["train.threads=1", "train.rounds=6", "train.log_every=1", "train.sample_every=2"]
     about = f"about={json.dumps(HOSTILE)}"
     path = tmp_path_factory.mktemp("runs") / "a <b> & 'c'"
-    folder = train(build.resolve(config.load("digits", [*small, *often, about])), path)
+    folder = train(resolve(config.load("digits", [*small, *often, about])), path)
     (folder.path / "verdicts.json").write_text(json.dumps(VERDICTS))
     return folder
 
@@ -272,7 +274,7 @@ def test_large_samples_are_left_to_evaluate(copied, monkeypatch):
 
 
 def test_metrics_on_file_are_used_while_they_are_new(digits, copied):
-    sampler, data = Sampler.load(copied.path), build.open_data(copied.read_config())
+    sampler, data = Sampler.load(copied.path), open_data(copied.read_config().data)
     row = {"name": "frechet", "value": "inf", "error": None, "real": 1.0, "noise": 9.0, "n": 77, "features": "own-1"}
     file = copied.path / "metrics.jsonl"
     file.write_text(json.dumps({"round": 6, "metrics": [{**row, "better": "lower"}]}) + "\n")
@@ -326,7 +328,7 @@ LOG2, LOG4 = math.log(2), math.log(4)
     ],
 )  # fmt: skip
 def test_marks_are_those_of_the_game(overrides, discriminator, generator, value, score):
-    found = equilibrium_values(build.resolve(config.load("digits", overrides)))
+    found = equilibrium_values(config.load("digits", overrides))
     assert found[:4] == pytest.approx((discriminator, generator, value, score), abs=1e-8)
 
 
@@ -430,7 +432,7 @@ def test_pictures_over_time_are_few_and_light(tmp_path):
 
 
 def test_copies_are_seen_beside_their_rows(digits, monkeypatch):
-    data = build.open_data(digits.read_config())
+    data = open_data(digits.read_config().data)
     monkeypatch.setattr(Sampler, "draw", lambda self, n: Samples(data.samples(data.train, n)))
     found = images.memorization(Sampler.load(digits.path), data)
     assert found.ratio < 0.01

@@ -16,7 +16,7 @@ from PIL import Image
 from zerosum import build, checkpoint, run
 from zerosum.errors import DataError, Diverged, RunError, Stopped
 from zerosum.game.losses import LOSSES
-from zerosum.run import RunFolder
+from zerosum.run import RunFolder, manifest
 from zerosum.training import loop
 from zerosum.training.loop import FiniteCheck, Timer, fit, make_log_line, rounds
 
@@ -38,7 +38,7 @@ def test_a_run_writes_what_its_folder_promises(settings, tmp_path):
     folder = RunFolder(tmp_path)
     assert [line["round"] for line in run.read(folder)] == [2, 3, 4, 6, 7]
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["000004.png", "000007.png", "real.png"]
-    assert [path.name for path in checkpoint.newest_first(folder.checkpoints)] == ["000007", "000006"]
+    assert [path.name for path in manifest.newest_first(folder.checkpoints)] == ["000007", "000006"]
     assert folder.read_config().train.rounds == 7
     assert json.loads(folder.environment.read_text())["torch"] == torch.__version__
 
@@ -108,7 +108,7 @@ def test_fresh_starts_over(settings, tmp_path):
     finish(settings(*QUICK, "train.rounds=6"), tmp_path)
     finish(settings(*QUICK, "train.rounds=3", "game.k=2"), tmp_path, fresh=True)
     assert [line["round"] for line in run.read(RunFolder(tmp_path))] == [2, 3]
-    assert [path.name for path in checkpoint.newest_first(tmp_path / "checkpoints")] == ["000003", "000000"]
+    assert [path.name for path in manifest.newest_first(tmp_path / "checkpoints")] == ["000003", "000000"]
 
 
 def test_other_data_under_the_same_name_is_refused_on_resume(settings, tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from zerosum.evaluation import MetricRow, number
+from zerosum.metric_rows import MetricRow, number
 from zerosum.metrics.classes import ClassTable
 
 HEADINGS = ("metric", "samples", "+-", "real data", "noise", "better", "features")

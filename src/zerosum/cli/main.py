@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from zerosum import permission
-from zerosum.cli import console
+from zerosum.cli import console, text
 from zerosum.cli.console import is_secondary, notify, print_result
 from zerosum.errors import UsageError, WorkerLost, named, typed
 
@@ -32,9 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-PLACES = {"run": "run", "samples": "picture", "report": "report"}
-"""What a training's answer calls the paths in its facts."""
 
 Recipe = Annotated[str | None, typer.Argument(help="A name (see `zerosum list recipes`) or a .toml file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Exactly one line of JSON on standard output.")]
@@ -79,44 +76,42 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe, or resume its run: the same command continues where it stopped."""
-    from zerosum import engine, session
+    from dataclasses import replace
+
+    from zerosum import session
     from zerosum.cli.progress import with_progress, with_tensorboard
-    from zerosum.run.folder import silent
-    from zerosum.training import loop
 
     set_data_root(data_root)
-    finished = session.parse_until(until)
-    overrides = session.option_overrides(data, rounds, minutes, seed, device, precision, processes, accumulate) + (
-        set_ or []
-    )
+    session.check_until(until)
+    options = session.option_overrides(data, rounds, minutes, seed, device, precision, processes, accumulate)
+    overrides = [*options, *(set_ or [])]
     if dry_run:
         from zerosum.training.dry_run import perform_dry_run
 
         with permission.granted(code=Path.cwd() if trust else None, paths=True):
             facts = perform_dry_run(*session.load_settings(recipe, overrides, notify), notify)
-        print_result(facts, as_json, format_dry_run)
+        print_result(facts, as_json, text.format_dry_run)
         return
     if trust:
         raise UsageError("--trust belongs to --dry-run: a training imports what its recipe names")
     with permission.to_train():
-        settings, opened = session.load_settings(recipe, overrides, notify)
-    if settings.train.processes > 1 and not engine.under_torchrun():
+        resolved, opened = session.load_settings(recipe, overrides, notify)
+    train = resolved.config.train
+    if session.needs_processes(resolved.config):
         from zerosum.cli.launch import launch
 
-        raise typer.Exit(launch(settings.train.processes, sys.argv[1:]))
-    with engine.join_world(settings.train.timeout, settings.train.device) as world:
-        folder = session.choose_shared_folder(settings, out, world)
-        say = console.without_repeats(notify) if world.is_main else silent
-        records = loop.fit(
-            settings, folder, data=opened, fresh=fresh, force=force, until_finished=finished, say=say, world=world
-        )
-        if world.is_main:
-            records = with_tensorboard(with_progress(records, settings.train.rounds, as_json), folder.events, notify)
-        played = sum(1 for _ in records)
-    if world.is_main:
-        run = session.Run(folder, trusted=True, say=say)
-        run.try_report(say)
-        print_result(run.summary(played), as_json, format_training)
+        raise typer.Exit(launch(train.processes, sys.argv[1:]))
+    played, say = 0, console.without_repeats(notify)
+
+    def watch(records: Any, folder: Any) -> Any:
+        nonlocal played
+        shown = with_tensorboard(with_progress(records, train.rounds, as_json), folder.events, notify)
+        for played, record in enumerate(shown, 1):  # noqa: B007  counted for the summary
+            yield record
+
+    run = session.fit(resolved, opened, out=out, fresh=fresh, force=force, until=until, say=say, watch=watch)
+    if not is_secondary():
+        print_result(replace(run, say=say).summary(played), as_json, text.format_training)
 
 
 @app.command()
@@ -131,10 +126,10 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Make samples with a trained generator; a .gif walks through n latents."""
-    from zerosum import session
+    from zerosum import results
 
     source = open_run(run, trust)
-    target = session.check_output_path(source, out, force)
+    target = results.check_output_path(source, out, force)
     as_gif = target.suffix.lower() == ".gif"
     samples = source.walk(n, seed, label) if as_gif else source.sample(n, seed, label)
     if is_secondary():
@@ -165,7 +160,7 @@ def evaluate(
 ) -> None:
     """Measure a run's samples, beside the same metrics for real data and for noise."""
     from zerosum.cli.evaluate_text import format_class_table, format_table
-    from zerosum.evaluation import row_to_json
+    from zerosum.metric_rows import row_to_json
 
     set_data_root(data_root)
     if classes:
@@ -204,12 +199,12 @@ def report(
     """Write a run's report: one self-contained HTML file with verdicts, samples, curves and metrics."""
     from time import perf_counter
 
-    from zerosum import session
+    from zerosum import results
 
     set_data_root(data_root)
     began = perf_counter()
     source = open_run(run, trust)
-    target = None if out is None else session.check_output_path(source, out, force)
+    target = None if out is None else results.check_output_path(source, out, force)
     path = source.report(target)
     facts = {"path": str(path), "seconds": round(perf_counter() - began, 2)}
     print_result(facts, as_json, lambda facts: f"report:   {named(facts['path'])}\nwritten in {facts['seconds']:.1f} s")
@@ -251,7 +246,7 @@ def list_(
     """List recipes, losses, networks, data sets, runs and more."""
     from zerosum.cli.listing import list_rows
 
-    print_result(list_rows(what), as_json, format_rows)
+    print_result(list_rows(what), as_json, text.format_rows)
 
 
 @app.command()
@@ -259,9 +254,10 @@ def show(
     recipe: Annotated[str, typer.Argument(help="A name or a .toml file.")], set_: Set = None, as_json: AsJson = False
 ) -> None:
     """Print a whole recipe, with every default filled in."""
-    from zerosum import config, session
+    from zerosum import config
+    from zerosum.resolved import fill_options
 
-    settings, _ = session.load_settings(recipe, set_ or [], code=False)
+    settings = fill_options(config.load(recipe, set_ or []))
     print_result(settings.model_dump(mode="json"), as_json, lambda _: config.dumps(settings).rstrip())
 
 
@@ -294,16 +290,16 @@ def doctor(as_json: AsJson = False) -> None:
     """Describe this machine: versions, processor, memory, disk, device."""
     from zerosum.cli.listing import machine_facts
 
-    print_result(machine_facts(), as_json, format_facts)
+    print_result(machine_facts(), as_json, text.format_facts)
 
 
 def open_run(run: str, trust: bool) -> Any:
     """Load the run that a command reads; messages about damaged files go to standard error."""
     from dataclasses import replace
 
-    from zerosum import session
+    from zerosum import results
 
-    return replace(session.load(run, trust=trust), say=console.without_repeats(notify))
+    return replace(results.load(run, trust=trust), say=console.without_repeats(notify))
 
 
 def set_data_root(data_root: str | None) -> None:
@@ -312,43 +308,6 @@ def set_data_root(data_root: str | None) -> None:
         from zerosum.data.mnist import VARIABLE
 
         os.environ[VARIABLE] = data_root
-
-
-def format_training(facts: dict[str, Any]) -> str:
-    """Format the summary of a training."""
-    lines = [
-        f"{facts['rounds']:,} rounds are played, in {facts['seconds']:.1f} s"
-        if facts["played"]
-        else f"finished: all {facts['rounds']:,} rounds were played before"
-    ]
-    if facts["modes"]:
-        lines.append(
-            "modes found: {found} of {of}; {within_3_sigma:.1%} of {samples:,} samples within 3 sigma of one".format(
-                **facts["modes"]
-            )
-        )
-    lines.append(facts["verdict"])
-    lines += [f"{what + ':':<9} {named(facts[key])}" for what, key in PLACES.items()]
-    lines.append(f"next:     zerosum sample {typed(facts['run'])} -n 100 --out samples.png")
-    return "\n".join(lines)
-
-
-def format_dry_run(facts: dict[str, Any]) -> str:
-    """Format the result of a dry run."""
-    return f"{facts['config'].rstrip()}\n\n" + format_facts({key: facts[key] for key in facts if key != "config"})
-
-
-def format_rows(rows: list[dict[str, Any]]) -> str:
-    """Format one row per line: name and description."""
-    names = [named(row["name"]) for row in rows]
-    width = max(map(len, names), default=0)
-    return "\n".join(f"{name:<{width}}  {row['about']}" for name, row in zip(names, rows, strict=True)) or "none"
-
-
-def format_facts(facts: dict[str, Any]) -> str:
-    """Format one name and value per line."""
-    width = max(map(len, facts))
-    return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in facts.items())
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ An error message names the setting, its wrong value, and the nearest valid name.
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -37,6 +37,9 @@ RENAMED = {
     "nets.discriminator.normalise": "nets.discriminator.normalize",
 }  # fmt: skip
 """Settings renamed since zerosum 0.1.0: old -> new; optimizer options `rate` and `memory` are `lr` and `alpha` now."""
+
+Override = str | tuple[str, Any]
+"""A changed setting: ("section.key", value), or as it is typed, "section.key=value"."""
 
 MAX_BYTES = 4 * files.MIB
 """Maximum size of a recipe in bytes."""
@@ -70,12 +73,12 @@ def recipe_text(recipe: str) -> str:
         raise ConfigError(f"cannot read the recipe {named(recipe)}: {why}") from None
 
 
-def load(recipe: str, overrides: Sequence[str] = ()) -> Config:
-    """Load a recipe, apply overrides of the form "section.key=value", and check the settings.
+def load(recipe: str, overrides: Iterable[Override] = ()) -> Config:
+    """Load a recipe, apply overrides, and check the settings.
 
     Args:
         recipe: A name (see `shipped`) or the path of a .toml file.
-        overrides: Applied in order; the value is TOML, or a string without quotes.
+        overrides: Applied in order; a typed value is TOML, or a string without quotes.
 
     Raises:
         ConfigError: The recipe or an override is invalid; the message names the setting and the nearest valid one.
@@ -106,8 +109,8 @@ def parse(text: str, where: str = "the recipe") -> Tree:
         raise ConfigError(f"{where} is not valid TOML: {error}") from None
 
 
-def override(tree: Tree, overrides: Sequence[str]) -> Tree:
-    """Return a copy of the tree with overrides "section.key=value" applied in order.
+def override(tree: Tree, overrides: Iterable[Override]) -> Tree:
+    """Return a copy of the tree with overrides applied in order.
 
     Raises:
         ConfigError: An override is malformed, or its key does not exist.
@@ -116,15 +119,23 @@ def override(tree: Tree, overrides: Sequence[str]) -> Tree:
         tree = deepcopy(tree)
     except RecursionError:
         raise ConfigError("the settings are nested too deeply") from None
-    for text in overrides:
-        key, separator, value = text.partition("=")
+    for given in overrides:
+        key, value = _parse_override(given) if isinstance(given, str) else given
+        text = given if isinstance(given, str) else f"{key}={_shorten(value)}"
         path = [part.strip() for part in key.split(".")]
-        if not separator or not all(path):
+        if not all(path):
             raise ConfigError(f"'{text}' sets nothing: write section.key=value, for example train.rounds=2000")
-        if not is_utf8(text):
+        if not is_utf8(key) or (isinstance(value, str) and not is_utf8(value)):
             raise ConfigError(f"{text!r} holds bytes that are no UTF-8 text")
-        _set(tree, path, _value(value.strip()), text)
+        _set(tree, path, value.item() if hasattr(value, "item") else value, text)  # `item`: a number of numpy or torch
     return tree
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"'{text}' sets nothing: write section.key=value, for example train.rounds=2000")
+    return key, _value(value.strip())
 
 
 def _value(text: str) -> Any:

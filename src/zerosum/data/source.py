@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from zerosum.config.recipes import is_file, is_path
+from zerosum.config.recipes import Override, is_file, is_path
 from zerosum.config.registry import lookup
 from zerosum.config.settings import MAX_LATENT, Choice
 from zerosum.data import DATASETS, Data, from_file, from_folder
@@ -54,7 +54,7 @@ def absolute(choice: Choice) -> Choice:
     return Choice(name=path.as_posix(), **choice.options)
 
 
-def suited(data: Data) -> tuple[str, list[str], str]:
+def suited(data: Data) -> tuple[str, list[Override], str]:
     """The recipe to start from for a user's own data, what to change in it, and why.
 
     Points start from `mixture-1d`, with wider networks, twice the rounds (docs/results.md has the difference) and at
@@ -62,12 +62,15 @@ def suited(data: Data) -> tuple[str, list[str], str]:
     `digits`, larger ones from `dcgan-mnist`. Where there are few rows, a batch is a quarter of them.
     """
     batch = min(64, max(4, len(data.train) // 4))
-    changes = ['source="the recipe that suits the data"', f'about="{data.name}"', f"game.batch={batch}"]
+    changes: list[Override] = [
+        ("source", "the recipe that suits the data"), ("about", data.name), ("game.batch", batch),
+    ]  # fmt: skip
     if data.kind == "points":
         why = "points have no neighbourhoods that a convolution could use, so both players are perceptrons"
-        wider = [f"nets.{player}.width=128" for player in ("generator", "discriminator")]
-        longer = ["train.rounds=6000", "schedule.end=6000"]
-        return "mixture-1d", [*changes, *wider, *longer, f"latent.size={min(MAX_LATENT, max(8, data.shape[0]))}"], why
+        changes += [("nets.generator.width", 128), ("nets.discriminator.width", 128)]
+        changes += [("train.rounds", 6000), ("schedule.end", 6000)]
+        changes += [("latent.size", min(MAX_LATENT, max(8, data.shape[0])))]
+        return "mixture-1d", changes, why
     size = f"images of {data.shape[1]} x {data.shape[2]}"
     if max(data.shape[1:]) <= 16 or min(data.shape[1:]) < 8:
         return "digits", changes, f"{size} are small enough for perceptrons over all pixels"

@@ -7,6 +7,7 @@ from torch import nn
 
 from zerosum.config.settings import Config
 from zerosum.engine.precision import master_dtype
+from zerosum.engine.world import SINGLE, World
 from zerosum.errors import ConfigError
 
 
@@ -33,13 +34,12 @@ def usable(device: str) -> str:
     return device
 
 
-def place(config: Config) -> tuple[torch.device, torch.dtype]:
-    """The device and the type of the players' weights.
-
-    Raises:
-        ConfigError: This machine has no such device.
-    """
-    return torch.device(usable(config.train.device or "cpu")), master_dtype(config.train.precision)
+def place(config: Config, world: World = SINGLE) -> tuple[torch.device, torch.dtype]:
+    """The device and the type of the players' weights; of several processes on a GPU, each has one of its own."""
+    device = torch.device(config.train.device or "cpu")
+    if world.size > 1 and device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
+    return device, master_dtype(config.train.precision)
 
 
 def channels_last(net: nn.Module) -> nn.Module:

@@ -35,14 +35,14 @@ from zerosum.metrics.data_copying import auc, kmeans_centers
 from zerosum.metrics.two_sample import (
     PairwiseDistances,
     TwoSampleDistances,
-    coverage,
     energy_distance,
     memorization,
     mode_deficit,
     nn_accuracy,
     pairwise_distances,
-    precision,
     spread_ratio,
+    tolerant_coverage,
+    tolerant_precision,
 )
 
 ROWS = 512
@@ -67,8 +67,8 @@ TWO_SAMPLE: dict[str, Callable[[TwoSampleDistances], float]] = {
     "distance": energy_distance,
     "spread": spread_ratio,
     "missing": mode_deficit,
-    "covered": coverage,
-    "near": precision,
+    "covered": tolerant_coverage,
+    "near": tolerant_precision,
     "told": nn_accuracy,
 }
 """Sign -> two-sample statistic of held-out rows and samples."""

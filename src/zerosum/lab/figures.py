@@ -24,6 +24,7 @@ from zerosum.lab.claims.lines import penalized_field
 from zerosum.lab.theory import bilinear, dirac, hopping
 from zerosum.lab.theory.divergences import jsd, kl
 from zerosum.lab.theory.quadrature import float64
+from zerosum.resolved import resolve
 from zerosum.training.loop import rounds
 
 DATA, SAMPLES, DISCRIMINATOR, OTHER = "#000000", "#009E73", "#0072B2", "#D55E00"
@@ -103,8 +104,8 @@ def figure_one() -> Figure:
         "train.seed=1",
         'train.device="cpu"',
     ]
-    settings = build.resolve(config.load("mixture-1d", changes))
-    setup = build.assemble(settings)
+    resolved = resolve(config.load("mixture-1d", changes))
+    setup = build.assemble(resolved)
     figure, axes = new_figure(1, 4, width=11.0, height=3.4)
     grid = torch.linspace(-5, 5, 400).double()[:, None]
     form, mixture = setup.data.spec, setup.data.mixture

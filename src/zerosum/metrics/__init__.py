@@ -1,8 +1,9 @@
 """Metrics of sample quality, each a function of arrays. METRICS lists those that compare two sets of features.
 
-distances   Frechet and kernel distance       data_copying   test for copies of training rows
-classes     class balance, classifier score   density        mode coverage, Parzen log-likelihood
-features    feature extractors                prdc, two_sample   precision, coverage ... from neighbor distances
+distances   Frechet and kernel distance       prdc           precision, recall, density, coverage
+classes     class balance, classifier score   two_sample     measures of all pairwise distances, for checkups
+features    feature extractors                data_copying   test for copies of training rows
+neighbors   nearest neighbors                 density        mode coverage, Parzen log-likelihood
 """
 
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zerosum.metrics.distances import Estimate, frechet_distance, kernel_distance
-from zerosum.metrics.prdc import Features, Others, prdc_rows
+from zerosum.metrics.neighbors import Features, Others
+from zerosum.metrics.prdc import prdc_rows
 
 Better = Literal["lower", "higher", "nearest 1", "nearest 0"]
 

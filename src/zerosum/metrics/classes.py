@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zerosum.metrics.density import ModeCoverage, coverage_of_counts
 from zerosum.metrics.distances import GROUPS, Estimate
-from zerosum.metrics.prdc import Features
+from zerosum.metrics.neighbors import Features
 
 Probabilities = Float[Tensor, "n classes"]
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.prdc import BLOCK, Features, Others, rounding_error
+from zerosum.metrics.neighbors import Features, Others, nearest_distance, rounding_error
 
 CELLS = 3
 MIN_CELL_ROWS = 20
@@ -65,11 +65,6 @@ def data_copying_test(train: Features, test: Others, fake: Float[Tensor, "k d"],
     z = weighted / sum(weights) if weights else nan
     median = of_test.median()
     return DataCopying(z, (of_fake < median / 2).double().mean().item() if median > 0 else nan, len(scores))
-
-
-def nearest_distance(points: Features, others: Others) -> Float[Tensor, " n"]:
-    """Distance to the nearest of the others, by matrix products: for a copy about 1e-7 of its norm, not 0."""
-    return torch.cat([torch.cdist(block, others).min(1).values for block in points.split(BLOCK)])
 
 
 def zero_if_rounding(distance: Float[Tensor, " n"], points: Features) -> Float[Tensor, " n"]:

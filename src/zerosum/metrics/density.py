@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.prdc import BLOCK
+from zerosum.metrics.neighbors import distance_blocks
 
 
 class ModeCoverage(NamedTuple):
@@ -144,5 +144,6 @@ def _parzen(x: Float[Tensor, "t d"], samples: Float[Tensor, "n d"], sigma: float
     """Log-density of the Parzen window estimate at each x."""
     n, d = samples.shape
     scaled = samples.double() / sigma
-    blocks = [torch.logsumexp(-torch.cdist(part.double() / sigma, scaled).square() / 2, 1) for part in x.split(BLOCK)]
+    distances = distance_blocks(x.double() / sigma, scaled)
+    blocks = [torch.logsumexp(-distance.square() / 2, 1) for distance in distances]
     return torch.cat(blocks) - log(n) - d * log(sigma * sqrt(2 * pi))

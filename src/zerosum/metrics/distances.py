@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.prdc import BLOCK, Features, Others
+from zerosum.metrics.neighbors import BLOCK, Features, Others
 
 GROUPS, FEW_GROUPS, MAX_WIDTH = 10, 4, 1024
 """Groups of the jackknife (one is left out at a time); fewer for features of more than MAX_WIDTH numbers."""

@@ -31,7 +31,7 @@ from torch.optim import Adam
 
 from zerosum import files, rng
 from zerosum.errors import DataError, UsageError, UserCode
-from zerosum.metrics.prdc import Features
+from zerosum.metrics.neighbors import Features
 
 Array = NDArray[Any]
 """Samples: images uint8 (n, h, w, c), or points (n, d)."""

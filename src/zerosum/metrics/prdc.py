@@ -1,104 +1,24 @@
-"""Nearest neighbors between two sets of features, and PRDC: precision, recall, density and coverage.
+"""PRDC: precision, recall, density and coverage, from nearest-neighbor radii.
 
-All distances are computed in blocks of rows, so memory grows with the size of one set, not with the product of both.
+    r_k(x) = distance of x to its k-th neighbor in its own set, x not counted
+
+    precision  share of samples y with |x - y| < r_k(x) for some real x    density   mean number of such x, over k
+    recall     share of real x with |x - y| < r_k(y) for some sample y     coverage  share of real x with such a y
+
 A result is NaN (unknown) if there are too few rows or if most rows are equal.
 """
 
-from math import nan, sqrt
+from math import nan
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-Features = Float[Tensor, "n d"]
-Others = Float[Tensor, "m d"]
-BLOCK = 256
-"""Rows per block of the distance matrix: 20 MB for 10,000 others in float64."""
-
-EXACT = "donot_use_mm_for_euclid_dist"
-"""Mode of torch.cdist that uses differences: the faster matrix products lose precision for nearly equal points."""
-
-ROUNDING_FACTOR = 8.0
-"""A distance from matrix products may be only rounding up to this factor, times sqrt(eps), times the norm of the row.
-For equal rows of 1 to 12,288 numbers, factors up to 4.3 were measured."""
+from zerosum.metrics.neighbors import BLOCK, Features, Others, distance_blocks, knn_radii, rounding_error
 
 MAX_TIED = 0.1
 """Share of real rows with a radius below rounding error, above which all results are unknown."""
-
-
-def rounding_error(points: Features) -> Float[Tensor, " n"]:
-    """Upper bound, for each point, of the distance that matrix products compute between two equal points.
-
-    >>> rounding_error(torch.tensor([[3.0, 4.0]])) < 0.02
-    tensor([True])
-    """
-    return ROUNDING_FACTOR * sqrt(torch.finfo(points.dtype).eps) * points.norm(dim=1)
-
-
-def knn_distance(points: Features, others: Others, k: int = 1) -> Float[Tensor, " n"]:
-    """Euclidean distance of each point to its k-th nearest neighbor among the others.
-
-    Args:
-        points: (n, d).
-        others: (m, d); the result is NaN if m < k.
-        k: Which neighbor; if `others` contains the points themselves, the first is at distance 0.
-
-    >>> knn_distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
-    tensor([1.])
-    """
-    if len(others) < k:
-        return points.new_full((len(points),), nan)
-    blocks = [torch.cdist(block, others, compute_mode=EXACT) for block in points.split(BLOCK)]
-    return torch.cat([block.kthvalue(k, dim=1).values for block in blocks])
-
-
-class Neighbors(NamedTuple):
-    """The k nearest neighbors of each point, sorted by distance."""
-
-    distance: Float[Tensor, "n k"]
-    row: Int[Tensor, "n k"]
-    """Index of the neighbor in `others`."""
-
-
-def nearest_neighbors(points: Features, others: Others, k: int = 3) -> Neighbors:
-    """Find the k nearest of the others to each point, by matrix products: a copy is at 1e-7 of its norm, not at 0.
-
-    Args:
-        points: (n, d).
-        others: (m, d).
-        k: Number of neighbors, at most m are returned.
-
-    >>> nearest_neighbors(torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]]), 2).row
-    tensor([[1, 0]])
-    """
-    blocks = [torch.cdist(block, others).topk(min(k, len(others)), largest=False) for block in points.split(BLOCK)]
-    return Neighbors(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
-
-
-def coverage(real: Features, fake: Others, k: int = 5) -> float:
-    """Share of the real points that have a fake point nearer than their k-th real neighbor.
-
-    Args:
-        real: (n, d).
-        fake: (m, d).
-        k: Which neighbor, the point itself not counted.
-
-    Returns:
-        Between 0 and 1; about 1 - 2^-k for m = n and equal distributions; NaN if n <= k or m = 0.
-
-    Source: Naeem et al. 2020, arXiv:2002.09797, section 3.
-
-    >>> coverage(torch.arange(4.0)[:, None], torch.tensor([[0.0]]), k=1)
-    0.25
-    """
-    radius, found = knn_distance(real, real, k + 1), knn_distance(real, fake)
-    return nan_if_unknown((found < radius).double(), radius, found).mean().item()
-
-
-def nan_if_unknown(values: Float[Tensor, " n"], *distances: Tensor) -> Float[Tensor, " n"]:
-    """Return the values, or all NaN if one of the distances that they were computed from is NaN."""
-    return torch.full_like(values, nan) if any(distance.isnan().any() for distance in distances) else values
 
 
 class PRDC(NamedTuple):
@@ -157,24 +77,20 @@ def prdc_rows(real: Features, fake: Others, k: int = 3, k_density: int = 5) -> P
     inside = torch.zeros(len(y), dtype=torch.bool, device=y.device)
     hits = torch.zeros(len(y), dtype=torch.float64, device=y.device)
     recalled, covered = [], []
-    for block, near, far in zip(x.split(BLOCK), radius.split(BLOCK), wide_radius.split(BLOCK), strict=True):
-        distance = torch.cdist(block, y)
+    radii = zip(radius.split(BLOCK), wide_radius.split(BLOCK), strict=True)
+    for distance, (near, far) in zip(distance_blocks(x, y), radii, strict=True):
         inside |= (distance < near[:, None]).any(0)
         hits += (distance < far[:, None]).sum(0)
         recalled.append((distance < fake_radius).any(1))
         covered.append(distance.min(1).values < far)
     return PRDCRows(
-        nan_if_unknown(inside.double(), radius),
-        nan_if_unknown(torch.cat(recalled).double(), fake_radius),
-        nan_if_unknown(hits / k_density, wide_radius),
-        nan_if_unknown(torch.cat(covered).double(), wide_radius),
+        _nan_if_unknown(inside.double(), radius),
+        _nan_if_unknown(torch.cat(recalled).double(), fake_radius),
+        _nan_if_unknown(hits / k_density, wide_radius),
+        _nan_if_unknown(torch.cat(covered).double(), wide_radius),
     )
 
 
-def knn_radii(points: Features, *neighbors: int) -> tuple[Float[Tensor, " n"], ...]:
-    """For each k in `neighbors`, the distance of each point to its k-th neighbor in the set; NaN if n <= k."""
-    count = min(max(neighbors) + 1, len(points))
-    blocks = [torch.cdist(block, points).topk(count, largest=False).values for block in points.split(BLOCK)]
-    distances = torch.cat(blocks)
-    none = points.new_full((len(points),), nan)
-    return tuple(distances[:, k] if k < count else none for k in neighbors)
+def _nan_if_unknown(values: Float[Tensor, " n"], radius: Tensor) -> Float[Tensor, " n"]:
+    """Return the values, or all NaN if one of the radii that they were computed from is NaN."""
+    return torch.full_like(values, nan) if radius.isnan().any() else values

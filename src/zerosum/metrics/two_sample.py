@@ -18,8 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zerosum.metrics.data_copying import nearest_distance
-from zerosum.metrics.prdc import EXACT, Features, Others, rounding_error
+from zerosum.metrics.neighbors import Features, Others, nearest_distance, rounding_error
+
+EXACT = "donot_use_mm_for_euclid_dist"
+"""Mode of torch.cdist that uses differences: the faster matrix products lose precision for nearly equal points."""
 
 BALL_SHARE = 0.1
 """Each ball contains this fraction of the real rows."""
@@ -167,24 +169,29 @@ def mode_deficit(distances: TwoSampleDistances) -> float:
 
 
 @nan_if_invalid
-def coverage(distances: TwoSampleDistances) -> float:
+def tolerant_coverage(distances: TwoSampleDistances) -> float:
     """Share of the real rows that have a sample within their k-nearest-neighbor radius (k = 5, with a minimum radius).
+
+    The minimum radius is the tolerance; without it, and with < in place of <=, it is the coverage of `prdc`.
 
     Source: coverage of Naeem et al. 2020, arXiv:2002.09797, section 3; the minimum radius is ours.
 
-    >>> coverage(two_sample_distances(torch.tensor([[0.0]] * 6 + [[9.0]] * 6), torch.tensor([[0.5]])))
+    >>> tolerant_coverage(two_sample_distances(torch.tensor([[0.0]] * 6 + [[9.0]] * 6), torch.tensor([[0.5]])))
     0.0
     """
     return (distances.cross.min(1).values <= distances.real.knn_radius).double().mean().item()
 
 
 @nan_if_invalid
-def precision(distances: TwoSampleDistances) -> float:
-    """Share of the samples that lie within the k-nearest-neighbor radius of a real row (k = 5).
+def tolerant_precision(distances: TwoSampleDistances) -> float:
+    """Share of the samples that lie within the k-nearest-neighbor radius of a real row (k = 5, with a minimum radius).
 
-    With the minimum radius, a sample slightly beside a very narrow mode still counts.
+    With the minimum radius, a sample slightly beside a very narrow mode still counts; without it, and with < in place
+    of <=, it is the precision of `prdc`.
 
-    >>> precision(two_sample_distances(torch.arange(9.0)[:, None], torch.tensor([[4.2], [4.3], [4.4], [99.0]])))
+    Source: precision of Kynkaanniemi et al. 2019, arXiv:1904.06991, section 2; the minimum radius is ours.
+
+    >>> tolerant_precision(two_sample_distances(torch.arange(9.0)[:, None], torch.tensor([[4.2], [4.3], [4.4], [99]])))
     0.75
     """
     return (distances.cross <= distances.real.knn_radius[:, None]).any(0).double().mean().item()

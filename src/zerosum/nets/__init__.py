@@ -42,7 +42,7 @@ class Networks(NamedTuple):
     """The data for which the networks are meant, for lists and messages."""
 
 
-def declared(value: bool | Callable[..., bool], *shape: tuple[int, ...], **options: Any) -> bool:
+def declared(value: bool | Callable[..., bool], /, *shape: tuple[int, ...], **options: Any) -> bool:
     """The value of `per_sample` or `bf16` for these options."""
     return value(*shape, **options) if callable(value) else value
 

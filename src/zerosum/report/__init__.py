@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from zerosum import build, checkpoint, files, run
+from zerosum import checkpoint, files, run
 from zerosum import config as settings
 from zerosum.config.settings import Config
 from zerosum.data import Data
@@ -26,9 +26,11 @@ from zerosum.report import charts, curves, images
 from zerosum.report.facts import facts, repeat
 from zerosum.report.measured import measures
 from zerosum.report.verdicts import verdicts
+from zerosum.resolved import open_data
 from zerosum.run import RunFolder, trust
 from zerosum.run.folder import Say, silent
-from zerosum.sampling import Sampler, newest_checkpoint
+from zerosum.sampling import Sampler
+from zerosum.saved_generator import open_generator
 
 Page = dict[str, Any]
 """The variables of page.html.j2."""
@@ -99,11 +101,11 @@ def open_run(folder: RunFolder, say: Say = silent) -> OpenRun:
         damaged.append(sentence)
         say(sentence)
 
-    saved = newest_checkpoint(folder, config, note)
-    sampler = Sampler.from_checkpoint(config, saved)
+    saved = open_generator(folder, config, note)
+    sampler = Sampler.of(config, saved)
     try:
-        data = build.open_data(config)
-        checkpoint.refuse_other_data(saved, data.name, data.fingerprint())
+        data = open_data(config.data)
+        checkpoint.refuse_other_data(saved.checkpoint, data.name, data.fingerprint())
     except (DataError, UsageError, Untrusted) as error:
         return OpenRun(folder, config, sampler, None, note, damaged, str(error))
     return OpenRun(folder, config, sampler, data, note, damaged)

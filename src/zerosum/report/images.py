@@ -17,7 +17,7 @@ from zerosum.data import Data
 from zerosum.data.folder import UNREADABLE
 from zerosum.errors import named
 from zerosum.metrics.features import Array, pixels
-from zerosum.metrics.prdc import Neighbors, nearest_neighbors, rounding_error
+from zerosum.metrics.neighbors import Neighbors, nearest_neighbors, rounding_error
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zerosum import build
 from zerosum.config.settings import Config
 from zerosum.game.losses import LOSSES, Cost
 from zerosum.game.penalties import PENALTIES, DiscriminatorPass
 from zerosum.game.state import Game, Term
+from zerosum.resolved import bind_game
 
 MAX_LOGIT = 1000.0
 """The search for logits is limited to [-MAX_LOGIT, MAX_LOGIT]."""
@@ -47,7 +47,7 @@ def equilibrium_values(config: Config) -> EquilibriumValues:
     """Compute the equilibrium values of the game of a run, given its resolved settings."""
     if config.loss.name not in LOSSES:
         return EquilibriumValues(note="The loss is your own, so the charts show no equilibrium values.")
-    game = build.rules(config)
+    _, game = bind_game(config)
     cost = game.loss.discriminator
     nonzero = [term.name for term in game.penalties if not zero_for_constant_d(term)]
     if nonzero and not zero_at_equality(cost):

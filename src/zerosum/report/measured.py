@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from zerosum import evaluation
+from zerosum import evaluation, metric_rows
 from zerosum.data import Data
 from zerosum.errors import UsageError
 from zerosum.report.curves import number
@@ -87,14 +87,14 @@ def measures(folder: RunFolder, sampler: Sampler, data: Data, say: Say = silent)
     rows = evaluation.measure(sampler, data, n, "pixels", rows=2 * n)
     what = "pixels" if data.kind == "images" else "numbers"
     quick = f"A quick look with {n:,} samples, {2 * n:,} training rows, and the {what} themselves as features."
-    return [measure(evaluation.row_to_json(row)) for row in rows], quick
+    return [measure(metric_rows.row_to_json(row)) for row in rows], quick
 
 
 def measure(row: Mapping[str, Any]) -> Measure:
     """Format a metric of metrics.jsonl as text."""
     value, error, real, noise = (number(row.get(key)) for key in ("value", "error", "real", "noise"))
     better = str(row.get("better", ""))
-    text = [evaluation.number(x) for x in (value, error, real, noise)]
+    text = [metric_rows.number(x) for x in (value, error, real, noise)]
     name = str(row["name"])
     return Measure(
         name=name,

@@ -1,6 +1,8 @@
-"""Paths of a run folder; how its files are read, written and removed.
+"""A run folder: the paths of its files, and how they are read and written.
 
-zerosum removes or overwrites only files with names that it writes itself; other files stay.
+A folder holds a run if it has a config.toml; its format has a number, and a folder of another format is refused. No
+reader trusts the folder: a path through a link below it is refused, only regular files of limited size are read, and a
+file that cannot be read is named and passed over. Files are written atomically.
 """
 
 import json
@@ -8,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,7 @@ from zerosum import config as settings
 from zerosum import files
 from zerosum.config.settings import Config
 from zerosum.errors import ConfigError, RunError, SystemFault, named
-from zerosum.files import MIB, TEMPORARY
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-    import msvcrt
+from zerosum.files import MIB
 
 Say = Callable[[str], None]
 """Callback that shows the user a sentence."""
@@ -31,7 +27,7 @@ Say = Callable[[str], None]
 TENSORS = ("players.safetensors", "average.safetensors", "optimizers.safetensors")
 STATE, MANIFEST = "state.json", "manifest.json"
 CHECKPOINT_FILES = (*TENSORS, STATE, MANIFEST)
-"""The files of a checkpoint; removing a checkpoint removes these and no others."""
+"""The files of a checkpoint."""
 
 RUN_ENTRIES = (
     "config.toml", "environment.json", "readings.jsonl", "metrics.jsonl", "verdicts.json", "report.html", "lock",
@@ -41,9 +37,7 @@ RUN_ENTRIES = (
 
 SHEET_NAME = re.compile(r"[0-9]{6,18}\.png")
 CHECKPOINT_NAME = re.compile(r"[0-9]{6,18}")
-EVENT_FILE_NAME = re.compile(r"events\.out\.tfevents\.[\w.-]+")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-
 
 FORMAT = 2
 """Version of the run folder's format; 1 is that of zerosum 0.1.0, whose settings had other names."""
@@ -251,224 +245,3 @@ class RunFolder:
 def new_run_id() -> str:
     """Make a random run id."""
     return secrets.token_hex(16)
-
-
-def open_folder(path: str | Path) -> RunFolder:
-    """Find the folder of a run, at `path` or at runs/`path`.
-
-    Raises:
-        RunError: There is no such run.
-    """
-    folder = RunFolder(Path(path))
-    under_runs = RunFolder(Path("runs") / path)
-    if not folder.exists() and under_runs.exists():
-        return under_runs
-    folder.read_config()
-    return folder
-
-
-def choose_folder(config: Config, out: str | Path | None) -> RunFolder:
-    """Choose the run folder for these settings: `out`, if given.
-
-    Otherwise the first of runs/NAME, runs/NAME-2 ... that is free or holds a run with the same settings.
-    """
-    if out is not None:
-        return RunFolder(refuse_name(out, "--out"))
-    number = 1
-    while True:
-        folder = RunFolder(Path("runs") / (config.name if number == 1 else f"{config.name}-{number}"))
-        with suppress(OtherFormat):
-            if not folder.exists() or not settings.differences(keep_automatic(config, folder), folder.read_config()):
-                return folder
-        number += 1
-
-
-def refuse_name(given: str | Path, option: str) -> Path:
-    """Check a path that the user gave for output, and return it.
-
-    Raises:
-        RunError: It is empty or not valid text.
-    """
-    text = str(given)
-    if not text:
-        raise RunError(f"{option} is empty: name a file or folder, or leave it out")
-    if not settings.is_utf8(text) or "\0" in text:
-        raise RunError(f"{option} {named(text)}: the name holds bytes that are no UTF-8 text; choose another")
-    return Path(given)
-
-
-def keep_automatic(config: Config, folder: RunFolder) -> Config:
-    """Fill settings that are now left open with those that were chosen for the machine when the run started.
-
-    Except `threads`, if the number of processes has changed.
-    """
-    if not folder.holds_run():
-        return config
-    old = folder.read_config().train
-    kept = {key: getattr(old, key) for key in settings.AUTOMATIC if getattr(config.train, key) in (None, "auto")}
-    if old.processes != config.train.processes:
-        kept.pop("threads", None)
-    return settings.with_train(config, **kept)
-
-
-def refuse_changes(config: Config, folder: RunFolder) -> None:
-    """Check that the run in the folder has these settings.
-
-    Raises:
-        RunError: A setting that affects the rounds so far has changed; the message lists all differences.
-    """
-    if not folder.holds_run():
-        return
-    changed = settings.differences(config, folder.read_config())
-    if changed:
-        raise RunError(
-            f"{named(folder.path)} holds a run with other settings (old -> new):\n  "
-            + "\n  ".join(changed)
-            + "\nGive another --out, or --fresh to erase that run and start over"
-        )
-
-
-def refuse_foreign_files(folder: RunFolder, force: bool) -> None:
-    """Check that the folder holds a run, or nothing.
-
-    Args:
-        folder: Folder for a new run.
-        force: Accept a folder with other files, which stay.
-
-    Raises:
-        RunError: It holds other files and no readable run, or an entry that should be a folder is none.
-    """
-    for place in (folder.samples, folder.checkpoints, folder.events):
-        if os.path.lexists(place) and not files.is_folder(place):
-            raise RunError(f"{named(place)} is no folder, or a link to one; a run writes only into its own. Move it")
-    if force or folder.holds_run():
-        return
-    try:
-        foreign = foreign_files(folder)
-    except OSError as error:
-        where = named(error.filename or folder.path)
-        raise RunError(f"cannot look into {where}: {files.reason(error)}. Give another --out") from None
-    if foreign:
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        raise RunError(
-            f"{named(folder.path)} is not empty and holds no run that can be read "
-            f"({', '.join(map(named, foreign[:3]))}{more}). Give another --out; with --force a run is played there, "
-            "and only files of the names that a run has are overwritten"
-        )
-
-
-def foreign_files(folder: RunFolder) -> list[str]:
-    """Entries of the folder, except those of a training that stopped before its first reading."""
-    if not os.path.isdir(folder.path):  # noqa: PTH112  also False for a name that is too long
-        return []
-    return sorted(path.name for path in folder.path.iterdir() if not _is_left_by_start(path))
-
-
-def _is_left_by_start(path: Path) -> bool:
-    if path.name == "lock":
-        return files.is_regular(path) and path.stat().st_size == 0
-    if path.name in ("samples", "checkpoints"):
-        return files.is_folder(path) and all(TEMPORARY.fullmatch(one.name) for one in path.iterdir())
-    return bool(TEMPORARY.fullmatch(path.name))
-
-
-def erase(folder: RunFolder) -> None:
-    """Remove the files that zerosum wrote into a run folder, and no others.
-
-    config.toml is removed last: if the process is killed before that, the folder is still a run that can be erased.
-    """
-    found = (folder.metrics, folder.verdicts, folder.report, folder.real)
-    _remove(*folder.sheets(), *_entries(folder.events, EVENT_FILE_NAME), *found)
-    for path in _entries(folder.checkpoints, CHECKPOINT_NAME):
-        remove_checkpoint(path)
-    _remove(folder.readings, folder.environment, folder.config)
-
-
-def remove_temporary(folder: RunFolder) -> None:
-    """Remove temporary files of earlier processes; call it only while holding the run's lock."""
-    for place in (folder.path, folder.samples, folder.checkpoints, folder.events):
-        _remove(*filter(files.is_regular, _entries(place, TEMPORARY)))
-    for path in _entries(folder.checkpoints, TEMPORARY):
-        remove_checkpoint(path)
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        if not files.is_folder(path):
-            path.unlink(missing_ok=True)
-
-
-def remove_checkpoint(path: Path) -> bool:
-    """Remove a checkpoint; return whether it is gone: its folder stays if it contains other files."""
-    if not files.is_folder(path):
-        return not os.path.lexists(path)
-    with suppress(OSError):
-        for name in CHECKPOINT_FILES:
-            (path / name).unlink(missing_ok=True)
-        path.rmdir()
-    return not path.exists()
-
-
-def _entries(folder: Path, name: re.Pattern[str]) -> list[Path]:
-    """Entries of a folder whose names match; none if the folder is a link."""
-    if not files.is_folder(folder):
-        return []
-    return sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
-
-
-def belongs_to_run(path: Path) -> bool:
-    """Whether a path belongs to a run, so that overwriting it would damage the run."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  a link at the end is not resolved
-    place = absolute.parent.resolve() / absolute.name
-    return any(
-        _is_run(RunFolder(above)) and (above == place or place.relative_to(above).parts[0] in RUN_ENTRIES)
-        for above in (place, *place.parents)
-    )
-
-
-def _is_run(folder: RunFolder) -> bool:
-    """Whether the folder holds a run, even if its settings cannot be read."""
-    return folder.exists() and files.is_folder(folder.checkpoints)
-
-
-def make(folder: RunFolder) -> None:
-    """Create the run folder, and check that it and its folders are writable.
-
-    Raises:
-        RunError: They are not.
-    """
-    place = folder.path
-    try:
-        for place in (folder.path, folder.samples, folder.checkpoints, folder.events):
-            if place == folder.events and not place.exists():
-                continue
-            place.mkdir(parents=True, exist_ok=True)
-            probe = place / files.temporary_name()
-            files.write_through(probe, b"")
-            probe.unlink()
-        place = folder.path / "lock"
-        files.append(place, b"")
-    except OSError as error:
-        reason = files.reason(error)
-        raise RunError(f"cannot write to {named(place)}: {reason}. Give another --out") from None
-
-
-@contextmanager
-def lock(folder: RunFolder) -> Iterator[None]:
-    """Lock the folder for this process; the operating system releases the lock when the process ends.
-
-    Raises:
-        RunError: Another process is training here.
-    """
-    files.append(folder.path / "lock", b"")
-    with (folder.path / "lock").open("a+b") as handle:
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            raise RunError(
-                f"another process is training in {named(folder.path)}. Wait for it, or give another --out"
-            ) from None
-        yield

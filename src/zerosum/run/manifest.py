@@ -1,4 +1,4 @@
-"""The files of a checkpoint: listed, sealed by a manifest, and verified against it; no tensor is looked into here.
+"""The files of a checkpoint: listed, sealed by a manifest, verified against it, removed; no tensor is looked into here.
 
 manifest.json    {"players.safetensors": [size, sha256], ...}, then the sha256 of that line
 """
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from zerosum import files
 from zerosum.config.settings import MAX_SECONDS
 from zerosum.errors import CheckpointError, named
 from zerosum.files import GIB, KIB, MIB
-from zerosum.run.folder import CHECKPOINT_NAME, MANIFEST, STATE, TENSORS, RunFolder, Say
+from zerosum.run.folder import CHECKPOINT_FILES, CHECKPOINT_NAME, MANIFEST, STATE, TENSORS, RunFolder, Say
 
 CONTENTS = (*TENSORS, STATE)
 """The files that the manifest lists."""
@@ -50,6 +51,17 @@ def write_sealed(folder: Path, contents: dict[str, bytes]) -> None:
     table = {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in contents.items()}
     files.write_through(folder / MANIFEST, _manifest_bytes(table))
     flush_folder(folder)
+
+
+def remove_checkpoint(path: Path) -> bool:
+    """Remove a checkpoint; return whether it is gone: its folder stays if it contains other files."""
+    if not files.is_folder(path):
+        return not os.path.lexists(path)
+    with suppress(OSError):
+        for name in CHECKPOINT_FILES:
+            (path / name).unlink(missing_ok=True)
+        path.rmdir()
+    return not path.exists()
 
 
 def flush_folder(path: Path) -> None:

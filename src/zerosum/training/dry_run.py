@@ -5,20 +5,20 @@ from typing import Any
 
 from zerosum import build, config
 from zerosum.build import Setup
-from zerosum.config.settings import Config
 from zerosum.data import Data
 from zerosum.data.loader import RESIDENT
+from zerosum.resolved import Resolved, on_this_machine
 from zerosum.run.folder import Say, silent
 from zerosum.training import loop
 
 ROUNDS = 2
 
 
-def perform_dry_run(settings: Config, data: Data | None = None, say: Say = silent) -> dict[str, Any]:
+def perform_dry_run(resolved: Resolved, data: Data | None = None, say: Say = silent) -> dict[str, Any]:
     """Build everything, play two rounds, and estimate the whole training.
 
     Args:
-        settings: The settings of the run.
+        resolved: The settings of the run.
         data: The data set, if it is open already.
         say: Called with each note about the data, e.g. files that were left out.
 
@@ -27,9 +27,10 @@ def perform_dry_run(settings: Config, data: Data | None = None, say: Say = silen
         the players with their gradients and optimizer state, of the resident data, and the peak of this process),
         seconds per round (of the second round) and minutes in all.
     """
-    settings = build.resolve(settings)
+    resolved = on_this_machine(resolved)
+    settings = resolved.config
     loop.set_threads_and_allocator(settings)
-    setup = build.assemble(settings, data)
+    setup = build.assemble(resolved, data)
     for note in setup.data.notes:
         say(note)
     finite_check = loop.FiniteCheck()

@@ -28,6 +28,7 @@ from zerosum.errors import ConfigError, DataError, Diverged, Stopped, SystemFaul
 from zerosum.game.engine import EAGER, Engine
 from zerosum.game.game import play
 from zerosum.game.state import Batches, Game, Player, Readings, State
+from zerosum.resolved import Resolved, on_this_machine
 from zerosum.run import RunFolder, manifest
 from zerosum.run.folder import Say, silent
 from zerosum.training.recorder import LogLine, RunRecorder
@@ -60,7 +61,7 @@ def rounds(state: State, game: Game, batches: Batches, count: int, engine: Engin
 
 
 def fit(
-    settings: Config,
+    resolved: Resolved,
     folder: RunFolder,
     *,
     data: Data | None = None,
@@ -75,7 +76,7 @@ def fit(
     Of several processes, only rank 0 reads and writes the folder; it broadcasts the state to the others.
 
     Args:
-        settings: Settings that depend on the machine may be open: a resumed run keeps those it started with.
+        resolved: The settings; those that depend on the machine may be open: a resumed run keeps its own.
         folder: The run folder; it is locked against other trainings.
         data: The data set, if it is open already.
         fresh: Erase an existing run in the folder and start over.
@@ -102,14 +103,16 @@ def fit(
         run.refuse_foreign_files(folder, force)
         if folder.exists() and not (fresh or folder.holds_run()):
             say(f"{named(folder.config)} holds no settings of a run that can be read; it is replaced")
-    settings = config.with_train(settings, processes=world.size)
+    resolved = resolved.with_train(processes=world.size)
+    if not fresh:
+        resolved = resolved.with_train(**run.automatic_choices(resolved.config, folder))
     with permission.to_train():
-        settings = broadcast_settings(settings if fresh else run.keep_automatic(settings, folder), world)
+        resolved = broadcast_settings(resolved, world)
         until_finished = world.broadcast(bytes([until_finished])) == b"\1"
-        set_threads_and_allocator(settings)
+        set_threads_and_allocator(resolved.config)
         with world.local_main_first():  # one process of each machine may have to download
-            data = data or build.open_data(settings)
-        setup = build.assemble(settings, data, world)
+            data = data or resolved.open_data()
+        setup = build.assemble(resolved, data, world)
     refuse_different_data(setup)
     with locked_folder(setup, folder, fresh):
         recorder = RunRecorder(setup, folder, say=say)
@@ -140,23 +143,23 @@ def out_of_memory_error(setup: Setup, error: Exception) -> SystemFault | None:
     )
 
 
-def broadcast_settings(settings: Config, world: World) -> Config:
+def broadcast_settings(resolved: Resolved, world: World) -> Resolved:
     """Return rank 0's settings, with the choices of its machine, on every rank.
 
     Raises:
-        ConfigError: A process was started with other settings.
+        ConfigError: A process was started with other settings, or its machine cannot do what rank 0's chose.
     """
-    mine = build.resolve(settings) if world.is_main else build.filled(settings)
+    mine = on_this_machine(resolved) if world.is_main else resolved
     if world.is_single:
         return mine
-    theirs = config.check(config.parse(world.broadcast(config.dumps(mine).encode()).decode()))
+    theirs = config.check(config.parse(world.broadcast(config.dumps(mine.config).encode()).decode()))
     automatic = {f"train.{name}" for name in config.AUTOMATIC}
-    diff = [line for line in config.differences(mine, theirs) if line.partition(":")[0] not in automatic]
+    diff = [line for line in config.differences(mine.config, theirs) if line.partition(":")[0] not in automatic]
     if diff:
         raise ConfigError(
             f"process {world.rank} was given other settings than process 0 (there -> here):\n  " + "\n  ".join(diff)
         )
-    return theirs
+    return on_this_machine(mine.with_train(**{name: getattr(theirs.train, name) for name in config.AUTOMATIC}))
 
 
 def refuse_different_data(setup: Setup) -> None:

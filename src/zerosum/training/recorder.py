@@ -27,7 +27,8 @@ from zerosum.errors import CheckpointError, DataError, named
 from zerosum.health import Verdict, probes
 from zerosum.run import RunFolder, trust
 from zerosum.run.folder import FORMAT, Say, silent
-from zerosum.sampling import Sampler, spec_to_json
+from zerosum.sampling import Sampler
+from zerosum.saved_generator import spec_to_json
 
 LogLine = dict[str, Any]
 """One line of readings.jsonl."""

@@ -7,7 +7,18 @@ the closed form, the source and the tolerance. A claim holds if the error is wit
 from collections.abc import Iterable
 
 from zerosum.errors import UsageError, unknown
-from zerosum.lab.claims import costs, density, divergence, games, lines, optimum, trained
+from zerosum.lab.claims import (
+    costs,
+    density,
+    divergence,
+    games,
+    least_squares,
+    likelihood,
+    lines,
+    non_saturating,
+    optimum,
+    trained,
+)
 from zerosum.lab.claims.claim import Claim, Measured, Verdict, at_least, at_most, equal
 
 GROUPS = {
@@ -28,7 +39,7 @@ GROUPS = {
     15: "Explicit and implicit density",
 }
 
-ROOMS = (optimum, divergence, costs, games, lines, density, trained)
+ROOMS = (optimum, divergence, costs, non_saturating, likelihood, least_squares, games, lines, density, trained)
 
 CLAIMS: dict[str, Claim] = {
     claim.name: claim for group in GROUPS for room in ROOMS for claim in room.CLAIMS if claim.group == group

@@ -20,6 +20,7 @@ from zerosum.lab.claims.optimum import GOODFELLOW, mixture
 from zerosum.lab.theory.divergences import jsd
 from zerosum.lab.theory.equilibrium import mean_cost
 from zerosum.lab.theory.quadrature import Masses, float64, gauss_legendre
+from zerosum.resolved import resolve
 from zerosum.rng import set_global
 from zerosum.training.loop import rounds
 
@@ -105,9 +106,9 @@ def value_is_learned() -> Measured:
 @one_thread()
 def trained(seed: int) -> tuple[Masses, Masses, float]:
     """Train the recipe mixture-1d; return p and 100,000 samples in 60 bins, and the mean V of the last 300 rounds."""
-    settings = build.resolve(config.load("mixture-1d", [f"train.seed={seed}", 'train.device="cpu"']))
-    setup = build.assemble(settings)
-    played = rounds(setup.state, setup.game, setup.batches, settings.train.rounds)
+    resolved = resolve(config.load("mixture-1d", [f"train.seed={seed}", 'train.device="cpu"']))
+    setup = build.assemble(resolved)
+    played = rounds(setup.state, setup.game, setup.batches, resolved.config.train.rounds)
     costs = [moment.readings[0].costs["cost"] for moment in played][-300:]
     with torch.no_grad():
         z = setup.game.latent(100_000, seed, "claims").float()
