@@ -205,6 +205,16 @@ def test_what_torch_gives_a_swapped_layer_gives_with_its_own_weights_hooks_and_p
     torchs.load_state_dict(ours.state_dict())
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("make", [lambda: nn.Conv2d(1, 8, 3), lambda: nn.ConvTranspose2d(8, 3, 3)])
+def test_spectral_normalization_takes_one_power_iteration_a_pass(make, kind):
+    torchs = spectral_norm(make()).to(kind)
+    ours, x = with_fast_layers(deepcopy(torchs)), torch.randn(2, torchs.in_channels, 9, 9).to(kind)
+    for _ in range(3):
+        torch.testing.assert_close(ours(x), torchs(x), rtol=1e-5, atol=1e-6)
+    assert torch.equal(ours.parametrizations.weight[0]._u, torchs.parametrizations.weight[0]._u)
+
+
 def test_copies_have_fast_layers_and_compute_with_their_own_weights():
     net = with_fast_layers(nn.Sequential(spectral_norm(nn.Conv2d(1, 8, 3)), nn.ConvTranspose2d(8, 1, 3))).eval()
     x = torch.randn(2, 1, 9, 9)

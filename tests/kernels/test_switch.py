@@ -59,6 +59,15 @@ def test_with_kernels_or_without_penalties_teach_the_same_in_float64(game):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("recipe", ["cs231n-vanilla", "dcgan-mnist"])
+def test_so_do_spectral_discriminators(recipe):
+    spectral = DIGITS, "nets.discriminator.spectral=true", "train.precision=float64"
+    on, off = (played(kernels, recipe, *spectral, *SMALL * (recipe == "dcgan-mnist")) for kernels in ("on", "off"))
+    assert is_fast(on.state.discriminator)
+    for mine, other in zip(tensors(on), tensors(off), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("recipe", "widths"), [("cs231n-vanilla", []), ("dcgan-mnist", SMALL)])
 def test_layers_are_torchs_own_without_kernels_and_a_round_is_the_same_but_for_rounding(recipe, widths, precision):

@@ -51,7 +51,7 @@ class Linear(nn.Linear):
     """torch's linear layer; in float32 it goes through oneDNN."""
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:  # noqa: D102
-        if _compute_dtype(x, self) != torch.float32:
+        if _compute_dtype(x) != torch.float32:
             return super().forward(x)
         y: Tensor = OneDnnLinear.apply(x, self.weight, self.bias)
         return y
@@ -61,7 +61,7 @@ class Conv2d(nn.Conv2d):
     """torch's convolution from an image, with a square kernel; its input gradient is a `block_conv_transpose2d`."""
 
     def forward(self, x: Maps) -> Float[Tensor, "n o h2 w2"]:  # noqa: D102
-        dtype = _compute_dtype(x, self)
+        dtype = _compute_dtype(x)
         if dtype is None:
             return super().forward(x)
         bias = None if self.bias is None else self.bias.to(dtype)
@@ -73,7 +73,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     """torch's transposed convolution with a square kernel: `ToImage` or, in bfloat16, `ToMaps`."""
 
     def forward(self, x: Maps, output_size: list[int] | None = None) -> Float[Tensor, "n o h2 w2"]:  # noqa: D102
-        dtype = _compute_dtype(x, self)
+        dtype = _compute_dtype(x)
         to_image = self.out_channels <= IMAGE_CHANNELS
         if dtype is None or output_size is not None or not (to_image or dtype == torch.bfloat16):
             return super().forward(x, output_size)
@@ -96,11 +96,14 @@ def torch_layers_only() -> Iterator[None]:
         _TORCH_ONLY.reset(before)
 
 
-def _compute_dtype(x: Tensor, layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> torch.dtype | None:
-    """The dtype in which our form of a layer computes; None if the layer is to be torch's own."""
+def _compute_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype in which our form of a layer of x computes; None if the layer is to be torch's own.
+
+    The layer's weight is not looked at: under spectral normalization, each look is a power iteration.
+    """
     if x.device.type != "cpu" or _TORCH_ONLY.get():
         return None
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else layer.weight.dtype
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     return None if dtype == torch.float64 else dtype
 
 
