@@ -6,6 +6,8 @@ which is in CPU memory and never waits for a GPU. Nothing is pickled.
 """
 
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -240,6 +242,20 @@ def checksum(tensor: Tensor) -> Tensor:
     return torch.stack([bits.sum(), (bits * position).sum()]).cpu()
 
 
+def refuse_aborting_torch() -> None:
+    """Refuse several processes with a torch that now and then aborts one of them when its interpreter ends.
+
+    Raises:
+        ConfigError: This is torch before 2.7 on Python 3.13 or later, where 4 of 115 launches ended so.
+    """
+    version = torch.__version__.partition("+")[0]
+    if sys.version_info >= (3, 13) and tuple(map(int, version.split(".")[:2])) < (2, 7):
+        raise ConfigError(
+            f"several processes need torch 2.7 or later on Python {platform.python_version()}: torch {version} aborts "
+            "one now and then when it ends. Install a later torch or Python 3.12, or use one process"
+        )
+
+
 def under_torchrun() -> bool:
     """Whether torchrun started this process."""
     return environment.size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
@@ -259,11 +275,13 @@ def join_world(timeout: float, device: str | None = None) -> Iterator[World]:
         device: Device of the players; None: a GPU if there is one.
 
     Raises:
+        ConfigError: This torch cannot be trusted with several processes.
         WorkerLost: The other processes did not join in time.
     """
     if environment.size() == 1:
         yield SINGLE
         return
+    refuse_aborting_torch()
     limit, started = timedelta(seconds=timeout), not dist.is_initialized()
     world = _join(limit, device, _init_process_group() if started else None)
     try:
