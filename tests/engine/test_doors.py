@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import zerosum as zs
 from zerosum import build, checkpoint, config
-from zerosum.engine import Compute, World
-from zerosum.errors import ZerosumError
+from zerosum.cli.launch import launch
+from zerosum.engine import Compute, World, join_world, world
+from zerosum.errors import ConfigError, ZerosumError
 from zerosum.resolved import resolve
 from zerosum.sampling import Sampler
 from zerosum.training import recorder
@@ -110,6 +112,27 @@ def test_a_mistake_is_said_once_before_anything_is_started(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.count("game.k") == 1
+
+
+@pytest.mark.parametrize(("python", "version"), [((3, 13, 0), "2.6.0+cu124"), ((3, 14, 1), "2.6.1")])
+def test_a_torch_that_aborts_processes_is_refused_before_they_start(monkeypatch, python, version):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch, "__version__", version)
+    for start in (lambda: launch(2, []), lambda: join_world(1.0).__enter__()):
+        with monkeypatch.context() as during, pytest.raises(ConfigError, match=r"2\.7 or later .* or Python 3\.12"):
+            during.setattr(sys, "version_info", python)
+            start()
+
+
+@pytest.mark.parametrize(
+    ("python", "version"), [((3, 13, 0), "2.10.0"), ((3, 13, 5), "2.7.0a0+git"), ((3, 12, 9), "2.6.0")]
+)
+def test_every_other_torch_is_not(monkeypatch, python, version):
+    monkeypatch.setattr(torch, "__version__", version)
+    with monkeypatch.context() as during:
+        during.setattr(sys, "version_info", python)
+        world.refuse_aborting_torch()
 
 
 def said_by_a_pair(program, tmp_path):

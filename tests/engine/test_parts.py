@@ -159,7 +159,7 @@ def test_whoever_is_behind_or_silent_or_spoke_last_is_to_blame():
     heartbeat.round, heartbeat.collectives = 9, 40
     beats = {0: Beat(1, 40, 9), 1: Beat(5, 40, 9), 2: Beat(5, 39, 8)}
     later = {0: Beat(9, 40, 9), 1: Beat(9, 40, 9), 2: Beat(9, 39, 8)}
-    silent = dict.fromkeys(range(3))
+    silent = dict.fromkeys(range(3), "")
     assert heartbeat._finding(beats, later, silent) == "process 2 of 3 hangs in round 10: it lives, and says nothing"
     assert "process 1 of 3 died" in heartbeat._finding(beats, {**later, 1: beats[1]}, silent)
     assert heartbeat._finding(beats, later, {**silent, 1: "no disk"}) == "process 1 ended after round 9: no disk"

@@ -15,11 +15,17 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     """Run `python -m zerosum ARGUMENTS` in several connected processes; return one exit code for all of them.
 
     Each process gets an equal share of the cores unless $OMP_NUM_THREADS is set. Signals are forwarded.
+
+    Raises:
+        ConfigError: This torch cannot be trusted with several processes.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    from zerosum.engine.world import refuse_aborting_torch
+
+    refuse_aborting_torch()
     logging.disable()  # the processes print their errors themselves
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     command = ["--standalone", f"--nproc-per-node={processes}", "-m", "zerosum", *arguments]

@@ -2,6 +2,9 @@
 
 The beat number of a process that was killed or stopped no longer changes. A process that hangs has taken part in fewer
 collective operations than those that wait for it. A process that ended with an error has published its message.
+
+`torch.distributed.monitored_barrier` cannot replace this: it tells only rank 0 who is missing, and every other survivor
+that rank 0 is; where rank 0 is stopped, it waits without limit; dead and hanging are one, and the reason is unknown.
 """
 
 import threading
@@ -68,45 +71,32 @@ class Heartbeat(threading.Thread):
             after = self._read_beats()
             messages = {rank: self._read(f"exit/{rank}") for rank in range(self.size)}
         except RuntimeError:
-            return WorkerLost(f"the other processes cannot be reached, after round {self.round}: {_first_line(error)}")
+            reason = str(error).partition("\n")[0]
+            return WorkerLost(f"the other processes cannot be reached, after round {self.round}: {reason}")
         return WorkerLost(
             self._finding(before, after, messages) or f"an exchange failed in round {self.round + 1}: {error}"
         )
 
-    def _finding(
-        self, before: dict[int, Beat | None], after: dict[int, Beat | None], messages: dict[int, str | None]
-    ) -> str | None:
+    def _finding(self, before: dict[int, Beat], after: dict[int, Beat], messages: dict[int, str]) -> str | None:
         """A sentence that names the process at fault; None if none can be found."""
         others = [rank for rank in range(self.size) if rank != self.rank]
         # all ranks took part in every finished round
-        last = {rank: max(self.round, _round(after[rank])) for rank in others}
+        last = {rank: max(self.round, after[rank].round) for rank in others}
         for rank in others:
             if message := messages[rank]:
                 return f"process {rank} ended after round {last[rank]}: {message}"
         for rank in others:
             if before[rank] == after[rank]:
                 return f"process {rank} of {self.size} died or was stopped: its last round was {last[rank]}"
-        behind = min(others, key=lambda rank: _collectives(after[rank]))
-        if _collectives(after[behind]) < self.collectives:
+        behind = min(others, key=lambda rank: after[rank].collectives)
+        if after[behind].collectives < self.collectives:
             return f"process {behind} of {self.size} hangs in round {last[behind] + 1}: it lives, and says nothing"
         return None
 
-    def _read_beats(self) -> dict[int, Beat | None]:
-        """The last beat of every rank; None before its first."""
+    def _read_beats(self) -> dict[int, Beat]:
+        """The last beat of every rank; zeros before its first."""
         texts = {rank: self._read(f"heartbeat/{rank}") for rank in range(self.size)}
-        return {rank: Beat(*map(int, text.split())) if text else None for rank, text in texts.items()}
+        return {rank: Beat(*map(int, (text or "0 0 0").split())) for rank, text in texts.items()}
 
-    def _read(self, key: str) -> str | None:
-        return self.store.get(key).decode() if self.store.check([key]) else None
-
-
-def _round(beat: Beat | None) -> int:
-    return beat.round if beat else 0
-
-
-def _collectives(beat: Beat | None) -> int:
-    return beat.collectives if beat else 0
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    def _read(self, key: str) -> str:
+        return self.store.get(key).decode() if self.store.check([key]) else ""
