@@ -10,6 +10,7 @@ import zerosum as zs
 from zerosum import config, files, run
 from zerosum.errors import RunError, SystemFault
 from zerosum.run import RunFolder, journal
+from zerosum.run.folder import FORMAT
 
 
 @pytest.fixture(autouse=True)
@@ -386,7 +387,10 @@ def test_no_checkpoint_is_on_the_disk_without_the_readings_before_it(tmp_path, m
     assert "readings.jsonl" in flushed[flushed.index("checkpoint 000000") : last]
 
 
-@pytest.mark.parametrize(("began", "known_as"), [({"zerosum": "0.1.0"}, 1), ({"zerosum": "9.0", "format": 7}, 7)])
+@pytest.mark.parametrize(
+    ("began", "known_as"),
+    [({"zerosum": "0.1.0"}, 1), ({"zerosum": "0.2.0", "format": 2}, 2), ({"zerosum": "9.0", "format": 7}, 7)],
+)
 def test_a_run_of_another_format_is_refused_in_a_sentence_and_left_alone(begun, began, known_as):
     folder = begun("runs/digits")
     folder.environment.write_text(json.dumps(began))
@@ -397,6 +401,18 @@ def test_a_run_of_another_format_is_refused_in_a_sentence_and_left_alone(begun, 
     assert run.choose_folder(config.load("digits"), None) == RunFolder(Path("runs/digits-2"))
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_run_of_another_format_never_goes_on_but_can_be_erased(tmp_path, force):
+    ring = {"out": tmp_path / "run", "report": False, "say": lambda _: None}
+    folder = zs.train("ring", rounds=1, **ring).folder
+    folder.environment.write_text(folder.environment.read_text().replace(f'"format": {FORMAT}', '"format": 2'))
+    with pytest.raises(RunError, match="is a run of format 2, of zerosum"):
+        zs.train("ring", rounds=2, force=force, **ring)
+    assert not (folder.checkpoints / "000002").exists()
+    zs.train("ring", rounds=2, force=True, fresh=True, **ring)
+    assert folder.read_environment()["format"] == FORMAT
+
+
 def test_a_new_run_says_its_format(tmp_path):
     folder = zs.train("ring", rounds=1, out=tmp_path / "run", report=False, say=lambda _: None).folder
-    assert folder.read_environment()["format"] == 2
+    assert folder.read_environment()["format"] == FORMAT

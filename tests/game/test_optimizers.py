@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from zerosum.config.settings import Schedule
-from zerosum.game.optimizers import OPTIMIZERS, adam, factor
+from zerosum.game.optimizers import OPTIMIZERS, Adam, adam, factor
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -81,6 +81,46 @@ def test_adam_goes_on_from_what_torchs_adam_remembers():
     ours.load_state_dict({**theirs.state_dict(), "param_groups": ours.state_dict()["param_groups"]})
     assert ours.state[net.weight]["step"] == 1
     assert torch.equal(ours.state[net.weight]["exp_avg"], theirs.state[net.weight]["exp_avg"])
+
+
+def test_this_torch_has_the_private_functions_of_the_fast_adam():
+    assert type(adam(nn.Linear(3, 2).parameters())) is Adam
+
+
+FUSED = torch._fused_adam_
+
+
+def with_betas_swapped(*lists, beta1, beta2, **numbers):
+    FUSED(*lists, beta1=beta2, beta2=beta1, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("_fused_adam_", None),
+        ("_foreach_add_", None),
+        ("_fused_adam_", lambda parameters, gradients: None),
+        ("_fused_adam_", lambda *lists, **numbers: None),
+        ("_fused_adam_", with_betas_swapped),
+        ("_foreach_add_", lambda steps, one: None),
+    ],
+)
+def test_adam_is_torchs_own_where_a_private_function_is_missing_or_another(monkeypatch, name, found):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, name, found) if found else patch.delattr(torch, name)
+        net = nn.Linear(3, 2)
+        theirs = adam(net.parameters(), lr=0.1, betas=(0.5, 0.9), epsilon=1e-6)
+    assert type(theirs) is torch.optim.Adam
+    twin = deepcopy(net)
+    pair = (net, theirs), (twin, adam(twin.parameters(), lr=0.1, betas=(0.5, 0.9), epsilon=1e-6))
+    for module, optimizer in pair:
+        module(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+    assert all(torch.equal(*two) for two in zip(net.parameters(), twin.parameters(), strict=True))
+    kept = [optimizer.state_dict()["state"] for _, optimizer in pair]
+    assert [{name: value.tolist() for name, value in one.items()} for one in kept[0].values()] == [
+        {name: value.tolist() for name, value in one.items()} for one in kept[1].values()
+    ]
 
 
 FIRST_ROUND = """

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from zerosum import files
 from zerosum.data import binary
-from zerosum.data.dataset import Data, Split
+from zerosum.data.dataset import Data, divide
 from zerosum.data.reasons import DAMAGED, explain
 from zerosum.errors import DataError, named
 
@@ -121,12 +121,12 @@ def from_array(
     else:
         x, span = _channels_first(x, layout, name), range or _range_of(x, name)
     numbers, classes = _classes(labels, len(x), name)
-    test = round(len(x) * held_out)
+    train, test = divide(x, numbers, held_out)
     return Data(
         name=name,
         kind="points" if span is None else "images",
-        train=Split(x, numbers, 0, len(x) - test),
-        test=Split(x, numbers, len(x) - test, test),
+        train=train,
+        test=test,
         range=span,
         standardize=standardize,
         classes=classes,

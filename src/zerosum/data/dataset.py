@@ -18,7 +18,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zerosum.data.permutation import permute
+from zerosum.data.permutation import Indices, permutation
 from zerosum.errors import DataError
 
 Kind = Literal["images", "points"]
@@ -46,31 +46,25 @@ STATISTICS_ROWS = 2**18
 class Split:
     """The training or the test rows: samples and, if there are any, their labels.
 
-    Two splits may share one array: each is then a range of one fixed permutation of its rows. This needs no copy and
-    keeps memory-mapped data on disk.
+    Two splits may share one array; each then has its own rows of it. This needs no copy and keeps memory-mapped data on
+    disk.
 
     Args:
         x: (n, c, h, w) for images, (n, d) for points, of any real type; may be memory-mapped.
         labels: (n,) class numbers, or None; -1 means unknown.
-        first: First position of the range.
-        count: Length of the range; None: all rows of x in their own order.
+        rows: Row numbers of x; None: all rows in their own order.
     """
 
     x: NDArray[Any]
     labels: NDArray[np.int64] | None = None
-    first: int = 0
-    count: int | None = None
+    rows: Indices | None = None
 
     def __len__(self) -> int:
-        return len(self.x) if self.count is None else self.count
+        return len(self.x if self.rows is None else self.rows)
 
     def __getitem__(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        positions = self._positions(indices)
-        return self.x[positions], None if self.labels is None else self.labels[positions]
-
-    def _positions(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Convert row numbers of the split to row numbers of x."""
-        return indices if self.count is None else permute(indices + self.first, len(self.x), SPLIT_SEED, 0)
+        rows = indices if self.rows is None else self.rows[indices]
+        return self.x[rows], None if self.labels is None else self.labels[rows]
 
     @property
     def nbytes(self) -> int:
@@ -78,14 +72,14 @@ class Split:
         return int(self.x[:1].nbytes) * len(self)
 
     def all_samples(self) -> NDArray[Any]:
-        """All samples: x itself, or a copy if the split is a range of a permutation."""
-        return self.x if self.count is None else self[np.arange(len(self))][0]
+        """All samples: x itself, or a copy if the split has its own rows of it."""
+        return self.x if self.rows is None else self.x[self.rows]
 
     def all_labels(self) -> NDArray[np.int64]:
         """Class number of each row, -1 if unknown."""
         if self.labels is None:
             return np.full(len(self), -1)
-        return self.labels[self._positions(np.arange(len(self)))]
+        return self.labels if self.rows is None else self.labels[self.rows]
 
     def subset(self, limit: int) -> NDArray[Any]:
         """At most `limit` samples, evenly spaced over the split."""
@@ -94,6 +88,18 @@ class Split:
     def subset_indices(self, limit: int) -> NDArray[np.int64]:
         """Row numbers of `subset(limit)`."""
         return np.arange(0, len(self), max(1, -(-len(self) // limit)))
+
+
+def divide(x: NDArray[Any], labels: NDArray[np.int64] | None, held_out: float) -> tuple[Split, Split]:
+    """Divide rows at random, but always in the same way, into training and test rows.
+
+    Args:
+        x: (n, ...) samples.
+        labels: (n,) class numbers, or None.
+        held_out: Share of the test rows, in [0, 1).
+    """
+    rows, test = permutation(len(x), SPLIT_SEED, "split"), round(len(x) * held_out)
+    return Split(x, labels, rows[: len(x) - test]), Split(x, labels, rows[len(x) - test :])
 
 
 @dataclass(frozen=True)

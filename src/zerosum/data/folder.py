@@ -23,7 +23,7 @@ from pydantic import Field
 
 from zerosum import files
 from zerosum.config.recipes import is_utf8
-from zerosum.data.dataset import Data, Split
+from zerosum.data.dataset import Data, divide
 from zerosum.data.reasons import DAMAGED, EXHAUSTED, explain
 from zerosum.errors import DataError, SystemFault, named
 
@@ -98,12 +98,12 @@ def from_folder(
         raise DataError(_no_pictures(folder, content.broken, skipped))
     x = np.stack(content.pictures).transpose(0, 3, 1, 2)
     numbers, classes = _class_numbers(content.labels)
-    test = round(len(x) * held_out)
+    train, test = divide(x, numbers, held_out)
     return Data(
         name=name,
         kind="images",
-        train=Split(x, numbers, 0, len(x) - test),
-        test=Split(x, numbers, len(x) - test, test),
+        train=train,
+        test=test,
         range=(0.0, 255.0),
         classes=classes,
         notes=notes(content, skipped),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zerosum.data.dataset import Data
-from zerosum.data.permutation import Indices, batch_rows
+from zerosum.data.permutation import row_order
 from zerosum.errors import ConfigError
 
 RESIDENT = 2**30
@@ -48,17 +48,17 @@ def batch_loader(
         raise ConfigError(
             f"game.batch = {size} is more than the {n} training rows. Try --set game.batch={max(1, n // 4)}"
         )
-    fetch = row_fetcher(data, device, dtype)
+    rows_of, fetch = row_order(n, size, seed), row_fetcher(data, device, dtype)
     labels = torch.from_numpy(data.train.all_labels()).to(device) if labelled else None
 
     def batch(number: int) -> tuple[Tensor, Tensor | None]:
-        rows = batch_rows(number, size, n, seed)[mine]
+        rows = rows_of(number)[mine]
         return fetch(rows), None if labels is None else labels[torch.from_numpy(rows).to(device)]
 
     return batch
 
 
-def row_fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[Indices], Tensor]:
+def row_fetcher(data: Data, device: torch.device, dtype: torch.dtype) -> Callable[[NDArray[np.int64]], Tensor]:
     """Make a function: row numbers -> encoded rows."""
     encode, is_uint8 = data.spec.encode, data.train.x.dtype == np.uint8
     encode_float64 = lambda x: encode(as_tensor(x)).to(dtype)  # noqa: E731

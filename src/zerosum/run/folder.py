@@ -39,8 +39,13 @@ SHEET_NAME = re.compile(r"[0-9]{6,18}\.png")
 CHECKPOINT_NAME = re.compile(r"[0-9]{6,18}")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
-FORMAT = 2
-"""Version of the run folder's format; 1 is that of zerosum 0.1.0, whose settings had other names."""
+
+FORMAT = 3
+"""Version of the run folder's format.
+
+1: zerosum 0.1.0; 2: settings have other names; 3: training and held-out rows are drawn in another order, so that an
+older run could neither go on nor be measured.
+"""
 
 
 class OtherFormat(RunError):
@@ -138,9 +143,15 @@ class RunFolder:
         return files.is_regular(self.config)
 
     def holds_run(self) -> bool:
-        """Whether the folder holds a run with readable settings."""
+        """Whether the folder holds a run with readable settings.
+
+        Raises:
+            OtherFormat: It holds a run of another format, which must not go on.
+        """
         try:
             self.read_config()
+        except OtherFormat:
+            raise
         except RunError:
             return False
         return True
@@ -157,8 +168,8 @@ class RunFolder:
         if "zerosum" in started and started.get("format", 1) != FORMAT:
             raise OtherFormat(
                 f"{named(self.path)} is a run of format {named(started.get('format', 1))}, of zerosum "
-                f"{named(started['zerosum'])}; this version reads format {FORMAT}, in which settings and files have "
-                "other names. Play it anew, in another folder"
+                f"{named(started['zerosum'])}; this version reads format {FORMAT}, in which the settings have "
+                "other names or the rows another order. Play it anew, in another folder"
             )
         try:
             return settings.load(str(self.config))
