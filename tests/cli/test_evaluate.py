@@ -11,14 +11,10 @@ from zerosum.data import toy
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory):
     """A run on the ring, of which fewer points than usual are held out."""
+    folder = tmp_path_factory.mktemp("ring") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(toy, "TEST", 1000)
-        yield trained(tmp_path_factory)
-
-
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ring") / "run"
-    return zs.train("ring", rounds=3, device="cpu", out=folder, report=False, say=lambda _: None).path
+        yield zs.train("ring", rounds=3, device="cpu", out=folder, report=False, say=lambda _: None).path
 
 
 def test_json_is_one_line_of_the_promised_shape(zerosum, ring):
