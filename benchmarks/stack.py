@@ -43,12 +43,12 @@ def stack(kind, f, inputs, width=128, depth=3):
 def played(recipe, seed, kind, f):
     """A setup of the recipe with other stacks in the same players, played to the end."""
     end = [f"schedule.end={ROUNDS[recipe]}"] if recipe == "grid" else []
-    settings = build.resolve(config.load(recipe, [f"train.seed={seed}", *end]))
+    resolved = resolve(config.load(recipe, [f"train.seed={seed}", *end]))
     torch.manual_seed(seed)
-    setup = build.assemble(settings)
+    setup = build.assemble(resolved)
     G, D = setup.state.generator, setup.state.discriminator
     G[0], D.features[1] = stack(kind, f, G[0][0].in_features), stack(kind, f, D.features[1][0].in_features)
-    setup.state.__dict__.update(vars(build.state_of(settings, G, D, torch.device("cpu"), torch.float32)))
+    setup.state.__dict__.update(vars(build.state_of(resolved, G, D), torch.float32)))
     for _ in rounds(setup.state, setup.game, setup.batches, ROUNDS[recipe]):
         pass
     return Sampler(setup.state.average, setup.data.spec, setup.game.latent), setup.data

@@ -135,6 +135,8 @@ def printable(text: str) -> str:
     >>> printable("runs/a\x1b[2Jb")
     'runs/a\\x1b[2Jb'
     """
+    if text.isprintable():
+        return text
     return "".join(_escape(character) if _is_control(character) else character for character in text)
 
 

@@ -3,7 +3,7 @@
 A run folder may come from somebody else. Its settings name losses, networks and data sets; a name with a colon is code
 to import, and the name of a data set may be any path on this machine. `train`, runs made here and `--trust` give
 permissions with `granted`. Each is checked with `current` in one place: `registry.lookup` before it imports,
-`build.open_data` before it opens a path, `data.downloads` before it downloads.
+`resolved.open_data` before it opens a path, `data.downloads` before it downloads.
 """
 
 from collections.abc import Iterator

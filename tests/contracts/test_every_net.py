@@ -9,7 +9,15 @@ from zerosum.errors import ConfigError
 from zerosum.kernels import with_fast_layers
 from zerosum.nets import NETS, ConditionalGenerator, Networks, ProjectionDiscriminator, declared
 
-IMAGES = [(c, h, w) for c in (1, 3, 4) for h, w in ((8, 8), (28, 28), (32, 48), (64, 64))]
+SIZES, CHANNELS = ((8, 8), (28, 28), (32, 48), (64, 64)), (1, 3, 4)
+AT_ONCE = [(1, 8, 8), (3, 8, 8), (4, 8, 8), (1, 28, 28), (3, 32, 48), (4, 64, 64)]
+"""Every size and every number of channels; the other pairs are slow."""
+
+IMAGES = [
+    pytest.param((c, *size), marks=[] if (c, *size) in AT_ONCE else pytest.mark.slow)
+    for size in SIZES
+    for c in CHANNELS
+]
 POINTS = [(1,), (2,), (7,)]
 LATENT, CLASSES = 5, 3
 

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -36,9 +33,3 @@ def test_the_split_is_the_one_that_is_documented():
     assert (len(train[0]), len(test[0])) == (1257, 540)
     assert rows_as_a_set(*train) == rows_as_a_set(x_train, y_train)
     assert rows_as_a_set(*test) == rows_as_a_set(x_test, y_test)
-
-
-def test_the_digits_do_not_import_scikit_learn():
-    code = "import sys; from zerosum.data.digits import digits; digits(); print('sklearn' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import zerosum as zs
+
 RECIPE = """
 data = "ring"
 [[penalties]]
@@ -23,6 +25,7 @@ discriminator = { width = 16 }
 batch = 16
 accumulate = 2
 [train]
+rounds = 80
 threads = 1
 timeout = 5.0
 device = "cpu"
@@ -95,6 +98,16 @@ def recipe(tmp_path):
     file = tmp_path / "small.toml"
     file.write_text(RECIPE)
     return str(file)
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory):
+    """(where, run, what it said): a training in two processes that nobody disturbs, started from Python."""
+    folder, said = tmp_path_factory.mktemp("calm"), []
+    (folder / "small.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, zs.train("small.toml", processes=2, say=said.append), said
 
 
 @pytest.fixture

@@ -5,19 +5,27 @@ python -m torch.distributed.run --standalone --nproc-per-node=2 pair.py equal gr
 
 import json
 import sys
+from collections import deque
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
-from zerosum import build, config
+from zerosum import build, checkpoint, config
 from zerosum.engine import SINGLE, join_world
+from zerosum.errors import WorkerLost
 from zerosum.game.game import play
 from zerosum.game.losses import LOSSES
 from zerosum.game.penalties import PENALTIES
 from zerosum.resolved import resolve
+from zerosum.run import RunFolder
+from zerosum.training import loop
 from zerosum.training.loop import RoundRecord, make_log_line
 
-ROUNDS = 50
+ROUNDS, FEW_ROUNDS = 50, 18
+"""For every case, and for some; of both, four leaves the same remainder, as intervals of four see it."""
+
 OPEN = {}
 DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
 ORDERS = ("discriminator-first", "generator-first", "simultaneous")
@@ -47,7 +55,7 @@ def penalty(name, every):
     return [f'penalties=[{{name="{name}", weight=0.3, every={every}}}]'] if name else ["penalties=[]"]
 
 
-def played(setup, rounds=ROUNDS):
+def played(setup, rounds):
     for _ in range(rounds):
         readings = play(setup.state, setup.game, setup.batches, setup.engine)
     return readings
@@ -97,18 +105,18 @@ def every_case(thorough):
 
 
 def equal(world, thorough):
-    """After 50 rounds, how far the weights of two processes are from those of one."""
-    found = {}
+    """After some rounds, how far the weights of two processes are from those of one."""
+    found, played_rounds = {}, ROUNDS if thorough else FEW_ROUNDS
     for number, (name, recipe, overrides, accumulate) in enumerate(every_case(thorough)):
         world.one_machine = number % 2 == 0  # through shared memory and through connections, in turn
         rows = 7 if "different" in name else 6
         exact = [*overrides, "train.precision=float64"]
         two = setup_of(world, recipe, exact, rows, accumulate)
         one = setup_of(SINGLE, recipe, exact, rows * accumulate)
-        told, alone = played(two), played(one)
+        told, alone = played(two, played_rounds), played(one, played_rounds)
         found[name] = apart(two.state, one.state)
-        mine = make_log_line(RoundRecord(ROUNDS, told, two.state, 0.0), two.game, two.engine, world)
-        theirs = make_log_line(RoundRecord(ROUNDS, alone, one.state, 0.0), one.game)
+        mine = make_log_line(RoundRecord(played_rounds, told, two.state, 0.0), two.game, two.engine, world)
+        theirs = make_log_line(RoundRecord(played_rounds, alone, one.state, 0.0), one.game)
         assert mine.keys() == theirs.keys()
         for key, value in theirs.items():
             if isinstance(value, float):
@@ -157,6 +165,29 @@ def statistics(world, _):
         world.refuse_differences(two.state.generator.state_dict() | two.state.discriminator.state_dict())
         found[f"{name}, {shared}"] = apart(two.state, one.state)
     return found
+
+
+def differing(world, _):
+    """A training in which another weight is in process 1 from round 33 on: what each says, and what was saved."""
+    honest = loop.play
+
+    def faulty(state, *more):
+        if state.round == 33 and not world.is_main:
+            next(iter(state.discriminator.parameters())).data.view(-1)[5] += 1e-6
+        return honest(state, *more)
+
+    asked = [*SMALL, "train.threads=1", f"train.device={DEVICE}", "train.rounds=60", "train.save_every=10"]
+    with TemporaryDirectory() as own:
+        folder = RunFolder(Path(world.broadcast(own.encode()).decode()))
+        loop.play = faulty
+        try:
+            deque(loop.fit(resolve(config.load("digits", asked)), folder, world=world), maxlen=0)
+            said = "nothing"
+        except WorkerLost as error:
+            said = str(error)
+        loop.play = honest
+        said = [one.decode() for one in world.all_gather(said.encode())]
+        return {"said": said, "saved": checkpoint.load(folder.checkpoints).round} if world.is_main else {}
 
 
 def main():

@@ -24,14 +24,14 @@ from zerosum.training import recorder
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 SMALL = ["nets.generator.width=16", "nets.discriminator.width=16", "game.batch=16", "train.threads=1"]
 SHARING = """
-import hashlib, json, os, sys
+import hashlib, json, os, pathlib, sys
 import zerosum as zs
 run = zs.load(sys.argv[1])
 samples = run.sample(700, seed=3)
 rows = run.evaluate(200, features=sys.argv[2])
 told = {row.name: [row.value, row.error, row.real, row.noise] for row in rows}
 facts = {"samples": hashlib.sha256(samples.array.tobytes()).hexdigest(), "rows": told}
-open(sys.argv[3] + os.environ.get("RANK", ""), "w").write(json.dumps(facts))
+pathlib.Path(sys.argv[3] + os.environ.get("RANK", "")).write_text(json.dumps(facts))
 """
 
 
@@ -58,8 +58,8 @@ def test_processes_share_samples_and_an_evaluation(trained, tmp_path, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     script = tmp_path / "sharing.py"
     script.write_text(SHARING)
-    alone = run([sys.executable, script, trained.path, features, tmp_path / "alone"])
-    assert alone.returncode == 0, alone.stderr
+    monkeypatch.setattr("sys.argv", [str(script), str(trained.path), features, str(tmp_path / "alone")])
+    exec(SHARING, {})
     before = (trained.path / "metrics.jsonl").read_text().splitlines()
     both = run([*TORCHRUN, "--standalone", "--nproc-per-node=2", script, trained.path, features, tmp_path / "rank"])
     assert both.returncode == 0, both.stderr
@@ -80,18 +80,19 @@ def test_samples_dealt_out_are_in_order(trained):
     assert np.array_equal(np.concatenate(blocks)[:700], whole)
 
 
-def test_python_starts_processes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    heard = []
-    trained = zs.train("digits", rounds=20, processes=2, set=SMALL, say=heard.append)
-    assert trained.path == Path("runs/digits")
-    assert "2 processes play, each 8 of the 16 samples of a batch at a time" in heard
+def test_python_starts_processes(calm, tmp_path, monkeypatch):
+    folder, trained, heard = calm
+    monkeypatch.chdir(folder)
+    assert trained.path == Path("runs/small")
+    assert "2 processes play, each 8 of the 32 samples of a batch at a time" in heard
     assert trained.config.train.processes == 2
-    assert trained.report().exists()
-    assert trained.sample(3).array.shape == (3, 8, 8, 1)
+    assert (trained.path / "report.html").exists()
+    assert trained.sample(3).array.shape == (3, 2)
+    shutil.copytree(folder, tmp_path / "again")
+    monkeypatch.chdir(tmp_path / "again")
     with pytest.raises(ZerosumError, match="2 processes ended with exit code 3"):
         monkeypatch.setattr("subprocess.Popen.__init__", broken_data(tmp_path))
-        zs.train("digits", rounds=30, processes=2, set=SMALL, say=heard.append)
+        zs.train("small.toml", rounds=trained.config.train.rounds + 10, processes=2, say=heard.append)
 
 
 def broken_data(folder):
@@ -106,12 +107,11 @@ def broken_data(folder):
     return start
 
 
-def test_a_mistake_is_said_once_before_anything_is_started(tmp_path):
-    done = run(
-        [sys.executable, "-m", "zerosum", "train", "digits", "--processes", "2", "--set", "game.k=0"], cwd=tmp_path
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("game.k") == 1
+def test_a_mistake_is_said_once_before_anything_is_started(zerosum, monkeypatch):
+    monkeypatch.setattr("zerosum.cli.launch.launch", lambda *_: pytest.fail("processes were started"))
+    code, _, errors = zerosum("train", "digits", "--processes", "2", "--set", "game.k=0")
+    assert code == 2
+    assert errors.count("game.k") == 1
 
 
 @pytest.mark.parametrize(("python", "version"), [((3, 13, 0), "2.6.0+cu124"), ((3, 14, 1), "2.6.1")])

@@ -20,13 +20,15 @@ def ask(*what):
 
 def test_two_processes_play_what_one_plays():
     """One start of the pair for all: a start takes longer than most proofs."""
-    found = ask("equal", "gradients", "statistics")
-    for prove in (weights_are_those_of_one, gradients_are_the_same, statistics_over_all_rows_are_those_of_one):
-        prove(found)
+    found = ask("equal", "gradients", "statistics", "differing")
+    weights_are_those_of_one(found)
+    gradients_are_the_same(found)
+    statistics_over_all_rows_are_those_of_one(found)
+    weights_that_differ_are_named_and_not_saved(found)
 
 
 def weights_are_those_of_one(found):
-    """After fifty rounds in float64; what each player paid in the last one, as every process reads it, too."""
+    """After some rounds in float64; what each player paid in the last one, as every process reads it, too."""
     assert len(found["equal"]) > 70
     assert {name: apart for name, apart in found["equal"].items() if not apart < 1e-12} == {}
 
@@ -43,6 +45,13 @@ def statistics_over_all_rows_are_those_of_one(found):
     found = found["statistics"]
     assert {name: off for name, off in found.items() if name.endswith("all") and not off < 1e-12} == {}
     assert all(off > 1e-4 for name, off in found.items() if name.endswith("process")), "else the test could not fail"
+
+
+def weights_that_differ_are_named_and_not_saved(found):
+    assert found["differing"]["saved"] == 30
+    for said in found["differing"]["said"]:
+        assert "is not the same in every process: process 1 holds other numbers" in said
+        assert said.startswith("discriminator.")
 
 
 @pytest.mark.slow

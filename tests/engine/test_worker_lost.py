@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 import pytest
 
+import zerosum as zs
 from zerosum import checkpoint, run
 from zerosum.run import RunFolder
 
-STEPS = 120
+STEPS = 80
+"""Rounds of the recipe."""
 
 FAULTY = """
 import os, sys, time
@@ -39,34 +40,22 @@ def digests(folder):
 
 
 def command(recipe, folder, *more):
-    return [recipe, "--out", str(folder), "--rounds", str(STEPS), "--json", *more]
+    return [recipe, "--out", str(folder), "--json", *more]
 
 
 def zerosum(*arguments):
     return subprocess.run([sys.executable, "-m", "zerosum", *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory):
-    """(recipe) -> what two processes end in that nobody disturbs."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "calm"  # one for all that test
-
-    def ends(recipe):
-        if not (folder / "report.html").exists():
-            mine = tmp_path_factory.mktemp("calm")
-            done = zerosum("train", *command(recipe, mine), "--processes", "2")
-            assert done.returncode == 0, done.stderr
-            assert json.loads(done.stdout)["rounds"] == STEPS
-            with suppress(OSError):  # somebody else was first
-                mine.rename(folder)
-        return digests(folder)
-
-    return ends
+@pytest.fixture
+def undisturbed(calm):
+    """What two processes end in that nobody disturbs."""
+    folder, trained, _ = calm
+    return digests(folder / trained.path)
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(6, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-def test_after_kills_at_random_moments_a_restart_ends_in_the_same_bits(calm, torchrun, recipe, tmp_path, kills):
+def test_after_kills_at_random_moments_a_restart_ends_in_the_same_bits(undisturbed, torchrun, recipe, tmp_path, kills):
     """--fresh is meant for the first start alone."""
     rng, folder = random.Random(kills), tmp_path / "run"
     started = torchrun(2, *command(recipe, folder, "--fresh"), restarts=kills)
@@ -81,14 +70,14 @@ def test_after_kills_at_random_moments_a_restart_ends_in_the_same_bits(calm, tor
     assert code == 0, errors
     assert errors.count("resumed from round") == kills
     assert len(re.findall(r"error: process \d of 2 died or was stopped: its last round was \d+", errors)) == kills
-    assert digests(folder) == calm(recipe)
+    assert digests(folder) == undisturbed
     assert json.loads(said)["rounds"] == STEPS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_whoever_is_left_names_the_process_and_its_last_round(calm, torchrun, recipe, tmp_path, number, rank):
+def test_whoever_is_left_names_the_process_and_its_last_round(undisturbed, torchrun, recipe, tmp_path, number, rank):
     folder = tmp_path / "run"
     started = torchrun(2, *command(recipe, folder))
     started.play_to(folder, 30)
@@ -104,7 +93,7 @@ def test_whoever_is_left_names_the_process_and_its_last_round(calm, torchrun, re
     assert logged - 1 <= int(found.group(1)) <= logged + 5
     again = zerosum("train", *command(recipe, folder), "--processes", "2")
     assert again.returncode == 0, again.stderr
-    assert digests(folder) == calm(recipe)
+    assert digests(folder) == undisturbed
 
 
 def faulty(tmp_path, fault):
@@ -131,6 +120,7 @@ def test_an_error_of_one_process_is_what_the_others_tell(torchrun, recipe, tmp_p
     assert "process 0: error: process 1 ended after round 33: the disk is on fire" in errors
 
 
+@pytest.mark.slow
 def test_weights_that_differ_are_named_and_not_saved(torchrun, recipe, tmp_path):
     weight = "next(iter(state.discriminator.parameters())).data.view(-1)[5] += 1e-6"
     program = faulty(tmp_path, weight)
@@ -150,7 +140,7 @@ def test_nan_in_one_process_ends_all_at_the_same_round(torchrun, recipe, tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_signal_ends_all_after_one_round_and_saves(calm, started, recipe, tmp_path, number):
+def test_a_signal_ends_all_after_one_round_and_saves(undisturbed, started, recipe, tmp_path, number):
     folder = tmp_path / "run"
     training = started("-m", "zerosum", "train", *command(recipe, folder), "--processes", "2")
     training.play_to(folder, 20)
@@ -162,23 +152,24 @@ def test_a_signal_ends_all_after_one_round_and_saves(calm, started, recipe, tmp_
     assert checkpoint.load(folder / "checkpoints").round == stopped
     again = zerosum("train", *command(recipe, folder), "--processes", "2")
     assert f"resumed from round {stopped}" in again.stderr
-    assert digests(folder) == calm(recipe)
+    assert digests(folder) == undisturbed
 
 
 @pytest.mark.parametrize("first", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_more_or_fewer_processes_and_says_so(recipe, tmp_path, first):
-    def train(processes, steps):
-        more = ["--processes", str(processes), "--set", "train.precision=float64", "--rounds", str(steps)]
-        done = zerosum("train", *command(recipe, tmp_path / "run"), *more)
-        assert done.returncode == 0, done.stderr
-        return done
+    def train(processes, steps, out="run"):
+        said, exact = [], ["train.precision=float64"]
+        zs.train(
+            recipe, out=tmp_path / out, processes=processes, rounds=steps, set=exact, report=False, say=said.append
+        )
+        return said
 
-    whole = [recipe, "--out", str(tmp_path / "whole"), "--rounds", "40", "--set", "train.precision=float64"]
-    assert zerosum("train", *whole).returncode == 0
+    train(1, 40, "whole")
     train(first, 20)
-    done = train(3 - first, 40)
-    assert "resumed from round 20" in done.stderr
-    assert f"played by {first} process{'es' * (first > 1)} so far and by {3 - first} from here" in done.stderr
+    said = train(3 - first, 40)
+    assert any("resumed from round 20" in line for line in said)
+    heard = f"played by {first} process{'es' * (first > 1)} so far and by {3 - first} from here"
+    assert any(heard in line for line in said)
     for name, tensors in checkpoint.load(tmp_path / "run" / "checkpoints").tensors.items():
         for key, value in checkpoint.load(tmp_path / "whole" / "checkpoints").tensors[name].items():
             assert (value - tensors[key]).abs().max() < 1e-9, key

@@ -353,7 +353,7 @@ def test_many_lines_of_any_words_end_in_order(place, capsys, unchanged, bounded,
         play(range(10_000 + 300 * stretch, 10_300 + 300 * stretch), place, capsys, unchanged)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list", "losses"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list", "recipes"]], ids=" ".join)
 def test_an_answer_that_nobody_reads_is_no_failure(words):
     with subprocess.Popen([sys.executable, "-m", "zerosum", *words], stdout=PIPE, stderr=PIPE) as process:
         process.stdout.close()

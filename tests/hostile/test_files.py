@@ -112,7 +112,7 @@ def some(names, every):
     return [pytest.param(name, kind, id=f"{name} is {kind}") for name, kind, turn in turns if not turn or kind in worst]
 
 
-@pytest.mark.thin(5)
+@pytest.mark.thin(9)
 @pytest.mark.parametrize(("name", "kind"), some(FILES[1:], 5))
 def test_a_file_that_is_none(command, place, monkeypatch, name, kind):
     replaced(place, name, kind, monkeypatch)

@@ -63,7 +63,7 @@ def outside(place):
     return place
 
 
-@pytest.mark.thin(5)
+@pytest.mark.thin(9)
 @pytest.mark.parametrize("name", OUTSIDE.values(), ids=OUTSIDE)
 def test_no_path_is_opened_and_the_run_can_still_be_looked_at(command, outside, name):
     name = name.replace("OUTSIDE", str(outside.outside))

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import sys
+import unicodedata
 from html.parser import HTMLParser
 
 import pytest
+
+from zerosum.errors import BIDI_CONTROLS, printable
 
 ESCAPES = "\x1b[2J\x1b]0;title\x07\x9b31m\r\x08\u202etxt\u2066\x7f"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg onload=alert(1)></style></title>{{7*7}}{%x%}"
@@ -139,3 +143,13 @@ def test_what_is_typed_is_repeated_harmlessly(command, place, word):
     ):  # fmt: skip
         ended = command(place, *words)
         assert ended.code in (2, 3) or words[0] == "report"
+
+
+def test_of_all_characters_those_that_a_terminal_obeys_are_escaped():
+    obeyed = [
+        one
+        for one in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(one) in BIDI_CONTROLS
+    ]
+    assert len(obeyed) > 2000
+    assert [one for one in obeyed if one in printable(f"a{one}b")] == ["\t", "\n"]

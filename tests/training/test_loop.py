@@ -219,7 +219,9 @@ def test_training_works_outside_the_main_thread(settings, tmp_path):
 def test_a_second_process_is_kept_out(settings, tmp_path):
     records = fit(settings(*QUICK, "train.rounds=50"), RunFolder(tmp_path))
     next(records)
-    code = f"import zerosum as zs; zs.train('digits', rounds=1, out={str(tmp_path)!r})"
+    code = (
+        f"import pathlib; from zerosum import run; run.lock(run.RunFolder(pathlib.Path({str(tmp_path)!r}))).__enter__()"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another process is training" in done.stderr
     records.close()

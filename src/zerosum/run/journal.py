@@ -158,7 +158,8 @@ def reading_fault(value: Any) -> str:
         return "no reading"
     if not is_count(value.get("round")):
         return "no round"
-    damaged = [key for key, one in value.items() if key not in (*TEXT_KEYS, "signs") and not is_number(one)]
+    others = [key for key, one in value.items() if not isinstance(one, float) and key not in (*TEXT_KEYS, "signs")]
+    damaged = [key for key in others if not is_number(value[key])]
     damaged += [key for key in TEXT_KEYS if key in value and not isinstance(value[key], str)]
     if "signs" in value and not _is_signs(value["signs"]):
         damaged.append("signs")
@@ -182,7 +183,7 @@ def _is_row(row: Any) -> bool:
 
 def _is_signs(signs: Any) -> bool:
     return isinstance(signs, Mapping) and all(
-        is_number(one) or isinstance(one, bool) or (isinstance(one, list) and all(map(is_number, one)))
+        isinstance(one, float | bool) or is_number(one) or (isinstance(one, list) and all(map(is_number, one)))
         for one in signs.values()
     )
 
