@@ -48,7 +48,7 @@ def played(recipe, seed, kind, f):
     setup = build.assemble(resolved)
     G, D = setup.state.generator, setup.state.discriminator
     G[0], D.features[1] = stack(kind, f, G[0][0].in_features), stack(kind, f, D.features[1][0].in_features)
-    setup.state.__dict__.update(vars(build.state_of(resolved, G, D), torch.float32)))
+    setup.state.__dict__.update(vars(build.state_of(resolved, G, D)))
     for _ in rounds(setup.state, setup.game, setup.batches, ROUNDS[recipe]):
         pass
     return Sampler(setup.state.average, setup.data.spec, setup.game.latent), setup.data
