@@ -11,7 +11,6 @@ import torch
 from zerosum import config, evaluation
 from zerosum.config.settings import Choice
 from zerosum.data import DATASETS, from_array
-from zerosum.data.dataset import SampleSpec
 from zerosum.errors import DataError, UsageError
 from zerosum.evaluation import (
     SampleSets,
@@ -30,6 +29,7 @@ from zerosum.metrics.features import pixels
 from zerosum.metrics.prdc import prdc
 from zerosum.run import RunFolder
 from zerosum.sampling import Sampler, Samples
+from zerosum.spec import SampleSpec
 from zerosum.training import loop
 
 

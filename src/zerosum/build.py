@@ -21,7 +21,6 @@ from zerosum.config.recipes import code_settings, is_code, with_train
 from zerosum.config.registry import expect, keywords, lookup, options
 from zerosum.config.settings import Choice, Config, Latent, Nets, PenaltyChoice, Tree
 from zerosum.data import DATASETS, Data, validate
-from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
 from zerosum.data.source import absolute, is_folder, opener
 from zerosum.engine import SINGLE, Compute, World, with_global_batch_norm, with_shared_dropout
@@ -35,6 +34,7 @@ from zerosum.game.optimizers import OPTIMIZERS, factor
 from zerosum.game.penalties import PENALTIES, Penalty, as_penalty
 from zerosum.game.state import Batches, Game, Player, State, Term
 from zerosum.nets import NETS, ConditionalGenerator, Discriminator, Pair, ProjectionDiscriminator, is_per_sample
+from zerosum.spec import SampleSpec
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 

@@ -30,8 +30,7 @@ from zerosum.config.recipes import is_path
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
-from zerosum.data.dataset import MIN_ROWS as MIN_TRAIN_ROWS
-from zerosum.data.dataset import SampleSpec
+from zerosum.data.checks import MIN_ROWS as MIN_TRAIN_ROWS
 from zerosum.engine import SINGLE, World
 from zerosum.errors import DataError, UsageError
 from zerosum.metrics import METRICS, Better, Metric
@@ -43,6 +42,7 @@ from zerosum.metrics.features import Array, Extractor, classifier, custom, incep
 from zerosum.run import RunFolder, record_metrics, trust
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler, newest_checkpoint
+from zerosum.spec import SampleSpec
 
 MAX_ROWS = 10_000
 MIN_ROWS = 50

@@ -26,7 +26,6 @@ from zerosum.checkpoint import Checkpoint, Layout
 from zerosum.config.recipes import is_code
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Config
-from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
 from zerosum.engine.precision import master_dtype
 from zerosum.errors import CheckpointError, ConfigError, SystemFault, UsageError, named, typed, unknown
@@ -35,6 +34,7 @@ from zerosum.game.forward import call
 from zerosum.nets import NETS, ConditionalGenerator
 from zerosum.run import RunFolder, belongs_to_run, trust
 from zerosum.run.folder import SHEET_NAME, Say, refuse_name, silent
+from zerosum.spec import SampleSpec
 
 MAX_SAMPLE_VALUES = 2**27
 """Largest number of values in one sample, e.g. an image of 11,000 x 11,000."""
