@@ -11,7 +11,6 @@ import torch
 from zerosum import config, evaluation
 from zerosum.config.settings import Choice
 from zerosum.data import DATASETS, from_array
-from zerosum.data.dataset import SampleSpec
 from zerosum.errors import DataError, UsageError
 from zerosum.evaluation import class_distances, evaluate, get_extractor, refuse_incomparable
 from zerosum.metric_rows import (
@@ -31,6 +30,7 @@ from zerosum.resolved import resolve
 from zerosum.run import RunFolder
 from zerosum.samples import Samples
 from zerosum.sampling import Sampler
+from zerosum.spec import SampleSpec
 from zerosum.training import loop
 
 

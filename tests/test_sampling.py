@@ -10,7 +10,6 @@ from torch import nn
 import zerosum as zs
 from zerosum import build, checkpoint, config, rng
 from zerosum.data import from_file
-from zerosum.data.dataset import SampleSpec
 from zerosum.errors import CheckpointError, RunError, UsageError
 from zerosum.nets import NETS
 from zerosum.resolved import bind_networks
@@ -18,6 +17,7 @@ from zerosum.run import RunFolder, make
 from zerosum.samples import Samples
 from zerosum.sampling import BLOCK, Sampler
 from zerosum.saved_generator import average_layout, spec_from_json, spec_to_json
+from zerosum.spec import SampleSpec
 
 POINTS = SampleSpec("points", (2,), (10.0, -1.0), (2.0, 0.5))
 IMAGES = SampleSpec("images", (3, 4, 5), (127.5,), (127.5,))

@@ -15,7 +15,6 @@ from zerosum import memory, rng
 from zerosum.config.registry import expect
 from zerosum.config.settings import Config
 from zerosum.data import Data
-from zerosum.data.dataset import SampleSpec
 from zerosum.data.loader import batch_loader
 from zerosum.engine import SINGLE, Compute, World, with_global_batch_norm, with_shared_dropout
 from zerosum.engine.device import channels_last, place
@@ -26,6 +25,7 @@ from zerosum.game.state import Batches, Game, Player, State
 from zerosum.kernels import input_grad_kernel, with_fast_layers
 from zerosum.nets import NETS, ConditionalGenerator, Discriminator, Networks, ProjectionDiscriminator, declared
 from zerosum.resolved import Resolved
+from zerosum.spec import SampleSpec
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def class_count(config: Config, spec: SampleSpec) -> int:
 def _refuse_lone_rows(
     resolved: Resolved, spec: SampleSpec, generator: nn.Module, discriminator: nn.Module, world: World
 ) -> None:
-    """Make sure that players which are to see a single row at a time can: batch normalisation has no mean of one.
+    """Make sure that players which are to see a single row at a time can: batch normalization has no mean of one.
 
     Raises:
         ConfigError: One of them cannot.

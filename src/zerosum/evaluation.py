@@ -26,8 +26,7 @@ from zerosum.config.recipes import is_path
 from zerosum.config.registry import lookup
 from zerosum.config.settings import Choice, Config
 from zerosum.data import Data
-from zerosum.data.dataset import MIN_ROWS as MIN_TRAIN_ROWS
-from zerosum.data.dataset import SampleSpec
+from zerosum.data.checks import MIN_ROWS as MIN_TRAIN_ROWS
 from zerosum.engine import SINGLE, World
 from zerosum.errors import DataError, UsageError
 from zerosum.metric_rows import (
@@ -49,6 +48,7 @@ from zerosum.run import RunFolder, record_metrics, trust
 from zerosum.run.folder import Say, silent
 from zerosum.sampling import Sampler
 from zerosum.saved_generator import open_generator
+from zerosum.spec import SampleSpec
 
 MIN_ROWS = 50
 """Fewest held-out rows and samples for which a metric is computed."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from zerosum import memory
 from zerosum.config.settings import Config
-from zerosum.data.dataset import SampleSpec
 from zerosum.engine import SINGLE, World
 from zerosum.errors import UsageError, unknown
 from zerosum.game.forward import call
@@ -26,6 +25,7 @@ from zerosum.run import RunFolder, trust
 from zerosum.run.folder import Say, silent
 from zerosum.samples import Samples
 from zerosum.saved_generator import SavedGenerator, open_generator
+from zerosum.spec import SampleSpec
 
 MAX_CALL_VALUES = 2**26
 """Largest number of values that one call of G makes; large samples are made in parts of a block, to limit memory."""

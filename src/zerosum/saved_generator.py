@@ -18,13 +18,13 @@ from zerosum import build, checkpoint, memory
 from zerosum.checkpoint import Checkpoint, Layout
 from zerosum.config.recipes import is_code
 from zerosum.config.settings import Config
-from zerosum.data.dataset import SampleSpec
 from zerosum.engine.precision import master_dtype
 from zerosum.errors import CheckpointError, ConfigError, named, typed
 from zerosum.nets import Networks
 from zerosum.resolved import bind_networks
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
+from zerosum.spec import SampleSpec
 
 MAX_SAMPLE_VALUES = 2**27
 """Largest number of values in one sample, e.g. an image of 11,000 x 11,000."""

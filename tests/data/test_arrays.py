@@ -132,7 +132,7 @@ def test_values_that_are_no_numbers_are_refused_with_their_row(bad, row):
 
 
 def test_the_row_of_a_bad_value_is_right_beyond_the_first_chunk(monkeypatch):
-    monkeypatch.setattr("zerosum.data.dataset.CHUNK", 64)
+    monkeypatch.setattr("zerosum.data.checks.CHUNK", 64)
     points = POINTS.copy()
     points[33] = np.nan
     assert "row 33 holds" in refusal(from_array, points)

@@ -122,7 +122,7 @@ def test_points_that_are_all_the_same_are_refused():
 @pytest.mark.parametrize("chunk", [16, 2**20])
 @pytest.mark.parametrize("row", [0, 1, 15, 16, 500, 999])
 def test_one_row_that_differs_is_enough(monkeypatch, chunk, row):
-    monkeypatch.setattr("zerosum.data.dataset.CHUNK", chunk)
+    monkeypatch.setattr("zerosum.data.checks.CHUNK", chunk)
     points = np.repeat(POINTS[:1], 1000, 0)
     points[row] += 1
     validate(from_array(points, held_out=0.0))

@@ -179,7 +179,7 @@ def test_whose_rows_a_batch_is_normalised_over_is_said(kind, said):
     together = replace(setup, world=two, engine=Compute(setup.state, two.shards(64, 1), two, bfloat16=False))
     assert list(recorder.multi_process_notes(together)) == [
         "2 processes play, each 32 of the 64 samples of a batch at a time",
-        f"batch normalisation is over {said} (train.statistics = '{kind}')",
+        f"batch normalization is over {said} (train.statistics = '{kind}')",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Settings: their definitions, recipes and overrides, and the objects that their names stand for."""
+"""Settings: their definitions, recipes and overrides, and how a name is looked up (`registry`)."""
 
 from zerosum.config.recipes import (
     AUTOMATIC,

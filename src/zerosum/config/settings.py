@@ -1,7 +1,7 @@
 """Every setting of a run: its meaning, its allowed values and its default.
 
 A `Config` is frozen and holds numbers and names, no objects. A `Choice` names a row of a table (a loss, a pair of
-networks ...) and holds the options of that row; `build` checks them against the row's signature.
+networks ...) and holds the options of that row; `resolved` checks them against the row's signature.
 """
 
 from collections.abc import Mapping

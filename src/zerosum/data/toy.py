@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from zerosum.config.settings import Rate, Real
-from zerosum.data.dataset import Data, Mixture, Split
+from zerosum.data.dataset import Data, Split
+from zerosum.data.mixture import Mixture
 from zerosum.errors import DataError
 
 TRAIN, TEST = 100_000, 10_000

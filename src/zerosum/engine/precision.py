@@ -3,6 +3,12 @@
     compute   D~(G~(z)), D~(x)      D~ and G~: the players with their matrices W rounded to bfloat16 (8 bits)
     update    W <- W - step         in float32, so that steps below the rounding error are not lost; then round again
 
+A step in which a penalty is due is taken in float32 as a whole, the cost of the game included: input gradients need it.
+The engine then calls the player itself (`Engine.update`, `exact`).
+
+A step in which a penalty is due is taken in float32 as a whole, the cost of the game included: input gradients need it.
+The engine then calls the player itself (`Engine.update`, `exact`).
+
 Only parameters of linear layers and convolutions are rounded. Everything else, such as scales and statistics of batch
 normalization, is shared by player and copy. A checkpoint stores no copy, since it follows from the player.
 

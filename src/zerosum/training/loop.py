@@ -81,7 +81,7 @@ def fit(
         data: The data set, if it is open already.
         fresh: Erase an existing run in the folder and start over.
         force: Also train in a folder that holds other files but no run; they are kept.
-        until_finished: Stop when samples no longer get better (`diagnostics.finished`), at the latest after all rounds.
+        until_finished: Stop when samples no longer get better (`health.finished`), at the latest after all rounds.
         say: Called with one sentence for each message to the user.
         world: The processes that train together.
 

@@ -217,7 +217,7 @@ def multi_process_notes(setup: Setup) -> Iterator[str]:
     nets = (setup.state.generator, setup.state.discriminator)
     if any(isinstance(layer, _BatchNorm) for net in nets for layer in net.modules()):
         rows = "the rows of all processes" if setup.config.train.statistics == "all" else "each process's own rows"
-        yield f"batch normalisation is over {rows} (train.statistics = '{setup.config.train.statistics}')"
+        yield f"batch normalization is over {rows} (train.statistics = '{setup.config.train.statistics}')"
 
 
 def environment() -> dict[str, Any]:
