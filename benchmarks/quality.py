@@ -30,7 +30,7 @@ def play(asked):
     first, step = map(int, asked.only.split("/"))
     for seed, precision, folder in runs(asked)[first::step]:
         run = zs.train(
-            asked.recipe, seed=seed, precision=precision, steps=asked.steps, out=folder, report=False,
+            asked.recipe, seed=seed, precision=precision, rounds=asked.rounds, out=folder, report=False,
             set=["train.threads=1"],
         )  # fmt: skip
         if not (folder / "metrics.jsonl").exists():
@@ -38,7 +38,7 @@ def play(asked):
 
 
 def table(asked):
-    print(f"{asked.recipe}, {asked.steps} rounds, {asked.seeds} seeds: mean, deviation, least and most")
+    print(f"{asked.recipe}, {asked.rounds} rounds, {asked.seeds} seeds: mean, deviation, least and most")
     print("\n| | float32 | bfloat16 |\n|---|---|---|")
     found = {}
     for _, precision, folder in runs(asked):
