@@ -2,9 +2,10 @@
 
     python experiments/walks.py
 
-A setting is given on the command line with a value that occurs nowhere else; a batch and a latent are marked by their
-memory. Every function of the library that holds the value in a local variable (in a text, or in lists and dicts up to
-three levels deep) is noted; what only holds a whole `Config`, `Resolved` or `Game` in which the value lies is not.
+A setting is given on the command line with a value that occurs nowhere else. Every function of the library is noted that
+holds the value in a local variable (in a text, or in lists and dicts up to three levels deep); what only holds a whole
+`Config`, `Resolved` or `Game` in which the value lies is not. Among those found are bystanders, for the reader to tell:
+the whole command is kept for messages (`cli/console.py`), and all settings are written into config.toml (`run/`).
 """
 
 import sys
@@ -68,18 +69,16 @@ def of_setting(name, text, wanted, used=()):
         data = ["--data", str(table)] if name.startswith("data.") else []
         sys.argv = ["zerosum", "train", "digits" if not data else "mixture-1d", *data, *SMALL, "--set", text,
                     "--out", f"{folder}/run", "--json"]  # fmt: skip
-        found = lambda frame: (
-            frame.f_code.co_name in used or any(holds(value, wanted) for value in list(frame.f_locals.values()))
-        )
+
+        def found(frame):
+            return frame.f_code.co_name in used or any(holds(one, wanted) for one in list(frame.f_locals.values()))
+
         return files_of(main.main, found)
 
 
-def until_used(files, last):
-    """The walk up to the file in which the value is used."""
-    return files[: files.index(last) + 1] if last in files else files
-
-
 if __name__ == "__main__":
+    session.Run.try_report = lambda self, say: None  # what comes after the training is another walk
+    session.Run.summary = lambda self, played: {}
     for name, text, wanted, used in (
         ("loss", "loss=hinge", "hinge", ("hinge_discriminator",)),
         ("game.k", "game.k=37", 37, ()),

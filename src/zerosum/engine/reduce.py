@@ -7,8 +7,8 @@ parameters whose gradients are ready at about the same time, those of the last l
 bucket starts while earlier layers are still being differentiated. All ranks start the buckets in the same order;
 `finish` starts those that stayed incomplete because the cost does not depend on some parameter, so no rank deadlocks.
 
-Sums through shared memory (`shared`: processes of one machine on the CPU) are not overlapped: there is one bucket, which
-is summed in `finish`. So is a player that fits into one bucket.
+Sums through shared memory (`shared`: processes of one machine on the CPU) are not overlapped: there is one bucket,
+which is summed in `finish`. So is a player that fits into one bucket.
 
 The last bucket also carries the player's costs, so that all ranks log the same, and its buffers, whose mean over shards
 is kept (running statistics). torch's DistributedDataParallel is not used, because it does not reduce gradients if a
