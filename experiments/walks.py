@@ -2,10 +2,10 @@
 
     python experiments/walks.py
 
-A setting is given on the command line with a value that occurs nowhere else. Every function of the library is noted that
-holds the value in a local variable (in a text, or in lists and dicts up to three levels deep); what only holds a whole
-`Config`, `Resolved` or `Game` in which the value lies is not. Among those found are bystanders, for the reader to tell:
-the whole command is kept for messages (`cli/console.py`), and all settings are written into config.toml (`run/`).
+A setting is given on the command line with a value that occurs nowhere else. Every function of the library that holds
+the value in a local variable (in a text, or in lists and dicts up to three levels deep) is noted; what only holds a
+whole `Config`, `Resolved` or `Game` in which the value lies is not. Among those found are bystanders, for the reader to
+tell: the whole command is kept for messages (`cli/console.py`), all settings are written into config.toml (`run/`).
 """
 
 import sys
