@@ -1,6 +1,8 @@
 """Pictures of samples: sheets of images, plots of points.
 
-A plot omits rows that are not finite, and clips very large values.
+A plot omits rows that are not finite, and clips very large values. Pillow draws sheets, matplotlib points: run folders
+hold pictures, and 5,000 points take 20 kB as PNG in base64, 69 kB as an SVG path. matplotlib is imported when the first
+points are drawn. The line charts of a report are SVG: see `report.charts`.
 """
 
 import os
@@ -92,7 +94,7 @@ def import_matplotlib() -> None:
 
 
 @contextmanager
-def _our_style() -> Iterator[None]:
+def default_style() -> Iterator[None]:
     """Use matplotlib's default style, without warnings about missing glyphs."""
     import_matplotlib()
     from matplotlib import style
@@ -106,7 +108,7 @@ def _render(
     draw: Callable[[Any, Points, Points | None], None], points: Points, data: Points | None, title: str = ""
 ) -> Image.Image:
     """Render a figure with title and legend to an image; it is taller for two-dimensional points."""
-    with _our_style():
+    with default_style():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 

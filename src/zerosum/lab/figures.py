@@ -1,7 +1,8 @@
 """The figures of the theory, drawn from the same functions that the claims measure.
 
 Colors are from the color-blind safe palette of Okabe and Ito; lines also differ in their dashes, for black-and-white
-print. The letters are those of the documentation: p the data, q the samples, D, z, x, h, g.
+print. The letters are those of the documentation: p the data, q the samples, D, z, x, h, g. matplotlib draws them; a
+run on images never imports it.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from zerosum.lab.claims.lines import penalized_field
 from zerosum.lab.theory import bilinear, dirac, hopping
 from zerosum.lab.theory.divergences import jsd, kl
 from zerosum.lab.theory.quadrature import float64
+from zerosum.plots import default_style
 from zerosum.resolved import resolve
 from zerosum.training.loop import rounds
 
@@ -49,7 +51,8 @@ def draw_all(folder: Path) -> list[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_save(draw(), folder / f"{name}.png") for name, draw in FIGURES.items()]
+        with default_style():
+            return [_save(draw(), folder / f"{name}.png") for name, draw in FIGURES.items()]
     except OSError as error:
         raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from None
 

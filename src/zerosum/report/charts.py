@@ -3,6 +3,11 @@
 The charts are small enough to be read on a phone; a wider page shows several in a row. All have the same horizontal
 axis, rounds from 0 to the last. Long curves keep only the minimum and maximum of each segment, so no peak is lost.
 Outliers are cut off, and a warning says how many.
+
+Why not by matplotlib, which draws points and the laboratory's figures: the page colors these curves for light, dark and
+paper and moves a mark over them to the round that is shown, and a training on images would import matplotlib only for
+its report. Seven charts of 600 readings take 55 kB and 0.05 s here, 150 kB and 0.35 s by matplotlib, and 0.5 s to
+import it.
 """
 
 from collections.abc import Mapping, Sequence
