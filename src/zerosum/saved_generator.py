@@ -17,10 +17,11 @@ from torch.overrides import TorchFunctionMode
 from zerosum import build, checkpoint, memory
 from zerosum.checkpoint import Checkpoint, Layout
 from zerosum.config.recipes import is_code
+from zerosum.config.registry import lookup
 from zerosum.config.settings import Config
 from zerosum.engine.precision import master_dtype
 from zerosum.errors import CheckpointError, ConfigError, named, typed
-from zerosum.nets import Networks
+from zerosum.nets import NETS, Networks
 from zerosum.resolved import bind_networks
 from zerosum.run import RunFolder
 from zerosum.run.folder import Say, silent
@@ -53,7 +54,11 @@ def open_generator(folder: RunFolder, config: Config, say: Say = silent, device:
         CheckpointError: There is no checkpoint yet, or none is valid.
         Untrusted: The settings name code, which the running command may not import.
     """
-    _, networks = bind_networks(config.nets)
+    lookup(NETS, config.nets.name, "pair of networks")  # a failed import is not a damaged checkpoint
+    try:
+        _, networks = bind_networks(config.nets)
+    except ConfigError as error:
+        raise CheckpointError(f"the checkpoints of {named(folder.path)} do not fit its settings: {error}") from None
     saved = checkpoint.load(folder.checkpoints, say, folder.run_id(say), partial(average_layout, config, networks))
     if saved is None:
         raise CheckpointError(

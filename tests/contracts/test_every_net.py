@@ -13,16 +13,17 @@ SIZES, CHANNELS = ((8, 8), (28, 28), (32, 48), (64, 64)), (1, 3, 4)
 AT_ONCE = [(1, 8, 8), (3, 8, 8), (4, 8, 8), (1, 28, 28), (3, 32, 48), (4, 64, 64)]
 """Every size and every number of channels; the other pairs are slow."""
 
-IMAGES = [
-    pytest.param((c, *size), marks=[] if (c, *size) in AT_ONCE else pytest.mark.slow)
-    for size in SIZES
-    for c in CHANNELS
-]
+IMAGES = [(c, *size) for size in SIZES for c in CHANNELS]
 POINTS = [(1,), (2,), (7,)]
 LATENT, CLASSES = 5, 3
 
 cases = pytest.mark.parametrize(
-    ("name", "shape"), [(name, shape) for name in NETS for shape in (IMAGES + POINTS if name == "mlp" else IMAGES)]
+    ("name", "shape"),
+    [
+        pytest.param(name, shape, marks=[] if shape in (*AT_ONCE, *POINTS) else pytest.mark.slow)
+        for name in NETS
+        for shape in (IMAGES + POINTS if name == "mlp" else IMAGES)
+    ],
 )
 
 

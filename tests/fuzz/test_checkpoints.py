@@ -75,7 +75,7 @@ def whole(tmp_path_factory):
 @pytest.fixture(scope="module")
 def state(whole):
     """What a training builds before it looks for a checkpoint."""
-    return build.assemble(whole.read_config()).state
+    return build.assemble(look_up(whole.read_config())).state
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from zerosum.game.losses import LOSSES
 from zerosum.game.optimizers import OPTIMIZERS, factor
 from zerosum.game.penalties import PENALTIES
 from zerosum.nets import NETS
-from zerosum.resolved import look_up, resolve
+from zerosum.resolved import PLAYERS, look_up, resolve
 from zerosum.run import RunFolder
 from zerosum.training.loop import fit
 
@@ -45,7 +45,7 @@ ASKED = {"train.rounds", "train.threads", "train.processes", "train.seed"}
 """Settings of the machine and of how long is played; a seed is any."""
 
 LONG = {"game.k": 5, "game.accumulate": 5} | {
-    f"nets.{player}.{count}": 5 for player in build.PLAYERS for count in ("depth", "blocks", "pieces")
+    f"nets.{player}.{count}": 5 for player in PLAYERS for count in ("depth", "blocks", "pieces")
 }
 """Counts of what takes time as asked, and the most that is played here."""
 
@@ -151,7 +151,7 @@ def case_of(seed):
         "latent": {"size": 4, "distribution": chosen(rng, ["normal", "uniform"])},
         "loss": {"name": chosen(rng, LOSSES)},
         "game": {"batch": 8, "order": chosen(rng, ["discriminator-first", "generator-first", "simultaneous"])},
-        "optimizers": {player: {"name": chosen(rng, OPTIMIZERS)} for player in build.PLAYERS},
+        "optimizers": {player: {"name": chosen(rng, OPTIMIZERS)} for player in PLAYERS},
         "schedule": {"decay": chosen(rng, ["none", "linear", "cosine", "exponential"]), "end": 3},
         "nets": {"name": chosen(rng, NETS, "mlp"), "conditions": chosen(rng, ["none", "labels"])},
         "penalties": [{"name": chosen(rng, PENALTIES)}] if rng.random() < 0.5 else [],
@@ -162,14 +162,14 @@ def case_of(seed):
     }  # fmt: skip
     options = {
         f"nets.{player}.{name}": kind
-        for player in build.PLAYERS
+        for player in PLAYERS
         for name, kind in ROWS[f"nets.{player}"][tree["nets"]["name"]].items()
     }
     for name in options:
         put(tree, name, small.get(name.rpartition(".")[2], 2))
     numbers = {name: kind for name, kind in SETTINGS.items() if name not in ASKED} | options
     numbers |= {f"loss.{name}": kind for name, kind in ROWS["loss"][tree["loss"]["name"]].items()}
-    for player in build.PLAYERS:
+    for player in PLAYERS:
         rows = ROWS[f"optimizers.{player}"][tree["optimizers"][player]["name"]]
         numbers |= {f"optimizers.{player}.{name}": kind for name, kind in rows.items()}
     if tree["penalties"]:
@@ -287,7 +287,7 @@ def test_what_could_not_be_played_is_refused_where_it_is_read(override):
 
 
 def test_the_deepest_networks_are_built_in_a_moment():
-    overrides = [f"nets.{player}.{one}" for player in build.PLAYERS for one in ("depth=1000", "width=2")]
+    overrides = [f"nets.{player}.{one}" for player in PLAYERS for one in ("depth=1000", "width=2")]
     settings = look_up(config.load("digits", overrides))
     assert sum(1 for _ in build.new_generator(settings.config, settings.networks, DATA.spec).modules()) > 1000
     assert sum(1 for _ in build.new_discriminator(settings.config, settings.networks, DATA.spec).modules()) > 1000

@@ -317,7 +317,7 @@ def is_reading(line, step):
 
 def test_odd_files_are_named_or_refused(place, unchanged, whole, bounded):
     with bounded(300):
-        ends = read_by_everyone(range(60), place, unchanged, whole, reports=20)
+        ends = read_by_everyone(range(70), place, unchanged, whole, reports=20)
     assert min(ends.values()) > 5
 
 
